@@ -1,0 +1,1 @@
+"""How a verb starts: composition, help, run directories, exit codes."""

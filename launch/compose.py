@@ -1,0 +1,93 @@
+"""From command-line overrides to a typed, validated configuration, through Hydra's composition."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from rlhf.config import ALGORITHMS, AlgoConfig, TrainConfig, validate
+from rlhf.errors import ConfigError, nearest
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+GROUPS = ("algo", "model", "data", "strategy", "rollout", "logger", "callbacks", "experiment", "tuned")
+
+
+def register() -> None:
+    """Give the schemas to Hydra, under a group that `conf/*.yaml` name in their defaults."""
+    store = ConfigStore.instance()
+    # `algo` starts as the common class, since a composition may narrow a type but not change it.
+    store.store(group="schema", name="train", node=TrainConfig(algo=AlgoConfig()), package="_global_")
+    for name, schema in ALGORITHMS.items():
+        store.store(group="schema/algo", name=name, node=schema)
+
+
+@contextmanager
+def hydra_session() -> Iterator[None]:
+    """Hydra's compose API over `conf/`; nothing of an earlier session is left in it, nor of this one afterwards."""
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+    GlobalHydra.instance().clear()
+
+
+def compose_point(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
+    """One point, with Hydra's own node; to be called within `hydra_session`."""
+    return compose(config_name, list(overrides), return_hydra_config=True)
+
+
+def to_config(composed: DictConfig) -> TrainConfig:
+    """Plain dataclasses, interpolations resolved. Ranges are not checked yet; see `rlhf.config.validate`.
+
+    Raises:
+        ConfigError: a key that the schemas don't have was added with `+`.
+    """
+    task = composed.copy()
+    with open_dict(task):
+        task.pop("hydra", None)
+    config = OmegaConf.to_object(task)
+    assert isinstance(config, TrainConfig)
+    _refuse_additions(task, config, "")
+    return config
+
+
+def _refuse_additions(node: DictConfig, schema: Any, prefix: str) -> None:
+    """Hydra lets `+key=value` through even into a typed node; such a key would then be ignored."""
+    known = {field.name for field in dataclasses.fields(schema)}
+    for name, child in node.items():
+        dotted = f"{prefix}{name}"
+        if name not in known:
+            near = nearest(dotted, [f"{prefix}{candidate}" for candidate in known])
+            raise ConfigError(f"{dotted}: unknown key{near}")
+        if dataclasses.is_dataclass(getattr(schema, str(name))):
+            _refuse_additions(child, getattr(schema, str(name)), f"{dotted}.")
+
+
+def load(overrides: Sequence[str], config_name: str = "train") -> TrainConfig:
+    """Compose, convert and validate: what tests and notebooks call.
+
+    Raises:
+        ConfigError: a value is impossible. Errors of composition are Hydra's; `launch.explain` words them.
+    """
+    with hydra_session():
+        config = to_config(compose_point(overrides, config_name))
+    validate(config)
+    return config
+
+
+def options() -> dict[str, list[str]]:
+    """Every group of `conf/` with its options."""
+    return {group: sorted(file.stem for file in (CONF / group).glob("*.yaml")) for group in GROUPS}
+
+
+def plain(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as dictionaries and lists."""
+    return dataclasses.asdict(config)

@@ -1,0 +1,154 @@
+"""The whole configuration of one training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rlhf.config.algorithms import AlgoConfig, SFTConfig
+from rlhf.config.keys import key
+
+SAFE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""Names become parts of directories, and Hydra's override grammar breaks on `=`, brackets and spaces."""
+
+
+@dataclass
+class ModelConfig:
+    """Which backbone, and where its weights come from."""
+
+    name: str = key("tiny", "name in directories and tables; letters, digits and ._-")
+    init: str = key(
+        "auto",
+        "auto (newest finished run of the stage before, else pretrained, else random), pretrained, random, "
+        "a run directory or a model folder",
+    )
+    path: str | None = key(None, "Hugging Face name or folder of the pretrained weights and tokenizer")
+    tokenizer: str = key(
+        "auto", "auto (the model's own), gpt2, or tiny (about 1,000 entries)", choices=("auto", "gpt2", "tiny")
+    )
+    architecture: dict[str, Any] = key(
+        dict, "what init=random builds: model_type and sizes, as in the config.json of transformers"
+    )
+
+
+@dataclass
+class DataConfig:
+    """Which examples, and how they are read and split."""
+
+    name: str = key("assistant", "name in directories and tables; letters, digits and ._-")
+    source: str = key(
+        "assistant",
+        "embedded task, one's own file, or the Hugging Face hub (a path that exists is read as a file there too)",
+        choices=("assistant", "file", "hub"),
+    )
+    path: str | None = key(None, "file or folder, or with source=hub the data set's name")
+    format: str = key(
+        "auto",
+        "how a record is laid out; auto looks at its fields",
+        choices=("auto", "jsonl", "hh", "messages", "text"),
+    )
+    split: str = key("train", "which split of a hub data set is read")
+    subset: str | None = key(None, "configuration of a hub data set, or folder within it; null: its default")
+    seed: int = key(1, "what the embedded task contains, and how data is split", ge=0)
+    max_length: int = key(512, "prompt and response together; longer prompts lose their front", ge=8, unit="tokens")
+    on_error: str = key("stop", "at a bad line: stop, or skip it and count", choices=("stop", "skip"))
+    val_fraction: float = key(0.05, "share of prompts held out for validation", ge=0, lt=1)
+    test_fraction: float = key(0.05, "share of prompts held out for the final test", ge=0, lt=1)
+    limit: int | None = key(None, "read only so many examples; null: all", ge=1, unit="examples")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `path` is read as a file or folder of this machine."""
+        return self.source == "file" or (self.source == "hub" and self.path is not None and Path(self.path).exists())
+
+
+@dataclass
+class StrategyConfig:
+    """On what the run computes; never what it computes."""
+
+    accelerator: str = key("auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "gpu"))
+    devices: int | str = key("auto", "processes a node; auto: every GPU, or one CPU process", ge=1, choices=("auto",))
+    nodes: int = key(1, "machines", ge=1)
+    layout: str = key(
+        "single",
+        "single; ddp (copies); fsdp (shards all: ZeRO-3); zero2 (shards gradients and optimiser)",
+        choices=("single", "ddp", "fsdp", "zero2"),
+    )
+    precision: str = key(
+        "fp32",
+        "fp32; bf16-mixed (autocast); bf16 (bf16 arithmetic, fp32 master weights and moments)",
+        choices=("fp32", "bf16-mixed", "bf16"),
+    )
+    gradient_checkpointing: bool = key(False, "recompute activations: less memory, about a third more time")
+    compile: bool = key(False, "torch.compile the backbone")
+    threads: int | None = key(None, "CPU threads a process; null: PyTorch's choice", ge=1)
+
+
+@dataclass
+class RolloutConfig:
+    """How responses are sampled."""
+
+    engine: str = key("torch", "in process, or vLLM", choices=("torch", "vllm"))
+    temperature: float = key(1.0, "0 is greedy", ge=0, le=10, source="Ouyang et al. 2022: 1")
+    top_k: int = key(0, "keep the k likeliest tokens; 0: all; refused for PPO", ge=0)
+    top_p: float = key(1.0, "keep the likeliest tokens up to this mass; 1: all; refused for PPO", gt=0, le=1)
+    max_new_tokens: int = key(128, "longest response", ge=1, unit="tokens")
+    max_rows: int = key(64, "responses that are decoded at the same time", ge=1)
+
+
+@dataclass
+class LoopConfig:
+    """How long, in what portions, and what is written on the way. A step is one update; in PPO, one iteration."""
+
+    max_steps: int | None = key(None, "stop after so many steps; null: by epochs", ge=1, unit="steps")
+    epochs: float | None = key(1.0, "stop after so many passes over the data; null: by max_steps", gt=0)
+    batch_size: int = key(32, "examples an update; PPO: episodes an iteration", ge=1)
+    tokens_per_microbatch: int = key(
+        4096, "padded tokens that are computed at once: sets memory, changes no result", ge=16, unit="tokens"
+    )
+    log_every: int = key(10, "a row of metrics.csv every so many steps", ge=1, unit="steps")
+    checkpoint_every: int = key(200, "a checkpoint every so many steps, and at the end", ge=1, unit="steps")
+    keep_checkpoints: int = key(2, "newest checkpoints that are kept", ge=1)
+    val_every: int | None = key(200, "validate every so many steps; null: at the end only", ge=1, unit="steps")
+    val_batches: int | None = key(None, "batches a validation looks at; null: all", ge=1)
+    samples: int = key(8, "prompts that are sampled at an evaluation, for samples.jsonl; 0: none", ge=0)
+
+
+@dataclass
+class LoggerConfig:
+    """Who is told, besides `metrics.csv`, which is always written."""
+
+    wandb: str = key(
+        "auto",
+        "Weights & Biases: auto is online where an API key is set, else offline",
+        choices=("off", "offline", "online", "auto"),
+    )
+    tensorboard: bool = key(False, "write TensorBoard event files to the run directory")
+    project: str = key("rlhf-lab", "project in Weights & Biases")
+    entity: str | None = key(None, "team or user in Weights & Biases; null: yours")
+    tags: list[str] = key(list, "tags of the run in Weights & Biases")
+
+
+@dataclass
+class CallbacksConfig:
+    """What watches a run and never changes its numbers."""
+
+    progress: bool = key(True, "progress bars with the numbers that matter")
+    samples: bool = key(True, "write samples.jsonl at every evaluation")
+
+
+@dataclass
+class TrainConfig:
+    """Everything that `train.py` needs to know."""
+
+    algo: AlgoConfig = field(default_factory=SFTConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    train: LoopConfig = field(default_factory=LoopConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    seed: int = key(1, "initialisation, order and sampling", ge=0, le=2**32 - 1)
+    resume: bool = key(False, "continue the same experiment where it stopped; start it where there is none")

@@ -1,0 +1,224 @@
+"""Refusals: what a schema's types can't say. Each is one sentence that names the key, its value and what is allowed."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from rlhf.config.algorithms import DPOConfig, PPOConfig
+from rlhf.config.keys import KeyInfo, keys, lookup
+from rlhf.config.schema import SAFE_NAME, TrainConfig
+from rlhf.errors import ConfigError, nearest
+
+HUB_NAME = r"(?!.*\.(jsonl|json|gz|parquet|txt)$)[A-Za-z0-9][\w.-]*(/[\w.-]+)?"
+"""`owner/name`; what ends like a data file is meant as one, so that a misspelt path is not looked up on the hub."""
+
+
+def validate(config: TrainConfig) -> None:
+    """Check ranges, choices and the rules between keys.
+
+    Raises:
+        ConfigError: the first thing that is wrong, in one sentence.
+    """
+    for key in keys(config):
+        _check_range(key.name, key.info, lookup(config, key.name))
+    for rule in RULES:
+        rule(config)
+
+
+def _check_range(name: str, info: KeyInfo, value: object) -> None:
+    if not isinstance(value, (int, float, str)) or info.accepts(value):
+        return
+    if isinstance(value, str):
+        suggestion = nearest(value, info.choices or ())
+        raise ConfigError(f"{name}: {value!r} is not one of {info.allowed}{suggestion}")
+    raise ConfigError(f"{name}: {value:g} is out of range, must be {info.allowed or 'finite'}")
+
+
+def _names(config: TrainConfig) -> None:
+    for name, value in (("model.name", config.model.name), ("data.name", config.data.name)):
+        if not re.fullmatch(SAFE_NAME, value):
+            raise ConfigError(
+                f"{name}: {value!r} can't be part of a directory's name; use letters, digits, '.', '_' and '-'"
+            )
+
+
+def _data_source(config: TrainConfig) -> None:
+    data = config.data
+    if data.source == "assistant" and data.path is not None:
+        raise ConfigError(f"data.path: {data.path} would not be read with data=assistant; add data=jsonl to read it")
+    if data.source != "assistant" and not data.path:
+        wanted = "a file or folder" if data.source == "file" else "the name of a data set on the Hugging Face hub"
+        raise ConfigError(f"data.path: missing; data={data.name} needs data.path={wanted}")
+    if data.source == "file" or (data.source == "hub" and not re.fullmatch(HUB_NAME, str(data.path))):
+        _check_exists("data.path", str(data.path))
+    if data.val_fraction + data.test_fraction >= 1:
+        raise ConfigError(
+            f"data.val_fraction: {data.val_fraction:g} and data.test_fraction: {data.test_fraction:g} leave nothing to "
+            "train on; their sum must be below 1"
+        )
+
+
+def _check_exists(name: str, path: str) -> None:
+    if Path(path).exists():
+        return
+    parent = Path(path).parent
+    beside = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+    raise ConfigError(f"{name}: {path} does not exist{nearest(Path(path).name, beside)}")
+
+
+def _length(config: TrainConfig) -> None:
+    data, rollout = config.data, config.rollout
+    for name in ("n_positions", "max_position_embeddings"):
+        context = config.model.architecture.get(name)
+        if isinstance(context, int) and data.max_length > context:
+            raise ConfigError(
+                f"data.max_length: {data.max_length} is longer than the model's context of {context} tokens; "
+                f"pass data.max_length={context} or less"
+            )
+    samples_at_evaluation = config.algo.name in ("sft", "dpo") and config.callbacks.samples and config.train.samples > 0
+    if (config.algo.name == "ppo" or samples_at_evaluation) and rollout.max_new_tokens >= data.max_length:
+        raise ConfigError(
+            f"rollout.max_new_tokens: {rollout.max_new_tokens} leaves no room for a prompt within "
+            f"data.max_length={data.max_length}; it must be smaller"
+        )
+
+
+def _weights(config: TrainConfig) -> None:
+    model = config.model
+    folder = model.init not in ("auto", "pretrained", "random")
+    if model.init == "pretrained" and not model.path:
+        raise ConfigError(
+            f"model.init: pretrained needs model.path, and model={model.name} has none; "
+            "pass model.path=FOLDER or model.init=random"
+        )
+    if model.init == "random" and not model.architecture.get("model_type"):
+        raise ConfigError(
+            f"model.init: random needs model.architecture with a model_type and sizes, which model={model.name} lacks; "
+            "choose model=tiny or model=gpt2, or give model.init=pretrained"
+        )
+    if model.init == "auto" and not model.path and not model.architecture.get("model_type"):
+        raise ConfigError(f"model.path: missing; model={model.name} needs model.path=NAME or model.path=FOLDER")
+    if model.tokenizer == "auto" and not model.path and not folder:
+        raise ConfigError(
+            "model.tokenizer: auto takes the tokenizer of model.path, which is not set; pass tiny or gpt2"
+        )
+
+
+def _loop(config: TrainConfig) -> None:
+    loop, warmup = config.train, config.algo.warmup_steps
+    if loop.max_steps is None and loop.epochs is None:
+        raise ConfigError(
+            "train.max_steps: null, and train.epochs is null too; the run would never end, set one of them"
+        )
+    if warmup and loop.max_steps is not None and warmup >= loop.max_steps:
+        raise ConfigError(
+            f"algo.warmup_steps: {warmup} does not end before train.max_steps={loop.max_steps}; "
+            "it must be smaller, or null for a tenth of it"
+        )
+
+
+def _strategy(config: TrainConfig) -> None:
+    strategy = config.strategy
+    if strategy.layout == "single":
+        if isinstance(strategy.devices, int) and strategy.devices > 1:
+            raise ConfigError(
+                f"strategy.devices: {strategy.devices} with strategy.layout=single, which uses one; "
+                "choose strategy=ddp, fsdp or zero2"
+            )
+        if strategy.nodes > 1:
+            raise ConfigError(
+                f"strategy.nodes: {strategy.nodes} with strategy.layout=single, which uses one; "
+                "choose strategy=ddp, fsdp or zero2"
+            )
+
+
+def _rollout(config: TrainConfig) -> None:
+    if config.rollout.engine == "vllm" and importlib.util.find_spec("vllm") is None:
+        raise ConfigError(
+            "rollout.engine: vllm is not installed; pip install -e '.[vllm]' near a GPU, or pass rollout=torch"
+        )
+
+
+def _dpo(config: TrainConfig) -> None:
+    algo = config.algo
+    if isinstance(algo, DPOConfig) and algo.label_smoothing > 0 and algo.loss != "sigmoid":
+        raise ConfigError(
+            f"algo.label_smoothing: {algo.label_smoothing:g} is defined for algo.loss=sigmoid only; "
+            f"with algo.loss={algo.loss} it must be 0"
+        )
+
+
+def _ppo_sampling(config: TrainConfig) -> None:
+    if not isinstance(config.algo, PPOConfig):
+        return
+    rollout = config.rollout
+    for name, value, off in (("top_k", rollout.top_k, 0), ("top_p", rollout.top_p, 1)):
+        if value != off:
+            raise ConfigError(
+                f"rollout.{name}: {value:g} would sample from another distribution than the one that PPO optimises; "
+                f"with algo=ppo it must be {off}"
+            )
+    if rollout.temperature == 0:
+        raise ConfigError("rollout.temperature: 0 is greedy, and PPO needs samples; with algo=ppo it must be > 0")
+
+
+def _ppo_batch(config: TrainConfig) -> None:
+    if not isinstance(config.algo, PPOConfig):
+        return
+    episodes = config.train.batch_size
+    for name, value in (
+        ("minibatches", config.algo.minibatches),
+        ("samples_per_prompt", config.algo.samples_per_prompt),
+    ):
+        if episodes % value:
+            raise ConfigError(
+                f"train.batch_size: {episodes} episodes can't be divided by algo.{name}={value}; "
+                f"pass a multiple of {value}, such as {max(1, round(episodes / value)) * value}"
+            )
+
+
+def _ppo_kl(config: TrainConfig) -> None:
+    algo = config.algo
+    if not isinstance(algo, PPOConfig) or algo.kl_controller == "fixed":
+        return
+    if algo.kl_in == "loss":
+        raise ConfigError(
+            "algo.kl_controller: adaptive steers the KL penalty in the reward; with algo.kl_in=loss it must be fixed"
+        )
+    if algo.kl_coef == 0:
+        raise ConfigError(
+            "algo.kl_coef: 0 stays 0 under algo.kl_controller=adaptive, which multiplies it; it must be > 0"
+        )
+
+
+def _ppo_ptx(config: TrainConfig) -> None:
+    algo = config.algo
+    if not isinstance(algo, PPOConfig):
+        return
+    if algo.ptx_path is not None and algo.ptx_coef == 0:
+        raise ConfigError(f"algo.ptx_path: {algo.ptx_path} would not be read with algo.ptx_coef=0; give it a weight")
+    if algo.ptx_coef > 0 and algo.ptx_path is None and config.data.source != "assistant":
+        raise ConfigError(
+            f"algo.ptx_coef: {algo.ptx_coef:g} mixes in a pretraining loss, which needs text; pass algo.ptx_path=FILE"
+        )
+    if algo.ptx_path is not None:
+        _check_exists("algo.ptx_path", algo.ptx_path)
+
+
+RULES: tuple[Callable[[TrainConfig], None], ...] = (
+    _names,
+    _data_source,
+    _length,
+    _weights,
+    _loop,
+    _strategy,
+    _rollout,
+    _dpo,
+    _ppo_sampling,
+    _ppo_batch,
+    _ppo_kl,
+    _ppo_ptx,
+)

@@ -1,0 +1,182 @@
+"""Run directories: opened under a lock, and closed with a status."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rlhf.errors import ConfigError, ParentError, UserError
+from rlhf.runs import summary as summaries
+from rlhf.runs.lock import FILE as LOCK_FILE
+from rlhf.runs.lock import Lock
+from rlhf.runs.parents import Parent
+from rlhf.runs.summary import Summary
+
+
+class State(Enum):
+    """What a directory holds for a run that wants it."""
+
+    NEW = "new"
+    RESUMABLE = "resumable"
+    FINISHED = "finished"
+
+
+@dataclass
+class Run:
+    """An open run directory. As a context manager it ends `finished`, `failed` or `interrupted`, and drops the lock.
+
+    Attributes:
+        dir: absolute path.
+        id: eight hex digits of the experiment.
+        resumed: whether there is something to continue from (perhaps not yet a checkpoint).
+        parents: what `model.init` and `algo.reward_model` resolved to, by those names.
+        summary: change its fields, then call `save`.
+        is_main: False in the child processes of a parallel run, which write nothing here.
+    """
+
+    dir: Path
+    id: str
+    resumed: bool = False
+    parents: dict[str, Parent] = field(default_factory=dict)
+    summary: Summary = field(default_factory=Summary)
+    is_main: bool = True
+    _lock: Lock | None = field(default=None, repr=False)
+    _wall_before: float = 0.0
+    _opened: float = field(default_factory=time.monotonic)
+
+    @property
+    def model(self) -> Path:
+        """The export."""
+        return self.dir / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Everything needed to continue."""
+        return self.dir / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """One row a logged step."""
+        return self.dir / "metrics.csv"
+
+    @property
+    def samples(self) -> Path:
+        """What the policy wrote at every evaluation."""
+        return self.dir / "samples.jsonl"
+
+    def save(self, **changes: Any) -> None:
+        """Set fields of the summary and write it, with the time spent so far. Does nothing in child processes."""
+        for name, value in changes.items():
+            if not hasattr(self.summary, name):
+                raise AttributeError(f"a summary has no field {name!r}")
+            setattr(self.summary, name, value)
+        if self.is_main:
+            self.summary.wall_seconds = round(self._wall_before + time.monotonic() - self._opened, 3)
+            self.summary.write(self.dir)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self.save(status="finished", finished_at=summaries.now(), error=None)
+            elif isinstance(error, KeyboardInterrupt):
+                self.save(status="interrupted")
+            else:
+                text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                self.save(status="failed", error=text)
+        except OSError:
+            # A full disk is often why the run failed; the first error is the one to report.
+            if error is None:
+                raise
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+
+def inspect(directory: Path, run_id: str, resume: bool) -> State:
+    """Whether a run may use a directory, without touching it.
+
+    Raises:
+        ConfigError: it is not empty and `resume` is false, or it holds another experiment or something else.
+    """
+    entries = _content(directory)
+    if not entries:
+        return State.NEW
+    if not resume:
+        raise ConfigError(
+            f"hydra.run.dir: {directory} is not empty; pass resume=true to continue there, or choose another directory"
+        )
+    try:
+        summary = Summary.read(directory)
+    except ParentError as error:
+        raise ConfigError(f"hydra.run.dir: there is nothing to resume in {error}") from error
+    if summary.id != run_id:
+        raise ConfigError(
+            f"hydra.run.dir: {directory} holds another experiment (id {summary.id}, this one is {run_id}); "
+            "pass the configuration that it was started with, or choose another directory"
+        )
+    return State.FINISHED if summary.status == "finished" else State.RESUMABLE
+
+
+def _content(directory: Path) -> list[str]:
+    """Names in a directory, but for the lock and for logs, which are opened before a run gets that far."""
+    if not directory.exists():
+        return []
+    if not directory.is_dir():
+        raise ConfigError(f"hydra.run.dir: {directory} is a file; choose a directory")
+    return [entry.name for entry in directory.iterdir() if entry.name != LOCK_FILE and entry.suffix != ".log"]
+
+
+def open_run(
+    directory: Path,
+    run_id: str,
+    resume: bool,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    parents: Mapping[str, Parent] | None = None,
+) -> Run:
+    """Take the lock of a directory, made if need be, and write `summary.json` with status `running`.
+
+    Args:
+        facts: fields of the summary, such as `algo`, `model`, `data`, `seed`, `overrides`.
+        parents: what `model.init` and `algo.reward_model` resolved to.
+
+    Raises:
+        ConfigError: as `inspect`, or the run is finished, or another process is in the directory.
+    """
+    directory = directory.absolute()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = Lock(directory)
+    except FileExistsError:
+        raise ConfigError(f"hydra.run.dir: {directory} is a file; choose a directory") from None
+    except OSError as error:
+        raise ConfigError(f"hydra.run.dir: {directory} can't be written: {error.strerror}") from error
+    try:
+        # Only now, since what another process was writing a moment ago may have changed the answer.
+        state = inspect(directory, run_id, resume)
+        if state is State.FINISHED:
+            raise ConfigError(f"hydra.run.dir: {directory} is finished; there is nothing to resume")
+        resumed = state is State.RESUMABLE
+        old = Summary.read(directory) if resumed else Summary()
+        run = Run(directory, run_id, resumed, dict(parents or {}), old, _lock=lock, _wall_before=old.wall_seconds)
+        records = {name: parent.record() for name, parent in run.parents.items()}
+        run.save(
+            status="running",
+            id=run_id,
+            parents=records,
+            versions=summaries.versions(),
+            error=None,
+            **(facts or {}),
+        )
+    except BaseException:
+        lock.release()
+        raise
+    return run

@@ -1,0 +1,37 @@
+"""Files that are whole or absent, whatever interrupts the writer."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text under a temporary name, then rename: a reader sees the old file or the new one."""
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            # A rename can reach the disk before the content does; after a power cut the file would be empty.
+            os.fsync(stream.fileno())
+        # mkstemp makes files for the owner alone; a summary is meant to be read by the whole team.
+        os.chmod(part, 0o666 & ~_umask())
+        os.replace(part, path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+
+
+def atomic_write_json(path: Path, value: Any) -> None:
+    """As `atomic_write_text`, indented, non-ASCII kept readable."""
+    atomic_write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

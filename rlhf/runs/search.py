@@ -1,0 +1,30 @@
+"""Runs that are already there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from rlhf.errors import ParentError
+from rlhf.runs import summary as summaries
+from rlhf.runs.summary import Summary
+
+
+def all_runs(root: Path) -> Iterator[tuple[Path, Summary]]:
+    """Every run directory below `root` with its summary. Those that can't be read are passed over."""
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        if summaries.FILE in files:
+            # Runs don't nest, and checkpoints have many files.
+            folders.clear()
+            try:
+                yield Path(folder), Summary.read(Path(folder))
+            except ParentError:
+                continue
+
+
+def newest_run(root: Path, run_id: str) -> Path | None:
+    """The run of this experiment that was started last; `None` where there is none."""
+    found = [(summary.started_at, path) for path, summary in all_runs(root) if summary.id == run_id]
+    return max(found)[1] if found else None

@@ -1,0 +1,98 @@
+"""`summary.json`: what a run was, how far it came, and what it cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+from rlhf.errors import ParentError
+from rlhf.runs.files import atomic_write_json
+
+STATUSES = ("running", "finished", "failed", "interrupted")
+PACKAGES = ("torch", "lightning", "transformers", "hydra-core", "tokenizers", "rlhf-lab")
+FILE = "summary.json"
+
+
+def now() -> str:
+    """UTC, to the microsecond, so that text order is time order."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what can change a result; read from package metadata, since importing torch takes seconds."""
+    found = {"python": python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass
+class Summary:
+    """The content of `summary.json`; DESIGN names the keys.
+
+    Attributes:
+        steps: optimiser updates so far (PPO: iterations).
+        resumed_from: step that the latest continuation started from.
+        wall_seconds: over all continuations.
+        train_tokens_per_second: trained tokens without padding.
+        peak_memory_bytes: sum over ranks.
+        final: last metrics.
+        parents: by key (`model.init`, `algo.reward_model`): `kind`, `directory`, `sha256`, `reason`.
+        model_sha256: of the export's safetensors.
+        error: the sentence or exception that a failed run ended with.
+    """
+
+    status: str = "running"
+    id: str = ""
+    algo: str = ""
+    model: str = ""
+    data: str = ""
+    steps: int = 0
+    resumed_from: int | None = None
+    wall_seconds: float = 0.0
+    train_tokens_per_second: float | None = None
+    peak_memory_bytes: int | None = None
+    final: dict[str, float] = field(default_factory=dict)
+    parents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seed: int = 0
+    overrides: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=versions)
+    model_sha256: str | None = None
+    started_at: str = field(default_factory=now)
+    finished_at: str | None = None
+    error: str | None = None
+
+    @staticmethod
+    def read(directory: Path) -> Summary:
+        """The summary of a run directory. Keys that this version doesn't know are left out.
+
+        Raises:
+            ParentError: there is none, or it can't be understood.
+        """
+        path = directory / FILE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            known = {item.name for item in dataclasses.fields(Summary)}
+            summary = Summary(**{name: value for name, value in content.items() if name in known})
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ParentError(f"{directory}: not a run directory, it holds no {FILE}") from error
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise ParentError(f"{path}: not a summary that can be read: {error}") from error
+        if summary.status not in STATUSES:
+            raise ParentError(f"{path}: status {summary.status!r} is not one of {' | '.join(STATUSES)}")
+        return summary
+
+    def write(self, directory: Path) -> None:
+        """Write `summary.json`, whole or not at all."""
+        if self.status not in STATUSES:
+            raise ValueError(f"status {self.status!r} is not one of {STATUSES}")
+        atomic_write_json(directory / FILE, dataclasses.asdict(self))
