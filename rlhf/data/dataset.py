@@ -1,0 +1,72 @@
+"""The one function through which every stage gets its records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rlhf.data.assistant import generate
+from rlhf.data.formats import Format
+from rlhf.data.readers import OnError, Records, read, read_hub
+from rlhf.data.records import Kind, Record
+from rlhf.data.splits import Splits, split_records
+from rlhf.errors import DataError
+
+Source = Literal["assistant", "file", "hub"]
+
+
+@dataclass
+class Dataset(Splits[Record]):
+    """Records of one kind in three parts that share no prompt, with what was counted on the way and where from."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+
+
+def load(
+    kind: Kind,
+    *,
+    source: Source = "assistant",
+    path: str | None = None,
+    format: Format = "auto",
+    on_error: OnError = "stop",
+    seed: int = 1,
+    val_fraction: float = 0.05,
+    test_fraction: float = 0.05,
+    limit: int | None = None,
+    split: str = "train",
+    subset: str | None = None,
+) -> Dataset:
+    """Reads or generates records and splits them by prompt.
+
+    Args:
+        source: the embedded task, a file or folder, or the Hugging Face hub (a `path` that exists is read as a file
+            there too).
+        seed: what the embedded task contains, and how data is split.
+        limit: read only so many records, the first ones.
+        split, subset: of a hub data set.
+
+    Raises:
+        DataError: unreadable data, no path, or nothing left to train on.
+    """
+    if source == "assistant":
+        items = generate(kind, seed)
+        records = Records(items, kind, {"read": len(items), "kept": len(items)})
+    elif path is None:
+        raise DataError(
+            f"data.path is missing: source={source} needs data.path={'OWNER/NAME' if source == 'hub' else 'FILE'}"
+        )
+    elif source == "file" or Path(path).exists():
+        records = read(path, kind, on_error, format)
+    else:
+        records = read_hub(path, kind, on_error, format, split, subset)
+    items = records.items[:limit]
+    parts = split_records(items, seed, val_fraction, test_fraction)
+    counts = {**records.counts, "train": len(parts.train), "val": len(parts.val), "test": len(parts.test)}
+    if not parts.train:
+        raise DataError(
+            f"{path or source}: of {len(items)} {kind} none falls in the training part; "
+            "lower data.val_fraction and data.test_fraction or give more data"
+        )
+    return Dataset(parts.train, parts.val, parts.test, counts, records.files)
