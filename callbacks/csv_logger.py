@@ -1,0 +1,94 @@
+"""`metrics.csv`: one row a logged step, on disk at once, without gaps or doubles after a resume.
+
+Lightning's `CSVLogger` deletes the file of an earlier run in the same directory, and writes only every 100 steps.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class CSVMetrics(Logger):
+    """Appends to `<directory>/metrics.csv`; numbers of the same step (training, validation) share one row."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self.path = directory / "metrics.csv"
+        self.columns: list[str] = ["step"]
+        self.last: dict[str, str] = {}
+        self.last_offset = 0
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> None:
+        return None
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """`config.yaml` holds them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        row = {"step": str(step)} | {name: f"{value:.8g}" for name, value in metrics.items()}
+        if self.last.get("step") == row["step"]:
+            row = self.last | row
+        new = [name for name in row if name not in self.columns]
+        if new:
+            rows = self.rows()
+            self.columns += new
+            self._rewrite(rows)
+        with self.path.open("r+" if self.path.exists() else "w", newline="", encoding="utf-8") as stream:
+            if not self.path.stat().st_size:
+                stream.write(self._line(self.columns))
+            stream.seek(0, io.SEEK_END)
+            if self.last.get("step") == row["step"]:
+                stream.seek(self.last_offset)
+                stream.truncate()
+            self.last, self.last_offset = row, stream.tell()
+            stream.write(self._line([row.get(name, "") for name in self.columns]))
+
+    @rank_zero_only
+    def restart(self, step: int) -> None:
+        """Forget what was logged after `step`: those steps will be made again."""
+        kept = [row for row in self.rows() if int(row["step"]) <= step]
+        self.columns = list(kept[0]) if kept else ["step"]
+        self.last = {}
+        self._rewrite(kept)
+
+    def rows(self) -> list[dict[str, str]]:
+        """The file's rows; numbers as text. A last line that was cut short by a kill is left out."""
+        if not self.path.exists():
+            return []
+        text = self.path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        rows = list(csv.DictReader(io.StringIO(whole)))
+        return [row for row in rows if None not in row and None not in row.values()]
+
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        part = self.path.with_suffix(".csv.part")
+        with part.open("w", newline="", encoding="utf-8") as stream:
+            stream.write(self._line(self.columns))
+            for row in rows:
+                self.last, self.last_offset = {k: v for k, v in row.items() if v}, stream.tell()
+                stream.write(self._line([row.get(name, "") for name in self.columns]))
+        part.replace(self.path)
+
+    @staticmethod
+    def _line(values: list[str]) -> str:
+        stream = io.StringIO()
+        csv.writer(stream, lineterminator="\n").writerow(values)
+        return stream.getvalue()

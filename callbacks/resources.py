@@ -1,0 +1,46 @@
+"""What a run cost: tokens a second, and the highest memory use."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from typing import Any
+
+import lightning as L
+import torch
+
+
+class Resources(L.Callback):
+    """Measures from the first training step of this process to the last."""
+
+    def __init__(self) -> None:
+        self.started = 0.0
+        self.tokens_before = 0
+        self.seconds = 0.0
+        self.memory = 0
+        self.last_metrics: dict[str, float] = {}
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        self.started, self.tokens_before = time.perf_counter(), module.trained_tokens
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.last_metrics = outputs["metrics"]
+        self.seconds = time.perf_counter() - self.started
+
+    def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
+        self.memory = int(module.all_reduce(torch.tensor(float(peak_memory(module.device)))))
+
+    def summary(self, module: Any) -> dict[str, Any]:
+        """Fields of `summary.json`: trained tokens a second (padding not counted), peak bytes summed over ranks."""
+        speed = (module.trained_tokens - self.tokens_before) / self.seconds if self.seconds else None
+        memory = self.memory or peak_memory(module.device)
+        return {"train_tokens_per_second": speed and round(speed, 1), "peak_memory_bytes": memory}
+
+
+def peak_memory(device: torch.device) -> int:
+    """Highest memory use so far in bytes: of the GPU where there is one, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,66 @@
+"""`samples.jsonl`: what the policy writes for the same held-out prompts at every evaluation, with its scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from rlhf.data.records import Prompt
+from rlhf.data.rows import Row
+from rlhf.data.templates import Template
+from rlhf.rollout.sampling import Request, Sampler, Sampling
+from rlhf.rollout.uniforms import EVALUATE
+
+Judge = Callable[[list[Row]], dict[str, list[float]]]
+"""Numbers for one-response rows, by name (score, kl)."""
+
+
+class Samples(L.Callback):
+    """Draws one answer a prompt from counter-based randomness of its own, so that training's draws are untouched."""
+
+    def __init__(
+        self,
+        directory: Path,
+        prompts: Sequence[Prompt],
+        template: Template,
+        requests: Sequence[Request],
+        sampler: Sampler,
+        sampling: Sampling,
+        seed: int,
+        judge: Judge | None = None,
+    ) -> None:
+        self.path = directory / "samples.jsonl"
+        self.prompts, self.template, self.requests = prompts, template, requests
+        self.sampler, self.sampling, self.seed, self.judge = sampler, sampling, seed, judge
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        """After a resume, forget what was written after the step it continues from."""
+        if trainer.is_global_zero and self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= module.step]
+            part = self.path.with_suffix(".part")
+            part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            part.replace(self.path)
+
+    def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
+        answers = self.sampler.sample(
+            self.requests, self.sampling, seed=self.seed, iteration=module.step, stream=EVALUATE
+        )
+        rows = [Row(request.tokens, (a.tokens,), index=i) for i, (request, a) in enumerate(zip(self.requests, answers))]
+        scores = self.judge(rows) if self.judge is not None else {}
+        if not trainer.is_global_zero:
+            return
+        with self.path.open("a", encoding="utf-8") as stream:
+            for i, (prompt, answer) in enumerate(zip(self.prompts, answers, strict=True)):
+                record = {
+                    "step": module.step,
+                    "prompt": [list(turn) for turn in prompt.turns],
+                    "response": self.template.parse(answer.tokens),
+                    "finished": answer.finished,
+                    "tokens": len(answer.tokens),
+                } | {name: round(values[i], 4) for name, values in scores.items()}
+                stream.write(json.dumps(record, ensure_ascii=False) + "\n")

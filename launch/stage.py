@@ -1,0 +1,140 @@
+"""One training stage from configuration to export."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from callbacks.checkpoint import Checkpoint, Interrupted, checkpoints
+from callbacks.metrics import Metrics
+from callbacks.progress import ProgressBars, pretty
+from callbacks.resources import Resources
+from callbacks.samples import Samples
+from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_rows
+from launch.trainer import build_trainer, quiet_libraries
+from lightning_modules.base import StageModule
+from lightning_modules.data import StageData
+from lightning_modules.ppo import PPOModule
+from lightning_modules.reward import RewardModule
+from lightning_modules.scoring import judge_rows
+from rlhf.config import RewardConfig, TrainConfig
+from rlhf.data.rows import make_rows
+from rlhf.data.templates import Template, template_for
+from rlhf.data.tokenizers import Tokenizer
+from rlhf.models.export import export
+from rlhf.models.language import LanguageModel, count_parameters
+from rlhf.rollout.sampling import Request, Sampling
+from rlhf.rollout.torch_sampler import TorchSampler
+from rlhf.runs import Run
+from rlhf.runs.identity import weights_sha256
+
+log = logging.getLogger("rlhf")
+
+
+def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | None:
+    """Train, export, summarise; returns the stage's headline number on held-out data, for sweepers.
+
+    Raises:
+        UserError: the data, parents or machine don't allow it; the run directory says what was reached.
+        KeyboardInterrupt: Ctrl-C, after a checkpoint that `resume=true` continues from.
+    """
+    quiet_libraries()
+    for name, parent in run.parents.items():
+        log.log(logging.WARNING if parent.warning else logging.INFO, "%s", parent.reason or f"{name}: {parent.source}")
+    tokenizer = build_tokenizer(config, run.parents["model.init"])
+    template = template_for(tokenizer)
+    rows = read_rows(config, template, KINDS[config.algo.name])
+    log.info("data: %s", ", ".join(f"{name} {n}" for name, n in rows.counts.items() if n))
+    module, data = build_module(config, run, tokenizer, rows)
+    for name, model in module.trained().items():
+        log.info("%s: %.1fM parameters", name, count_parameters(model) / 1e6)
+    last = checkpoints(run.dir)[-1] if run.resumed and checkpoints(run.dir) else None
+    resources = Resources()
+    trainer = build_trainer(config, run, [resources, *build_callbacks(config, run, template, rows, module)])
+    try:
+        fit(trainer, module, data, last, run)
+    except Interrupted as stop:
+        run.save(steps=module.step, **resources.summary(module))
+        log.warning("%s; the same command with resume=true continues", stop)
+        raise KeyboardInterrupt from None
+    if config.algo.name == "reward":
+        centre(config, module, template)
+    if trainer.is_global_zero:
+        export(exported(module), tokenizer, run.model, facts={"prompt_template": template.fingerprint})
+    final = {**resources.last_metrics, **module.val_metrics}
+    run.save(
+        steps=module.step,
+        final={name: round(value, 6) for name, value in final.items()},
+        **({"model_sha256": weights_sha256(run.model)} if run.is_main else {}),
+        **resources.summary(module),
+    )
+    report(config, run, module)
+    return final.get(module.objective)
+
+
+def fit(trainer: L.Trainer, module: StageModule, data: StageData, last: Path | None, run: Run) -> None:
+    """Measure the start, train to the last step; from a checkpoint, go on after it."""
+    if last is not None:
+        state = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
+        run.save(resumed_from=state["rlhf"]["step"])
+        log.info("continuing after step %d of %d", state["rlhf"]["step"], module.total_steps)
+        del state
+    elif data.val:
+        trainer.validate(module, datamodule=data, verbose=False)
+    trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+
+
+def build_callbacks(
+    config: TrainConfig, run: Run, template: Template, rows: StageRows, module: StageModule
+) -> list[L.Callback]:
+    """The checkpoint comes last: what the others write for a step is then on disk before the step is safe."""
+    loop = config.train
+    found: list[L.Callback] = [Metrics(loop.log_every)]
+    if config.callbacks.progress:
+        found.append(ProgressBars(config.algo.name, loop.log_every))
+    policy = getattr(module, "policy", None)
+    if config.callbacks.samples and policy is not None and rows.shown_rows and config.algo.name != "pretrain":
+        rollout = config.rollout
+        sampling = Sampling(rollout.max_new_tokens, rollout.temperature, rollout.top_k, rollout.top_p)
+        found.append(
+            Samples(
+                run.dir,
+                rows.shown,
+                template,
+                [Request(i, row.prompt) for i, row in enumerate(rows.shown_rows)],
+                TorchSampler(policy, template.tokenizer.eos_id, rollout.max_rows),
+                sampling,
+                config.seed,
+                (lambda shown: judge_rows(shown, module)) if isinstance(module, PPOModule) else None,
+            )
+        )
+    return [*found, Checkpoint(run.dir, loop.checkpoint_every, loop.keep_checkpoints)]
+
+
+def centre(config: TrainConfig, module: StageModule, template: Template) -> None:
+    """Shift scores so that demonstrations, else chosen responses, have mean 0; a thousand of them are enough."""
+    assert isinstance(module, RewardModule)
+    assert isinstance(config.algo, RewardConfig)
+    if config.algo.center:
+        demonstrations = read_rows(config, template, "demonstrations").train[:1000]
+        log.info("reward_mean: %.4f, the mean score of %d demonstrations", module.centre(demonstrations), len(demonstrations))
+
+
+def exported(module: StageModule) -> Any:
+    """The model that a stage is for: the scorer, or the policy without its value head."""
+    return module.scorer if isinstance(module, RewardModule) else module.policy
+
+
+def report(config: TrainConfig, run: Run, module: StageModule) -> None:
+    """What came out, in two lines."""
+    if not run.is_main:
+        return
+    numbers = "  ".join(f"{name} {pretty(value)}" for name, value in module.val_metrics.items() if value == value)
+    log.info("%s finished at step %d  %s", config.algo.name, module.step, numbers)
+    log.info("run: %s", os.path.relpath(run.dir))

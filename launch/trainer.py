@@ -1,0 +1,134 @@
+"""A Lightning Trainer from a configuration: strategy, precision, loggers; no warning that its user can't act on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+
+from callbacks.csv_logger import CSVMetrics
+from rlhf.config import StrategyConfig, TrainConfig
+from rlhf.errors import ConfigError
+from rlhf.runs import Run
+
+TIMEOUT = timedelta(minutes=30)
+
+
+def quiet_libraries() -> None:
+    """Library chatter about things that a user of this lab didn't choose and can't change."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric", "torch.distributed"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for package in ("lightning", "pytorch_lightning", "transformers", "torch", "huggingface_hub", "wandb", "peft"):
+        warnings.filterwarnings("ignore", module=package)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def accelerator_of(config: StrategyConfig) -> tuple[str, int]:
+    """Accelerator (`cpu` or `gpu`) and devices per node.
+
+    Raises:
+        ConfigError: a GPU is asked for and there is none, or fewer than asked for.
+    """
+    has_gpu = torch.cuda.is_available()
+    if config.accelerator == "gpu" and not has_gpu:
+        raise ConfigError("strategy.accelerator: gpu, but PyTorch sees none here; pass strategy=cpu")
+    accelerator = "gpu" if has_gpu and config.accelerator != "cpu" else "cpu"
+    present = torch.cuda.device_count() if accelerator == "gpu" else 1
+    devices = present if config.devices == "auto" else int(config.devices)
+    if config.layout == "single":
+        devices = 1
+    if accelerator == "gpu" and devices > present:
+        raise ConfigError(f"strategy.devices: {devices}, but this machine has {present} GPUs")
+    return accelerator, devices
+
+
+def build_strategy(config: StrategyConfig, devices: int) -> Strategy | str:
+    """Data-parallel layout as Lightning's strategy."""
+    if config.layout == "single":
+        return "auto"
+    if config.layout == "ddp":
+        return DDPStrategy(timeout=TIMEOUT)
+    world = devices * config.nodes
+    return ModelParallelStrategy(
+        data_parallel_size=world, tensor_parallel_size=1, save_distributed_checkpoint=False, timeout=TIMEOUT
+    )
+
+
+def build_loggers(config: TrainConfig, run: Run) -> list[Logger]:
+    """`metrics.csv` always; W&B and TensorBoard as configured."""
+    loggers: list[Logger] = [CSVMetrics(run.dir)]
+    if config.logger.tensorboard:
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        loggers.append(TensorBoardLogger(save_dir=run.dir, name="tensorboard", version=""))
+    if config.logger.wandb != "off":
+        loggers.append(_wandb(config, run))
+    return loggers
+
+
+def _wandb(config: TrainConfig, run: Run) -> Logger:
+    """The W&B run's id follows from the run directory, so that a resumed run continues its own curves."""
+    import hashlib
+
+    from lightning.pytorch.loggers import WandbLogger
+
+    mode = config.logger.wandb
+    key = os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").exists()
+    offline = mode == "offline" or (mode == "auto" and not key)
+    identity = hashlib.sha256(f"{run.id}{run.dir}".encode()).hexdigest()[:12]
+    return WandbLogger(
+        project=config.logger.project,
+        entity=config.logger.entity,
+        name=run.dir.name,
+        id=identity,
+        save_dir=str(run.dir),
+        offline=offline,
+        tags=[config.algo.name, config.model.name, config.data.name, *config.logger.tags],
+        resume=None if offline else "allow",
+    )
+
+
+PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16-mixed": "bf16-mixed", "bf16": "bf16-mixed"}
+"""On one device, and with copies (ddp), bf16 arithmetic on fp32 master weights is what autocast does."""
+
+
+def build_trainer(config: TrainConfig, run: Run, callbacks: list[L.Callback]) -> L.Trainer:
+    """One Lightning epoch is the stretch from one evaluation to the next; the module says when to stop."""
+    quiet_libraries()
+    if config.strategy.threads is not None:
+        torch.set_num_threads(config.strategy.threads)
+    accelerator, devices = accelerator_of(config.strategy)
+    sharded = config.strategy.layout in ("fsdp", "zero2")
+    return L.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=config.strategy.nodes,
+        strategy=build_strategy(config.strategy, devices),
+        precision="32-true" if sharded else PRECISIONS[config.strategy.precision],
+        logger=build_loggers(config, run),
+        callbacks=callbacks,
+        default_root_dir=run.dir,
+        max_epochs=-1,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        # A first forward pass in inference mode would break training of the same weights under FSDP2.
+        inference_mode=False,
+    )

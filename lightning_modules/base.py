@@ -1,0 +1,181 @@
+"""What all stages share: the step counter, the optimiser, the schedule, what is saved, and reductions over ranks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lightning_modules.means import Means
+from lightning_modules.schedule import lr_factor
+from lightning_modules.work import Micro, Step
+from rlhf.config import TrainConfig
+from rlhf.data.batch import Batch, collate
+
+
+class StageModule(L.LightningModule):
+    """A stage of alignment. Subclasses hold the trained models as submodules, frozen ones outside of the module tree.
+
+    One Lightning batch is one optimisation batch (`Step`); `step` counts those, and nothing else is needed to continue
+    a run beside weights and optimiser state, since data order, learning rate and randomness are functions of `step`.
+    Lightning's own loop counters are not restored: a resumed run is a fresh loop over the remaining steps.
+    """
+
+    automatic_optimization = False
+    headline: tuple[str, ...] = ("loss",)
+    """The two or three metrics that the progress bar shows."""
+    objective: str = "val/loss"
+    """The metric that a sweeper looks at."""
+
+    def __init__(self, config: TrainConfig, total_steps: int, pad_id: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.total_steps = total_steps
+        self.pad_id = pad_id
+        self.step = 0
+        self.trained_tokens = 0
+        self.val_metrics: dict[str, float] = {}
+        self._val = Means()
+        self.on_progress: Callable[[str, int, int], None] = lambda phase, done, total: None
+
+    # -- models ----------------------------------------------------------------------------------------------------
+
+    def trained(self) -> dict[str, nn.Module]:
+        """The models that learn, by name; gradient norms are clipped for each by itself."""
+        raise NotImplementedError
+
+    def frozen(self) -> dict[str, nn.Module]:
+        """Models that only answer; they are moved with the module, but neither saved nor trained."""
+        return {}
+
+    def on_fit_start(self) -> None:
+        self._place_frozen()
+
+    def on_validation_start(self) -> None:
+        self._place_frozen()
+
+    def _place_frozen(self) -> None:
+        for model in self.frozen().values():
+            model.to(self.device)
+
+    def clip_groups(self) -> dict[str, Sequence[nn.Parameter]]:
+        return {name: [p for p in model.parameters() if p.requires_grad] for name, model in self.trained().items()}
+
+    # -- optimiser -------------------------------------------------------------------------------------------------
+
+    def learning_rates(self) -> dict[str, float]:
+        """Peak learning rate of each trained model."""
+        return dict.fromkeys(self.trained(), self.config.algo.lr)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW (Loshchilov & Hutter 2019); biases, norms and other vectors are not decayed."""
+        algo = self.config.algo
+        groups = []
+        for name, model in self.trained().items():
+            parameters = [p for p in model.parameters() if p.requires_grad]
+            for decay, chosen in (
+                (algo.weight_decay, [p for p in parameters if p.ndim >= 2]),
+                (0.0, [p for p in parameters if p.ndim < 2]),
+            ):
+                if chosen:
+                    lr = self.learning_rates()[name]
+                    groups.append({"params": chosen, "weight_decay": decay, "lr": lr, "peak_lr": lr})
+        return torch.optim.AdamW(groups, betas=(algo.adam_beta1, algo.adam_beta2), eps=algo.adam_eps, fused=True)
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        optimizer: Any = self.optimizers(use_pl_optimizer=True)
+        return optimizer  # type: ignore[no-any-return]
+
+    def lr_factor(self) -> float:
+        algo = self.config.algo
+        return lr_factor(
+            self.step,
+            self.total_steps,
+            warmup=algo.warmup(self.total_steps),
+            schedule=algo.lr_schedule,
+            min_ratio=algo.min_lr_ratio,
+        )
+
+    # -- ranks -----------------------------------------------------------------------------------------------------
+
+    @property
+    def world_size(self) -> int:
+        return self.trainer.world_size
+
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """Sum over ranks, in place where there is more than one."""
+        if self.world_size > 1:
+            moved = tensor.to(self.device)
+            torch.distributed.all_reduce(moved)
+            return moved.to(tensor.device)
+        return tensor
+
+    def gradient_sync_off(self) -> AbstractContextManager[Any]:
+        """Gradients stay on their rank until the last micro-batch."""
+        model = self.trainer.strategy.model
+        return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def learn(self, step: Step) -> dict[str, float]:
+        """One optimisation batch; returns what it measured."""
+        raise NotImplementedError
+
+    def training_step(self, step: Step, batch_idx: int) -> dict[str, Any]:
+        started = time.perf_counter()
+        metrics = self.learn(step)
+        self.step += 1
+        self.trainer.should_stop = self.step >= self.total_steps
+        seconds = time.perf_counter() - started
+        tokens = metrics.pop("tokens", 0.0)
+        self.trained_tokens += int(tokens)
+        metrics |= {"lr": self.optimizer.param_groups[0]["lr"], "seconds": seconds, "tokens_per_second": tokens / seconds}
+        return {"metrics": {(k if "/" in k else f"train/{k}"): v for k, v in metrics.items()}}
+
+    def measure(self, batch: Batch) -> Means:
+        """What a held-out micro-batch adds to the `val/` metrics."""
+        raise NotImplementedError
+
+    def validation_step(self, micro: Micro, batch_idx: int) -> None:
+        means = self.measure(collate(micro.rows, self.pad_id).to(self.device))
+        self._val.merge(means if micro.live else means.zeroed())
+
+    def on_validation_epoch_start(self) -> None:
+        self._val = Means()
+
+    def on_validation_epoch_end(self) -> None:
+        metrics = self.finish_validation(self._val.reduce(self.all_reduce))
+        self.val_metrics = {(k if "/" in k else f"val/{k}"): v for k, v in metrics.items()}
+
+    def finish_validation(self, metrics: dict[str, float]) -> dict[str, float]:
+        """Turn reduced sums into what is reported, where a mean is not the answer."""
+        return metrics
+
+    # -- saving ----------------------------------------------------------------------------------------------------
+
+    def extra_state(self) -> dict[str, Any]:
+        """Plain numbers beside weights and optimiser that a stage needs to continue."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `extra_state`."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["rlhf"] = {"step": self.step, "trained_tokens": self.trained_tokens, "extra": self.extra_state()}
+        checkpoint.pop("loops", None)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["rlhf"]
+        self.step, self.trained_tokens = state["step"], state["trained_tokens"]
+        self.load_extra_state(state["extra"])
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Rows are Python numbers; they become tensors, on the device, one micro-batch at a time."""
+        return batch

@@ -1,0 +1,153 @@
+"""Direct preference optimisation (Rafailov et al. 2023) from reference log-probabilities that are computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lightning_modules.base import StageModule
+from lightning_modules.means import Means
+from lightning_modules.optimise import Term, optimise, prompts_with_pairs
+from lightning_modules.work import Step, cut
+from rlhf.config import DPOConfig, TrainConfig
+from rlhf.data.batch import Batch, collate
+from rlhf.data.rows import Row
+from rlhf.errors import TrainingError
+from rlhf.models.language import LanguageModel
+from rlhf.objectives.preference import DPOResult, accuracy, dpo
+
+def response_logprobs(policy: LanguageModel, batch: Batch) -> Tensor:
+    """Σ log π(token | prompt, earlier tokens) of each response, end-of-text included: [R] nats."""
+    logprobs = policy(batch).logprobs
+    return logprobs.new_zeros(batch.n_responses).index_add(0, batch.target_response, logprobs)
+
+
+class DPOModule(StageModule):
+    """DPO, cDPO, IPO or hinge loss per pair, averaged within a prompt, then over prompts.
+
+    The reference is the policy before its first update. What it says of every row is computed once, kept in `store`,
+    and read from there after a resume: the reference model itself need not stay in memory.
+
+    Args:
+        rows: all rows that training and validation will ask for, by split (`train`, `val`).
+        store: safetensors file for the reference's log-probabilities; `None` keeps them in memory only.
+    """
+
+    headline = ("train/loss", "train/accuracy", "val/accuracy")
+    objective = "val/accuracy"
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        total_steps: int,
+        policy: LanguageModel,
+        rows: Mapping[str, Sequence[Row]],
+        store: Path | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(config, total_steps, **options)
+        assert isinstance(config.algo, DPOConfig)
+        self.algo: DPOConfig = config.algo
+        self.policy = policy
+        self.rows, self.store = rows, store
+        self.reference: dict[str, Tensor] = {}
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        self.prepare_reference()
+
+    def on_validation_start(self) -> None:
+        super().on_validation_start()
+        self.prepare_reference()
+
+    def prepare_reference(self) -> None:
+        """Fill `reference`: summed response log-probabilities (nats) [K] by `split/row index`.
+
+        Raises:
+            TrainingError: the run is under way, so the policy is no longer the reference, and the file is lost.
+        """
+        if self.reference:
+            return
+        if self.store is not None and self.store.exists():
+            self.reference = load_file(self.store)
+            return
+        if self.step > 0:
+            raise TrainingError(
+                f"{self.store}: the reference log-probabilities are gone, and the policy has changed since; "
+                "start again in a new directory"
+            )
+        self.reference = self.compute_reference()
+        if self.store is not None and self.global_rank == 0:
+            self.store.parent.mkdir(parents=True, exist_ok=True)
+            part = self.store.with_suffix(".part")
+            save_file(self.reference, part)
+            part.replace(self.store)
+
+    @torch.no_grad()
+    def compute_reference(self) -> dict[str, Tensor]:
+        """One pass over all rows, in micro-batches of the whole data set: a step's own would depend on the step."""
+        found: dict[str, Tensor] = {}
+        for split, rows in self.rows.items():
+            micros = cut(rows, self.config.train.tokens_per_microbatch, self.global_rank, self.world_size)
+            for done, micro in enumerate(micros):
+                batch = collate(micro.rows, self.pad_id).to(self.device)
+                sums = response_logprobs(self.policy, batch).cpu()
+                for row, part in zip(micro.rows, sums.split([len(r.responses) for r in micro.rows]), strict=True):
+                    found[f"{split}/{row.index}"] = part.clone()
+                self.on_progress(f"reference ({split})", done + 1, len(micros))
+        if self.world_size > 1:
+            shares: list[dict[str, Tensor]] = [{} for _ in range(self.world_size)]
+            torch.distributed.all_gather_object(shares, found)
+            found = {name: sums for share in shares for name, sums in share.items()}
+        return found
+
+    def trained(self) -> dict[str, nn.Module]:
+        return {"policy": self.policy}
+
+    def compare(self, batch: Batch, split: str) -> tuple[DPOResult, Tensor, Tensor]:
+        """Losses of the batch's P pairs, and the log-probabilities of chosen and rejected, [P] each."""
+        logprobs = response_logprobs(self.policy, batch)
+        reference = torch.cat([self.reference[f"{split}/{i}"] for i in batch.row_index.tolist()]).to(logprobs)
+        chosen, rejected = batch.pairs[:, 0], batch.pairs[:, 1]
+        lengths = torch.bincount(batch.target_response, minlength=batch.n_responses)
+        result = dpo(
+            logprobs[chosen],
+            logprobs[rejected],
+            reference[chosen],
+            reference[rejected],
+            beta=self.algo.beta,
+            loss=self.algo.loss,
+            label_smoothing=self.algo.label_smoothing,
+            chosen_lengths=lengths[chosen],
+            rejected_lengths=lengths[rejected],
+        )
+        return result, logprobs[chosen], logprobs[rejected]
+
+    def report(self, batch: Batch, result: DPOResult, chosen: Tensor, rejected: Tensor) -> Means:
+        weights = batch.pair_weights
+        means = Means()
+        means.add("accuracy", accuracy(result.chosen_rewards, result.rejected_rewards), weights)
+        means.add("margin", result.chosen_rewards - result.rejected_rewards, weights)
+        means.add("chosen_reward", result.chosen_rewards, weights)
+        means.add("rejected_reward", result.rejected_rewards, weights)
+        means.add("chosen_logprob", chosen, weights)
+        means.add("rejected_logprob", rejected, weights)
+        return means
+
+    def loss_sum(self, batch: Batch) -> tuple[Tensor, Means]:
+        result, chosen, rejected = self.compare(batch, "train")
+        return (result.losses * batch.pair_weights).sum(), self.report(batch, result, chosen, rejected)
+
+    def learn(self, step: Step) -> dict[str, float]:
+        return optimise(self, [Term(step.micros, self.loss_sum, prompts_with_pairs)])
+
+    def measure(self, batch: Batch) -> Means:
+        result, chosen, rejected = self.compare(batch, "val")
+        means = self.report(batch, result, chosen, rejected)
+        means.add("loss", result.losses, batch.pair_weights)
+        return means

@@ -1,0 +1,93 @@
+"""Reward model: a scalar head on the last token, trained on comparisons (Bradley–Terry)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.base import StageModule
+from lightning_modules.means import Means
+from lightning_modules.optimise import Term, optimise, prompts_with_pairs
+from lightning_modules.work import Micro, Step, cut
+from rlhf.config import TrainConfig
+from rlhf.data.batch import Batch, collate
+from rlhf.data.rows import Row
+from rlhf.evaluation.intervals import wilson
+from rlhf.models.language import ScoreModel
+from rlhf.objectives.preference import accuracy, bradley_terry, expected_calibration_error
+
+
+class RewardModule(StageModule):
+    """−log σ(score(chosen) − score(rejected)), averaged within a prompt, then over prompts (Ouyang et al. 2022, eq. 1)."""
+
+    headline = ("train/loss", "train/accuracy", "val/accuracy")
+    objective = "val/accuracy"
+
+    def __init__(self, config: TrainConfig, total_steps: int, scorer: ScoreModel, **options: Any) -> None:
+        super().__init__(config, total_steps, **options)
+        self.scorer = scorer
+        self._margins: list[Tensor] = []
+
+    def trained(self) -> dict[str, nn.Module]:
+        return {"scorer": self.scorer}
+
+    def scores(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Scores of chosen and rejected, [P] each."""
+        scores = self.scorer(batch)
+        return scores[batch.pairs[:, 0]], scores[batch.pairs[:, 1]]
+
+    def report(self, batch: Batch, chosen: Tensor, rejected: Tensor) -> Means:
+        means = Means()
+        means.add("accuracy", accuracy(chosen, rejected), batch.pair_weights)
+        means.add("margin", chosen - rejected, batch.pair_weights)
+        means.add("chosen_score", chosen, batch.pair_weights)
+        means.add("rejected_score", rejected, batch.pair_weights)
+        return means
+
+    def loss_sum(self, batch: Batch) -> tuple[Tensor, Means]:
+        chosen, rejected = self.scores(batch)
+        losses = bradley_terry(chosen, rejected) * batch.pair_weights
+        return losses.sum(), self.report(batch, chosen, rejected)
+
+    def learn(self, step: Step) -> dict[str, float]:
+        return optimise(self, [Term(step.micros, self.loss_sum, prompts_with_pairs)])
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        self._margins = []
+
+    def measure(self, batch: Batch) -> Means:
+        chosen, rejected = self.scores(batch)
+        means = self.report(batch, chosen, rejected)
+        means.add("loss", bradley_terry(chosen, rejected), batch.pair_weights)
+        means.total("pairs", batch.n_pairs)
+        self._margins.append(chosen - rejected)
+        return means
+
+    def validation_step(self, micro: Micro, batch_idx: int) -> None:
+        super().validation_step(micro, batch_idx)
+        if not micro.live:
+            self._margins.pop()
+
+    def finish_validation(self, metrics: dict[str, float]) -> dict[str, float]:
+        if not metrics:
+            return {}
+        margins = torch.cat(self._margins) if self._margins else torch.zeros(0, device=self.device)
+        calibration = expected_calibration_error(torch.sigmoid(margins), all_reduce=self.all_reduce)
+        low, high = wilson(metrics["accuracy"] * metrics["pairs"], int(metrics["pairs"]))
+        return metrics | {"accuracy_low": low, "accuracy_high": high, "calibration_error": float(calibration)}
+
+    @torch.no_grad()
+    def centre(self, rows: Sequence[Row]) -> float:
+        """Set `reward_mean` so that these demonstrations score 0 on average; returns it (Stiennon et al. 2020)."""
+        self.scorer.reward_mean = 0.0
+        means = Means()
+        for micro in cut(rows, self.config.train.tokens_per_microbatch, self.global_rank, self.world_size):
+            scores = Means()
+            scores.add("score", self.scorer(collate(micro.rows, self.pad_id).to(self.device)))
+            means.merge(scores if micro.live else scores.zeroed())
+        self.scorer.reward_mean = means.reduce(self.all_reduce)["score"]
+        return self.scorer.reward_mean

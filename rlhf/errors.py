@@ -1,0 +1,32 @@
+"""Errors that a user can cause and can mend: one sentence, no traceback, exit code 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Something the user typed, wrote or pointed at can't be used; the message says what, and what would work."""
+
+
+class ConfigError(UserError):
+    """A configuration key or value is impossible. The message starts with the dotted key."""
+
+
+class DataError(UserError):
+    """A data file can't be read or understood. The message starts with `file:line` where there is a line."""
+
+
+class ParentError(UserError):
+    """A run or model that this run builds on is missing, unfinished, or of another kind."""
+
+
+class TrainingError(UserError):
+    """Training can't go on (no disk space, a loss that is not finite); what was saved is named in the message."""
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """`; did you mean X?`, or an empty string where nothing is near."""
+    found = get_close_matches(word, list(candidates), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]}?" if found else ""

@@ -1,0 +1,131 @@
+"""A causal language model of `transformers`, seen as a function from a batch to log-probabilities (and values)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rlhf.models.logprobs import Head, TokenStats, chosen_logprobs
+
+if TYPE_CHECKING:
+    from rlhf.data.batch import Batch
+
+
+def backbone_states(backbone: nn.Module, batch: Batch) -> Tensor:
+    """Last hidden states [B, T, D] of every token of a batch, tree-shaped rows included.
+
+    Rows of one response need no mask: they are padded on the right, and a causal model never looks right. Position ids
+    are passed only with a mask, since `transformers` takes restarted positions without a mask for packed documents.
+    """
+    mask = batch.attention_mask()
+    extra: dict[str, Any] = {} if mask is None else {"attention_mask": mask, "position_ids": batch.positions}
+    states: Tensor = backbone(input_ids=batch.tokens, use_cache=False, **extra).last_hidden_state
+    return states
+
+
+class LanguageModel(nn.Module):
+    """Policy, reference or SFT model; with `value_head`, also a critic that shares the trunk.
+
+    Everything goes through `forward`, so that a wrapper which shards parameters sees one root.
+    """
+
+    def __init__(self, hf: Any, *, value_head: bool = False) -> None:
+        super().__init__()
+        self.hf = hf
+        self.value_head: nn.Linear | None = None
+        if value_head:
+            self.add_value_head()
+
+    def add_value_head(self) -> None:
+        """One value a position, from the last hidden state; starts at 0, so the first advantages are the returns."""
+        self.value_head = nn.Linear(hidden_size(self.hf), 1)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+
+    @property
+    def head(self) -> Head:
+        """The map from hidden states to vocabulary logits."""
+        head: Head = self.hf.get_output_embeddings()
+        return head
+
+    def forward(
+        self,
+        batch: Batch,
+        *,
+        temperature: float = 1.0,
+        want_entropy: bool = False,
+        want_hidden: bool = False,
+        reference: tuple[Tensor, Head] | None = None,
+    ) -> TokenStats | Tensor:
+        """Log-probabilities of the batch's N target tokens; with `want_hidden`, the states [N, D] that predict them."""
+        states = backbone_states(self.hf.base_model, batch)[batch.target_rows, batch.target_sources]
+        if want_hidden:
+            return states
+        stats = chosen_logprobs(
+            states,
+            batch.target_tokens,
+            self.head,
+            temperature=temperature,
+            want_entropy=want_entropy,
+            reference=reference,
+        )
+        if self.value_head is not None:
+            stats.values = self.value_head(states).squeeze(-1).float()
+        return stats
+
+
+class ScoreModel(nn.Module):
+    """A backbone with one scalar a position: reward model (read at the last token) or critic (read at every state)."""
+
+    def __init__(self, hf: Any) -> None:
+        super().__init__()
+        self.hf = hf
+
+    @property
+    def reward_mean(self) -> float:
+        """Subtracted from every score, so that demonstrations (else chosen responses) have mean 0."""
+        return float(getattr(self.hf.config, "reward_mean", 0.0) or 0.0)
+
+    @reward_mean.setter
+    def reward_mean(self, mean: float) -> None:
+        self.hf.config.reward_mean = float(mean)
+
+    def forward(self, batch: Batch, *, at: str = "ends") -> Tensor:
+        """Scalars in fp32.
+
+        Args:
+            at: "ends": one score a response [R], at its last token;
+                "sources": one value a target token [N], at the state from which the token was chosen.
+
+        `reward_mean` is subtracted from both, so that a critic that starts as the reward model expects what it pays.
+        """
+        where = {
+            "ends": (batch.end_rows, batch.end_indices),
+            "sources": (batch.target_rows, batch.target_sources),
+        }[at]
+        return self.hf.score(backbone_states(self.hf.base_model, batch)[where]).squeeze(-1).float() - self.reward_mean
+
+
+def hidden_size(hf: Any) -> int:
+    """Width of the hidden states, whatever the architecture calls it."""
+    return int(hf.config.get_text_config().hidden_size)
+
+
+def freeze(model: nn.Module) -> nn.Module:
+    """Evaluation mode, no gradients: for references and reward models."""
+    return model.eval().requires_grad_(False)
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@torch.no_grad()
+def check_logits(model: LanguageModel) -> bool:
+    """Whether `head(hidden)` are the model's own logits (some architectures scale or cap them afterwards)."""
+    ids = torch.arange(min(8, model.hf.config.get_text_config().vocab_size))[None].to(next(model.parameters()).device)
+    own = model.hf(input_ids=ids, use_cache=False).logits.float()
+    states = model.hf.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    return torch.allclose(model.head(states).float(), own, atol=1e-3, rtol=1e-3)

@@ -1,0 +1,1 @@
+"""What scores a response: learned reward models, and any function of a batch with the same signature."""

@@ -1,0 +1,81 @@
+"""Episodes: what a rollout leaves behind for PPO to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rlhf.data.batch import Batch
+from rlhf.data.rows import Row
+from rlhf.rollout.sampling import Completion
+
+
+@dataclass
+class Episodes:
+    """E sampled responses of at most L tokens, grouped in rows by prompt.
+
+    Attributes:
+        rows: a row a prompt, holding its responses; `rows[i].index == i`.
+        first: number of the first episode of each row.
+        mask: [E, L] bool, true at response tokens.
+        finished: [E] bool, end-of-text was reached.
+        logprobs, reference_logprobs, values, rewards, advantages, returns: [E, L] fp32, 0 outside the mask.
+        scores: [E], what the reward model says, before shaping; shaped_scores: [E], after it.
+    """
+
+    rows: list[Row]
+    first: list[int]
+    mask: Tensor
+    finished: Tensor
+    logprobs: Tensor
+    reference_logprobs: Tensor
+    values: Tensor
+    rewards: Tensor
+    advantages: Tensor
+    returns: Tensor
+    scores: Tensor
+    shaped_scores: Tensor
+
+    @classmethod
+    def of(cls, prompts: Sequence[Sequence[int]], completions: Sequence[Completion], device: torch.device) -> Episodes:
+        """Rows and masks for `completions`, which are ordered by request and sample; the rest is zero."""
+        answers: list[list[Completion]] = [[] for _ in prompts]
+        for completion in completions:
+            answers[completion.request].append(completion)
+        rows, first, flat = [], [], []
+        for number, (prompt, group) in enumerate(zip(prompts, answers, strict=True)):
+            rows.append(Row(tuple(prompt), tuple(c.tokens for c in group), index=number))
+            first.append(len(flat))
+            flat += group
+        longest = max(len(c.tokens) for c in flat)
+        lengths = torch.tensor([len(c.tokens) for c in flat], device=device)
+        mask = torch.arange(longest, device=device)[None] < lengths[:, None]
+        finished = torch.tensor([c.finished for c in flat], device=device)
+        zeros = [torch.zeros(len(flat), longest, device=device) for _ in range(6)]
+        ends = [torch.zeros(len(flat), device=device) for _ in range(2)]
+        return cls(rows, first, mask, finished, *zeros, *ends)
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def numbers(self, batch: Batch) -> Tensor:
+        """Episode numbers [R] of a batch's responses, in the batch's order."""
+        found = [self.first[i] + k for i in batch.row_index.tolist() for k in range(len(self.rows[i].responses))]
+        return torch.tensor(found, dtype=torch.long, device=self.mask.device)
+
+    def flat(self, name: str, batch: Batch) -> Tensor:
+        """The [N] entries of an [E, L] attribute at a batch's target tokens, in the batch's order."""
+        numbers = self.numbers(batch)
+        flat: Tensor = getattr(self, name)[numbers][self.mask[numbers]]
+        return flat
+
+    def store(self, name: str, batch: Batch, flat: Tensor) -> None:
+        """Write a batch's [N] numbers to an [E, L] attribute."""
+        numbers = self.numbers(batch)
+        whole = getattr(self, name)
+        part = whole[numbers]
+        part[self.mask[numbers]] = flat.to(whole.dtype)
+        whole[numbers] = part

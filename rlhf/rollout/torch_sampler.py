@@ -1,0 +1,96 @@
+"""Sampling in process: `transformers` backbone, key–value cache, prompts shared by their samples, finished rows dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlhf.models.language import LanguageModel
+from rlhf.rollout.sampling import Completion, Progress, Request, Sampling, draw, filtered_logits
+from rlhf.rollout.uniforms import uniforms
+
+
+class TorchSampler:
+    """Samples from a `LanguageModel` with the weights that it has at that moment.
+
+    Args:
+        model: the policy.
+        eos_id: the token that ends a response.
+        max_rows: sequences that are decoded at the same time.
+    """
+
+    def __init__(self, model: LanguageModel, eos_id: int, max_rows: int = 64) -> None:
+        self.model, self.eos_id, self.max_rows = model, eos_id, max_rows
+
+    @torch.no_grad()
+    def sample(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        *,
+        seed: int,
+        iteration: int,
+        stream: int = 0,
+        progress: Progress | None = None,
+    ) -> list[Completion]:
+        """Continue every request `sampling.samples_per_prompt` times; see `Sampler`."""
+        n = sampling.samples_per_prompt
+        order = sorted(range(len(requests)), key=lambda i: len(requests[i].tokens))
+        prompts_at_once = max(1, self.max_rows // n)
+        done: list[Completion] = []
+        for start in range(0, len(order), prompts_at_once):
+            group = order[start : start + prompts_at_once]
+            keys = [(requests[i].number, s) for i in group for s in range(n)]
+            numbers = torch.from_numpy(uniforms(seed, iteration, keys, sampling.max_new_tokens, stream))
+            tokens, logprobs = self._continue([requests[i].tokens for i in group], sampling, numbers)
+            for row, drawn in enumerate(tokens):
+                finished = drawn[-1] == self.eos_id
+                done.append(Completion(group[row // n], row % n, tuple(drawn), tuple(logprobs[row]), finished))
+            if progress is not None:
+                progress(len(done), n * len(requests))
+        return sorted(done, key=lambda c: (c.request, c.sample))
+
+    def _continue(
+        self, prompts: list[tuple[int, ...]], sampling: Sampling, numbers: Tensor
+    ) -> tuple[list[list[int]], list[list[float]]]:
+        """Decode a group: `numbers` [prompts × samples, max_new_tokens] are its uniform draws."""
+        from transformers import DynamicCache
+
+        n, device = sampling.samples_per_prompt, next(self.model.parameters()).device
+        longest = max(map(len, prompts))
+        ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=device)
+        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
+        cache = DynamicCache(config=self.model.hf.config)
+        logits = self._logits(ids, mask, (mask.cumsum(-1) - 1).clamp(min=0), cache)
+        if n > 1:
+            cache.batch_repeat_interleave(n)
+            mask, logits = mask.repeat_interleave(n, 0), logits.repeat_interleave(n, 0)
+        rows = torch.arange(len(prompts) * n, device=device)
+        tokens: list[list[int]] = [[] for _ in rows]
+        logprobs: list[list[float]] = [[] for _ in rows]
+        for position in range(sampling.max_new_tokens):
+            drawn, drawn_logprobs = draw(filtered_logits(logits, sampling), numbers[rows.cpu(), position])
+            for row, token, logprob in zip(rows.tolist(), drawn.tolist(), drawn_logprobs.tolist(), strict=True):
+                tokens[row].append(token)
+                logprobs[row].append(logprob)
+            if position + 1 == sampling.max_new_tokens:
+                break
+            alive = (drawn != self.eos_id).nonzero().squeeze(-1)
+            if len(alive) == 0:
+                break
+            if len(alive) < len(rows):
+                cache.batch_select_indices(alive)
+                rows, drawn, mask = rows[alive], drawn[alive], mask[alive]
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+            logits = self._logits(drawn[:, None], mask, mask.sum(-1, keepdim=True) - 1, cache)
+        return tokens, logprobs
+
+    def _logits(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
+        """Next-token logits [B, V] after `ids` [B, T]; the cache grows by T."""
+        states = self.model.hf.base_model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        ).last_hidden_state
+        return self.model.head(states[:, -1])
