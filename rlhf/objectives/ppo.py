@@ -1,4 +1,4 @@
-"""PPO's losses of tokens: clipped policy and value losses, entropy (Schulman et al. 2017; Huang et al. 2024)."""
+"""PPO on tokens: clipped policy and value losses, entropy; with the rest of its formulas under one name."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip_value: float | None) -> ValueLoss:
-    """½·max((V − R)², (clip(V, V_old ± c) − R)²) (Schulman et al.'s baselines; Huang et al. 2024, detail 22).
+    """½·max((V − R)², (clip(V, V_old ± c) − R)²) (Huang et al. 2022, «37 details», no. 9).
 
     Args:
         values: [N], the critic's, with gradient.
