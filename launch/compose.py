@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from launch.explain import explain
 from rlhf.config import ALGORITHMS, AlgoConfig, TrainConfig, validate
 from rlhf.errors import ConfigError, nearest
 
@@ -30,18 +32,33 @@ def register() -> None:
 
 
 @contextmanager
-def hydra_session() -> Iterator[None]:
-    """Hydra's compose API over `conf/`; nothing of an earlier session is left in it, nor of this one afterwards."""
+def hydra_session(config_dir: str | None = None) -> Iterator[None]:
+    """Hydra's compose API over `conf/` and, before it, a folder of the user's own (`--config-dir`)."""
     register()
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
-    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            if config_dir is not None:
+                # The compose API has no argument for it; `hydra.main` puts it in the same place.
+                path = GlobalHydra.instance().config_loader().get_search_path()
+                path.prepend(
+                    "command-line", f"file://{Path(config_dir).absolute()}", SearchPathQuery(provider="schema")
+                )
+            yield
+    finally:
+        GlobalHydra.instance().clear()
 
 
 def compose_point(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
-    """One point, with Hydra's own node; to be called within `hydra_session`."""
-    return compose(config_name, list(overrides), return_hydra_config=True)
+    """One point, with Hydra's own node; to be called within `hydra_session`.
+
+    Raises:
+        ConfigError: an override is impossible; in one sentence.
+    """
+    try:
+        return compose(config_name, list(overrides), return_hydra_config=True)
+    except Exception as error:
+        raise ConfigError(explain(error, overrides, options())) from error
 
 
 def to_config(composed: DictConfig) -> TrainConfig:
@@ -63,10 +80,10 @@ def _refuse_additions(node: DictConfig, schema: Any, prefix: str) -> None:
     """Hydra lets `+key=value` through even into a typed node; such a key would then be ignored."""
     known = {field.name for field in dataclasses.fields(schema)}
     for name, child in node.items():
-        dotted = f"{prefix}{name}"
+        dotted = f"{prefix}{name!s}"
         if name not in known:
             near = nearest(dotted, [f"{prefix}{candidate}" for candidate in known])
-            raise ConfigError(f"{dotted}: unknown key{near}")
+            raise ConfigError(f"{dotted}: unknown key{near or '; --help lists all keys'}")
         if dataclasses.is_dataclass(getattr(schema, str(name))):
             _refuse_additions(child, getattr(schema, str(name)), f"{dotted}.")
 
@@ -75,7 +92,7 @@ def load(overrides: Sequence[str], config_name: str = "train") -> TrainConfig:
     """Compose, convert and validate: what tests and notebooks call.
 
     Raises:
-        ConfigError: a value is impossible. Errors of composition are Hydra's; `launch.explain` words them.
+        ConfigError: an override or a value is impossible.
     """
     with hydra_session():
         config = to_config(compose_point(overrides, config_name))

@@ -112,6 +112,7 @@ class LoopConfig:
     keep_checkpoints: int = key(2, "newest checkpoints that are kept", ge=1)
     val_every: int | None = key(200, "validate every so many steps; null: at the end only", ge=1, unit="steps")
     val_batches: int | None = key(None, "batches a validation looks at; null: all", ge=1)
+    val_prompts: int = key(64, "held-out prompts that PPO answers at a validation", ge=1)
     samples: int = key(8, "prompts that are sampled at an evaluation, for samples.jsonl; 0: none", ge=0)
 
 

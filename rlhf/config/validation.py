@@ -50,7 +50,9 @@ def _data_source(config: TrainConfig) -> None:
     if data.source == "assistant" and data.path is not None:
         raise ConfigError(f"data.path: {data.path} would not be read with data=assistant; add data=jsonl to read it")
     if data.source != "assistant" and not data.path:
-        wanted = "a file or folder" if data.source == "file" else "the name of a data set on the Hugging Face hub"
+        wanted = (
+            "FILE or data.path=FOLDER" if data.source == "file" else "OWNER/NAME, a data set of the Hugging Face hub"
+        )
         raise ConfigError(f"data.path: missing; data={data.name} needs data.path={wanted}")
     if data.source == "file" or (data.source == "hub" and not re.fullmatch(HUB_NAME, str(data.path))):
         _check_exists("data.path", str(data.path))

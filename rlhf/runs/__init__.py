@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlhf.runs.directory import Run, State, inspect, open_run
 from rlhf.runs.files import atomic_write_json, atomic_write_text
-from rlhf.runs.identity import path_sha256, run_id, weights_sha256
+from rlhf.runs.identity import run_id, weights_sha256
 from rlhf.runs.parents import Parent, find_parent, resolve_init, resolve_reward_model
 from rlhf.runs.search import all_runs, newest_run
 from rlhf.runs.summary import Summary
@@ -21,7 +21,6 @@ __all__ = [
     "inspect",
     "newest_run",
     "open_run",
-    "path_sha256",
     "resolve_init",
     "resolve_reward_model",
     "run_id",

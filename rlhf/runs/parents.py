@@ -46,6 +46,23 @@ class Parent:
             return str(self.dir / "model")
         return str(self.dir) if self.kind == "folder" else self.name
 
+    @property
+    def identity(self) -> str:
+        """What two runs must share to start from the same weights."""
+        return self.sha256 or f"{self.kind} {self.name or ''}".strip()
+
+    @staticmethod
+    def from_record(record: Mapping[str, Any]) -> Parent:
+        """The parent that `record` described."""
+        here = record["kind"] in ("run", "folder")
+        return Parent(
+            record["kind"],
+            Path(record["directory"]) if here else None,
+            record["sha256"],
+            record["reason"],
+            None if here else record["directory"],
+        )
+
     def record(self) -> dict[str, Any]:
         """As in `summary.json`."""
         directory = str(self.dir) if self.dir is not None else self.name

@@ -1,0 +1,135 @@
+"""What Hydra and OmegaConf say about a bad command line, in one sentence with the nearest spelling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from rlhf.config import ALGORITHMS, Key, TrainConfig, keys
+from rlhf.config.reference import type_name
+from rlhf.errors import UserError, nearest
+
+REQUIRED = ("algo", "model", "data", "strategy", "rollout", "logger", "callbacks")
+
+
+def explain(error: BaseException, overrides: Sequence[str], options: dict[str, list[str]]) -> str:
+    """One sentence that names the override, what is wrong with it, and what would do.
+
+    Args:
+        error: what composition raised.
+        overrides: the command line.
+        options: every group with its options.
+    """
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, UserError):
+            return str(cause)
+        if isinstance(cause, OverrideParseException):
+            return _unreadable(cause)
+        if isinstance(cause, MissingConfigException) and cause.missing_cfg_file is not None:
+            return _no_such_option(cause.missing_cfg_file, options)
+    parsed = _parse(overrides)
+    for cause in chain:
+        if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+            return _unknown_key(str(cause.full_key), cause, options)
+        if isinstance(cause, ValidationError) and cause.full_key:
+            return _wrong_type(str(cause.full_key), parsed, cause)
+    return _by_override(parsed, options) or _first_line(chain)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return list(OverridesParser.create().parse_overrides(list(overrides)))
+    except OverrideParseException:
+        return []
+
+
+def _unreadable(error: OverrideParseException) -> str:
+    if "=" not in error.override:
+        return f"{error.override}: not an override; write key=value, such as train.max_steps=100"
+    name, value = error.override.split("=", 1)
+    return (
+        f"{error.override}: can't be read; put a value that holds spaces, commas, brackets or '=' "
+        f"into quotes of its own: '{name}=\"{value}\"'"
+    )
+
+
+def _no_such_option(missing: str, options: dict[str, list[str]]) -> str:
+    group, _, option = missing.rpartition("/")
+    if group not in options:
+        return f"{missing}: no such configuration below conf{nearest(missing, options)}"
+    return f"{group}={option}: no such option; {group} is one of {', '.join(options[group])}" + nearest(
+        option, options[group]
+    )
+
+
+def _keys_by_algorithm() -> dict[str, dict[str, Key]]:
+    common = {key.name: key for key in keys(TrainConfig) if not key.name.startswith("algo.")}
+    return {name: common | {key.name: key for key in keys(cls, "algo.")} for name, cls in ALGORITHMS.items()}
+
+
+def _unknown_key(name: str, error: OmegaConfBaseException, options: dict[str, list[str]]) -> str:
+    if name.startswith("model.architecture."):
+        return f"{name}: not among the sizes of this model; add it with +{name}=…, if transformers knows it"
+    if name.split(".")[0] == "hydra":
+        return f"{name}: Hydra has no such key"
+    tables = _keys_by_algorithm()
+    ours = next((algo for algo, cls in ALGORITHMS.items() if cls is error.object_type), None)
+    owners = [algo for algo, table in tables.items() if name in table]
+    if ours is not None and owners:
+        return f"{name}: unknown key with algo={ours}; it belongs to algo={' and algo='.join(owners)}"
+    everywhere = set().union(*tables.values())
+    # A key without its section is the commonest slip: batch_size for train.batch_size.
+    elsewhere = sorted(key for key in everywhere if key.endswith(f".{name}"))
+    if len(elsewhere) == 1:
+        return f"{name}: unknown key; did you mean {elsewhere[0]}?"
+    suggestion = nearest(name, [*everywhere, *options])
+    return f"{name}: unknown key{suggestion or '; --help lists all keys'}"
+
+
+def _wrong_type(name: str, parsed: list[Override], error: ValidationError) -> str:
+    override = next((item for item in parsed if item.key_or_group == name), None)
+    shown = f"{name}={override.get_value_element_as_str()}" if override is not None else name
+    key = next((table[name] for table in _keys_by_algorithm().values() if name in table), None)
+    if key is None:
+        return f"{shown}: {_short(error)}"
+    kind = type_name(key.annotation)
+    article = "" if kind.startswith(("true", "text")) else "a "
+    return f"{shown}: not {article}{kind}"
+
+
+def _by_override(parsed: list[Override], options: dict[str, list[str]]) -> str | None:
+    """What can be told from the overrides alone, where the error carries only prose."""
+    for item in parsed:
+        if item.is_sweep_override():
+            return (
+                f"{item.input_line}: several values make a sweep, which needs -m; quote the value to pass it as it is"
+            )
+    for item in parsed:
+        group = item.key_or_group
+        if item.is_delete() and group in REQUIRED:
+            return f"{item.input_line}: the group {group} can't be left out"
+        if group in options and not isinstance(item.value(), str):
+            return f"{item.input_line}: no such option; {group} is one of {', '.join(options[group])}"
+    return None
+
+
+def _first_line(chain: list[BaseException]) -> str:
+    texts = [_short(cause) for cause in chain]
+    return ": ".join(dict.fromkeys(text for text in texts[:2] if text)) or type(chain[0]).__name__
+
+
+def _short(error: Any) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".:") if lines else ""

@@ -1,0 +1,55 @@
+"""`--help`: what the verb does, what can be chosen, and the configuration that these overrides make, with comments."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from rlhf.config import KeyInfo, TrainConfig
+
+COLUMN = 40
+"""Where comments start, if the value before them is short enough."""
+
+
+def page(script: str, doc: str, options: dict[str, list[str]], config: TrainConfig) -> str:
+    """The whole page."""
+    groups = [f"  {group:<11}{' '.join(names)}" for group, names in options.items() if group != "tuned"]
+    return "\n".join(
+        [
+            f"{doc.strip()}",
+            "",
+            f"usage: python {script} [GROUP=OPTION …] [KEY=VALUE …]",
+            f"       python {script} -m KEY=VALUE,VALUE …     one run for each combination",
+            f"       python {script} --cfg job | --hydra-help",
+            "",
+            "Groups and their options:",
+            *groups,
+            "",
+            "Keys, as these overrides set them:",
+            "",
+            *commented(config),
+            "",
+        ]
+    )
+
+
+def commented(config: Any, indent: str = "") -> Iterator[str]:
+    """Lines of YAML; every key with its meaning, range and source."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            summary = " ".join((value.__doc__ or "").split("\n\n")[0].split())
+            yield f"{indent}{field.name}:  # {summary}"
+            yield from commented(value, f"{indent}  ")
+            continue
+        info: KeyInfo = field.metadata["key"]
+        yield f"{indent}{field.name}: {_inline(value)}".ljust(COLUMN) + f"  # {info.comment}"
+
+
+def _inline(value: Any) -> str:
+    """A value on one line of YAML."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    return text.removesuffix("\n...\n").strip()

@@ -1,0 +1,129 @@
+"""What will run, and where, decided before anything runs: parents, identity and directory of every point."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from launch.compose import plain, to_config
+from rlhf.config import PPOConfig, TrainConfig, validate
+from rlhf.data.files import file_sha256
+from rlhf.errors import ParentError
+from rlhf.runs import Parent, Summary, all_runs, newest_run, resolve_init, resolve_reward_model, run_id
+
+
+@dataclasses.dataclass
+class Point:
+    """One training run to be: valid, with its parents found and its identity known."""
+
+    config: TrainConfig
+    parents: dict[str, Parent]
+    id: str
+
+
+class Planner:
+    """Plans points and remembers what it found, so that `auto` means one thing for a whole sweep.
+
+    Args:
+        outputs: where runs are searched for.
+    """
+
+    def __init__(self, outputs: Path) -> None:
+        self.outputs = outputs
+        self._parents: dict[str, dict[str, Parent]] = {}
+        self._hashes: dict[str, str] = {}
+
+    def register(self) -> None:
+        """Let `conf/directories.yaml` name directories by identity."""
+        OmegaConf.register_new_resolver("run_id", lambda *, _root_: self.plan(_root_).id, replace=True)
+        OmegaConf.register_new_resolver("sweep_subdir", lambda *, _root_: self.subdirectory(_root_), replace=True)
+
+    def check(self, composed: DictConfig) -> TrainConfig:
+        """The typed configuration.
+
+        Raises:
+            ConfigError: a value or a combination is impossible.
+        """
+        config = to_config(composed)
+        validate(config)
+        return config
+
+    def plan(self, composed: DictConfig, resuming: Path | None = None) -> Point:
+        """Validate a composition, find its parents and compute its identity.
+
+        Args:
+            resuming: a run directory whose own parents take the place of `auto`.
+
+        Raises:
+            UserError: the configuration, a data file or a parent is impossible.
+        """
+        config = self.check(composed)
+        content = plain(config)
+        key = json.dumps([content["algo"], content["model"], str(resuming)], sort_keys=True)
+        if key not in self._parents:
+            self._parents[key] = self._find_parents(content, resuming)
+        parents = self._parents[key]
+        hashes = {name: parent.identity for name, parent in parents.items()}
+        init = parents["model.init"]
+        if init.sha256 is not None:
+            # Weights that are known by their hash may lie anywhere.
+            hashes["model.path"] = init.sha256
+        if config.data.is_local:
+            hashes["data.path"] = self._sha256(str(config.data.path))
+        if isinstance(config.algo, PPOConfig) and config.algo.ptx_path is not None:
+            hashes["algo.ptx_path"] = self._sha256(config.algo.ptx_path)
+        return Point(config, parents, run_id(content, hashes))
+
+    def subdirectory(self, composed: DictConfig) -> str:
+        """Of a sweep's point: `<number>-<id>`, or, with `resume`, the absolute path of the run that it continues."""
+        point = self.plan(composed)
+        name = f"{composed.hydra.job.num}-{point.id}"
+        if point.config.resume and not (Path(composed.hydra.sweep.dir) / name).exists():
+            found = newest_run(self.outputs, point.id)
+            if found is not None:
+                return str(found)
+        return name
+
+    def sweep_to_resume(self, ids: Sequence[str]) -> Path | None:
+        """The newest sweep below `outputs` that holds one of these runs."""
+        root = self.outputs / "multirun"
+        sweeps = {path.parent for path, summary in all_runs(root) if summary.id in ids and path.parent.parent == root}
+        return max(sweeps, default=None)
+
+    def _find_parents(self, content: dict[str, Any], resuming: Path | None) -> dict[str, Parent]:
+        recorded = Summary.read(resuming).parents if resuming is not None else {}
+        for name, record in recorded.items():
+            section, key = name.split(".")
+            if content[section].get(key) == "auto" and record["kind"] in ("run", "folder"):
+                content = {**content, section: {**content[section], key: record["directory"]}}
+        parents = {"model.init": resolve_init(content, self.outputs)}
+        if "reward_model" in content["algo"]:
+            parents["algo.reward_model"] = resolve_reward_model(content, parents["model.init"], self.outputs)
+        return parents
+
+    def _sha256(self, path: str) -> str:
+        if path not in self._hashes:
+            self._hashes[path] = file_sha256(path)
+        return self._hashes[path]
+
+
+def holds_run(directory: Path) -> bool:
+    """Whether there is a run in a directory, finished or not."""
+    try:
+        Summary.read(directory)
+    except ParentError:
+        return False
+    return True
+
+
+def points(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of every point of a sweep, as Hydra's basic sweeper makes them."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [point for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for point in batch]

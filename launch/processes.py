@@ -1,0 +1,61 @@
+"""Several processes of one run: who writes, and how the others find the run directory."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rlhf.errors import ConfigError
+
+RUN_DIR = "RLHF_RUN_DIR"
+
+
+def is_main() -> bool:
+    """Whether this process is the first of its run, started by Lightning, torchrun or srun, or alone."""
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"))
+
+
+def follow(overrides: Sequence[str]) -> tuple[list[str], Path]:
+    """Overrides and run directory of a process that is not the first.
+
+    Raises:
+        ConfigError: nobody said which directory the first process uses.
+    """
+    if RUN_DIR in os.environ:
+        directory = os.environ[RUN_DIR]
+    else:
+        given = [item.partition("=")[2] for item in overrides if item.startswith("hydra.run.dir=")]
+        if not given:
+            raise ConfigError(
+                "hydra.run.dir: missing; processes that torchrun or srun start need one directory to share, "
+                "pass hydra.run.dir=DIR"
+            )
+        directory = given[-1].strip("'\"")
+    # Lightning passes the directory on as well, but in a sweep it passes the wrong one.
+    kept = [item for item in overrides if not item.startswith("hydra.run.dir=")]
+    return [*kept, f"hydra.run.dir={quoted(directory)}"], Path(directory)
+
+
+@contextmanager
+def children_follow(directory: Path, arguments: Sequence[str]) -> Iterator[None]:
+    """Processes that Lightning starts meanwhile run this point, in this directory: it repeats `sys.argv` for them."""
+    before = sys.argv, os.environ.get(RUN_DIR)
+    sys.argv = [sys.argv[0], *arguments]
+    os.environ[RUN_DIR] = str(directory)
+    try:
+        yield
+    finally:
+        sys.argv = before[0]
+        if before[1] is None:
+            del os.environ[RUN_DIR]
+        else:
+            os.environ[RUN_DIR] = before[1]
+
+
+def quoted(value: object) -> str:
+    """A value that Hydra's override grammar takes for text, whatever is in it."""
+    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
