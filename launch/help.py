@@ -46,7 +46,10 @@ def commented(config: Any, indent: str = "") -> Iterator[str]:
             yield from commented(value, f"{indent}  ")
             continue
         info: KeyInfo = field.metadata["key"]
-        yield f"{indent}{field.name}: {_inline(value)}".ljust(COLUMN) + f"  # {info.comment}"
+        # A source vouches for the default, not for what was put in its place.
+        source = f" ({info.source})" if info.source and value == field.default else ""
+        domain = f" [{info.domain}]" if info.domain else ""
+        yield f"{indent}{field.name}: {_inline(value)}".ljust(COLUMN) + f"  # {info.help}{domain}{source}"
 
 
 def _inline(value: Any) -> str:

@@ -31,10 +31,9 @@ class KeyInfo:
         return " or ".join(part for part in (" | ".join(self.choices or ()), numbers) if part)
 
     @property
-    def comment(self) -> str:
-        """Meaning, unit, range and source of the default, on one line."""
-        text = self.help if self.unit is None else f"{self.help} ({self.unit})"
-        return "; ".join(part for part in (text, self.allowed, self.source) if part)
+    def domain(self) -> str:
+        """Unit and range: `nats/token, > 0`."""
+        return ", ".join(part for part in (self.unit, self.allowed) if part)
 
     def accepts(self, value: float | str) -> bool:
         """Whether a value that is not null lies within the range or among the choices."""

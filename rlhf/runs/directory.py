@@ -11,11 +11,10 @@ from types import TracebackType
 from typing import Any
 
 from rlhf.errors import ConfigError, ParentError, UserError
-from rlhf.runs import summary as summaries
 from rlhf.runs.lock import FILE as LOCK_FILE
 from rlhf.runs.lock import Lock
 from rlhf.runs.parents import Parent
-from rlhf.runs.summary import Summary
+from rlhf.runs.summary import Summary, now, versions
 
 
 class State(Enum):
@@ -85,7 +84,7 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
             if error is None:
-                self.save(status="finished", finished_at=summaries.now(), error=None)
+                self.save(status="finished", finished_at=now(), error=None)
             elif isinstance(error, KeyboardInterrupt):
                 self.save(status="interrupted")
             else:
@@ -172,7 +171,7 @@ def open_run(
             status="running",
             id=run_id,
             parents=records,
-            versions=summaries.versions(),
+            versions=versions(),
             error=None,
             **(facts or {}),
         )

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlhf.errors import ParentError, nearest
-from rlhf.runs import summary as summaries
 from rlhf.runs.identity import weights_sha256
 from rlhf.runs.search import all_runs
+from rlhf.runs.summary import FILE as SUMMARY_FILE
 from rlhf.runs.summary import Summary
 
 STAGE_BEFORE = {"sft": "pretrain", "reward": "sft", "dpo": "sft", "ppo": "sft"}
@@ -150,7 +150,7 @@ def _given(key: str, given: str, config: Mapping[str, Any], *, reward: bool) -> 
         words = WORDS if key == "model.init" else ("auto",)
         allowed = ", ".join((*words, "a run directory or a model folder"))
         raise ParentError(f"{key}: {given} does not exist; pass {allowed}{nearest(path.name, [*beside, *words])}")
-    if (path / summaries.FILE).exists():
+    if (path / SUMMARY_FILE).exists():
         parent = _run(key, path, reason)
         summary = Summary.read(path)
         if summary.algo == "reward" and not reward:

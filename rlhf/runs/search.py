@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rlhf.errors import ParentError
-from rlhf.runs import summary as summaries
+from rlhf.runs.summary import FILE as SUMMARY_FILE
 from rlhf.runs.summary import Summary
 
 
@@ -15,7 +15,7 @@ def all_runs(root: Path) -> Iterator[tuple[Path, Summary]]:
     """Every run directory below `root` with its summary. Those that can't be read are passed over."""
     for folder, folders, files in os.walk(root):
         folders.sort()
-        if summaries.FILE in files:
+        if SUMMARY_FILE in files:
             # Runs don't nest, and checkpoints have many files.
             folders.clear()
             try:

@@ -1,0 +1,180 @@
+"""Every refusal, read as a user reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlhf.config import (
+    CallbacksConfig,
+    DataConfig,
+    DPOConfig,
+    LoopConfig,
+    ModelConfig,
+    PPOConfig,
+    RewardConfig,
+    RolloutConfig,
+    SFTConfig,
+    StrategyConfig,
+    TrainConfig,
+    validate,
+)
+from rlhf.errors import ConfigError
+
+GPT2 = {"model_type": "gpt2", "n_positions": 1024}
+MODEL = ModelConfig(tokenizer="tiny", architecture=GPT2)
+
+
+def config(**sections: Any) -> TrainConfig:
+    return dataclasses.replace(TrainConfig(model=MODEL), **sections)
+
+
+@pytest.mark.parametrize("algo", [SFTConfig(), RewardConfig(), DPOConfig(), PPOConfig()])
+def test_defaults_are_valid(algo: Any) -> None:
+    validate(config(algo=algo))
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"algo": PPOConfig(kl_coef=-1)}, "algo.kl_coef: -1 is out of range, must be ≥ 0"),
+    ({"algo": PPOConfig(kl_coef=float("nan"))}, "algo.kl_coef: nan is out of range, must be ≥ 0"),
+    ({"algo": PPOConfig(clip_value=-0.1)}, "algo.clip_value: -0.1 is out of range, must be > 0"),
+    ({"algo": SFTConfig(lr=0)}, "algo.lr: 0 is out of range, must be > 0, ≤ 1"),
+    (
+        {"algo": DPOConfig(loss="sigmod")},
+        "algo.loss: 'sigmod' is not one of sigmoid | ipo | hinge; did you mean sigmoid?",
+    ),
+    ({"seed": -1}, "seed: -1 is out of range, must be ≥ 0, ≤ 4294967295"),
+    ({"strategy": StrategyConfig(devices="many")}, "strategy.devices: 'many' is not one of auto or ≥ 1"),
+    ({"strategy": StrategyConfig(devices=0)}, "strategy.devices: 0 is out of range, must be auto or ≥ 1"),
+    (
+        {"strategy": StrategyConfig(devices=2)},
+        "strategy.devices: 2 with strategy.layout=single, which uses one; choose strategy=ddp, fsdp or zero2",
+    ),
+    ({"strategy": StrategyConfig(nodes=2)}, "strategy.nodes: 2 with strategy.layout=single"),
+    ({"model": dataclasses.replace(MODEL, name="a=b")}, "model.name: 'a=b' can't be part of a directory's name"),
+    ({"data": DataConfig(name="../x")}, "data.name: '../x' can't be part of a directory's name"),
+    ({"data": DataConfig(path="x.jsonl")}, "data.path: x.jsonl would not be read with data=assistant; add data=jsonl"),
+    ({"data": DataConfig(name="jsonl", source="file")}, "data.path: missing; data=jsonl needs data.path=FILE"),
+    ({"data": DataConfig(name="hub", source="hub")}, "data.path: missing; data=hub needs data.path=OWNER/NAME"),
+    ({"data": DataConfig(source="file", path="/no/such.jsonl")}, "data.path: /no/such.jsonl does not exist"),
+    ({"data": DataConfig(source="hub", path="no/such.jsonl.gz")}, "data.path: no/such.jsonl.gz does not exist"),
+    (
+        {"data": DataConfig(val_fraction=0.5, test_fraction=0.5)},
+        "data.val_fraction: 0.5 and data.test_fraction: 0.5 leave nothing to train on; their sum must be below 1",
+    ),
+    (
+        {"data": DataConfig(max_length=2048)},
+        "data.max_length: 2048 is longer than the model's context of 1024 tokens; pass data.max_length=1024 or less",
+    ),
+    (
+        {"algo": PPOConfig(), "rollout": RolloutConfig(max_new_tokens=512)},
+        "rollout.max_new_tokens: 512 leaves no room for a prompt within data.max_length=512; it must be smaller",
+    ),
+    ({"rollout": RolloutConfig(max_new_tokens=600)}, "rollout.max_new_tokens: 600 leaves no room"),
+    ({"model": dataclasses.replace(MODEL, init="pretrained")}, "model.init: pretrained needs model.path"),
+    ({"model": ModelConfig(name="hf", init="random", path="a/b")}, "model.init: random needs model.architecture"),
+    ({"model": ModelConfig(name="hf")}, "model.path: missing; model=hf needs model.path=NAME or model.path=FOLDER"),
+    ({"model": ModelConfig(architecture=GPT2)}, "model.tokenizer: auto takes that of model.path, which is not set"),
+    ({"train": LoopConfig(max_steps=None, epochs=None)}, "train.max_steps: null, and train.epochs is null too"),
+    (
+        {"algo": SFTConfig(warmup_steps=10), "train": LoopConfig(max_steps=10)},
+        "algo.warmup_steps: 10 does not end before train.max_steps=10",
+    ),
+    (
+        {"algo": DPOConfig(loss="ipo", label_smoothing=0.1)},
+        "algo.label_smoothing: 0.1 is defined for algo.loss=sigmoid",
+    ),
+    (
+        {"algo": DPOConfig(loss="hinge", label_smoothing=0.1)},
+        "algo.label_smoothing: 0.1 is defined for algo.loss=sigmoid",
+    ),
+    (
+        {"algo": PPOConfig(), "rollout": RolloutConfig(top_k=50)},
+        "rollout.top_k: 50 would sample from another distribution",
+    ),
+    (
+        {"algo": PPOConfig(), "rollout": RolloutConfig(top_p=0.9)},
+        "rollout.top_p: 0.9 would sample from another distribution",
+    ),
+    ({"algo": PPOConfig(), "rollout": RolloutConfig(temperature=0)}, "rollout.temperature: 0 is greedy"),
+    (
+        {"algo": PPOConfig(minibatches=5), "train": LoopConfig(batch_size=32)},
+        "train.batch_size: 32 episodes can't be divided by algo.minibatches=5; pass a multiple of 5, such as 30",
+    ),
+    (
+        {"algo": PPOConfig(samples_per_prompt=64), "train": LoopConfig(batch_size=32)},
+        "train.batch_size: 32 episodes can't be divided by algo.samples_per_prompt=64; pass a multiple of 64, such as 64",
+    ),
+    (
+        {"algo": PPOConfig(kl_controller="adaptive", kl_in="loss")},
+        "algo.kl_controller: adaptive steers the KL penalty in the reward; with algo.kl_in=loss it must be fixed",
+    ),
+    (
+        {"algo": PPOConfig(kl_controller="adaptive", kl_coef=0)},
+        "algo.kl_coef: 0 stays 0 under algo.kl_controller=adaptive",
+    ),
+    ({"algo": PPOConfig(ptx_path="x.txt")}, "algo.ptx_path: x.txt would not be read with algo.ptx_coef=0"),
+    ({"algo": PPOConfig(ptx_coef=1, ptx_path="/no/x.txt")}, "algo.ptx_path: /no/x.txt does not exist"),
+]
+
+
+@pytest.mark.parametrize(("sections", "sentence"), REFUSED, ids=[sentence[:40] for _, sentence in REFUSED])
+def test_refusals(sections: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate(config(**sections))
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+ALLOWED: list[dict[str, Any]] = [
+    {"strategy": StrategyConfig(devices=2, layout="ddp")},
+    {"rollout": RolloutConfig(top_k=50, top_p=0.9, temperature=0)},
+    {"algo": RewardConfig(), "rollout": RolloutConfig(max_new_tokens=600)},
+    {"callbacks": CallbacksConfig(samples=False), "rollout": RolloutConfig(max_new_tokens=600)},
+    {"algo": DPOConfig(label_smoothing=0.1)},
+    {"algo": PPOConfig(ptx_coef=1)},
+    {"algo": SFTConfig(warmup_steps=9), "train": LoopConfig(max_steps=10)},
+    {"train": LoopConfig(max_steps=1)},
+    {"data": DataConfig(source="hub", path="Anthropic/hh-rlhf")},
+    {"model": ModelConfig(name="hf", path="a/b")},
+    {"model": ModelConfig(name="hf", init="some/folder")},
+]
+
+
+@pytest.mark.parametrize("sections", ALLOWED, ids=[", ".join(sections) for sections in ALLOWED])
+def test_what_is_near_a_refusal_but_fine(sections: dict[str, Any]) -> None:
+    validate(config(**sections))
+
+
+def test_a_missing_file_is_told_with_its_nearest_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").touch()
+    with pytest.raises(ConfigError, match=r"trian\.jsonl does not exist; did you mean train\.jsonl\?"):
+        validate(config(data=DataConfig(source="file", path=str(tmp_path / "trian.jsonl"))))
+
+
+def test_ptx_on_ones_own_data_needs_text(tmp_path: Path) -> None:
+    data = DataConfig(source="file", path=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"algo\.ptx_coef: 0\.5 mixes in a pretraining loss, which needs text"):
+        validate(config(algo=PPOConfig(ptx_coef=0.5), data=data))
+    validate(config(algo=PPOConfig(ptx_coef=0.5, ptx_path=str(tmp_path)), data=data))
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_vllm_is_refused_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
+    wanted = config(rollout=RolloutConfig(engine="vllm"))
+    if installed:
+        validate(wanted)
+    else:
+        with pytest.raises(ConfigError, match=r"rollout\.engine: vllm is not installed; pip install"):
+            validate(wanted)
+
+
+def test_a_local_copy_of_a_hub_data_set_is_read_as_a_file(tmp_path: Path) -> None:
+    assert DataConfig(source="hub", path=str(tmp_path)).is_local
+    assert not DataConfig(source="hub", path="Anthropic/hh-rlhf").is_local
+    assert DataConfig(source="file", path="x").is_local
+    assert not DataConfig().is_local

@@ -1,0 +1,145 @@
+"""The import arrows of the house: who may lean on whom."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ("train", "pipeline", "collect", "evaluate", "chat")
+PACKAGES = ("rlhf", "lightning_modules", "callbacks", "launch", "conf")
+
+ABOVE = {
+    "rlhf": set(),
+    "lightning_modules": {"rlhf"},
+    "callbacks": {"rlhf"},
+    "launch": {"rlhf", "lightning_modules", "callbacks"},
+}
+WITHIN_RLHF = {
+    "errors": set(),
+    "config": {"errors"},
+    "data": {"errors"},
+    "objectives": {"errors"},
+    "runs": {"errors"},
+    "models": {"errors", "data"},
+    "rollout": {"errors", "data", "models"},
+    "rewards": {"errors", "data", "models"},
+    "evaluation": {"errors", "data", "models", "rollout", "rewards"},
+}
+
+
+def modules(package: str) -> list[Path]:
+    single = ROOT / f"{package}.py"
+    return [single] if single.exists() else sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Dotted names that a file imports anywhere, within functions and under TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative imports hide the arrows"
+            # `from rlhf import errors` names a module too.
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def top_level_imports(file: Path) -> Iterator[str]:
+    """As `imports`, but only what runs when the module is imported."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(modules("rlhf")) > 20
+    assert "rlhf.errors" in set(imports(ROOT / "rlhf" / "config" / "validation.py"))
+
+
+@pytest.mark.parametrize("package", sorted(ABOVE))
+def test_packages_lean_downwards_only(package: str) -> None:
+    for file in modules(package):
+        used = {name.split(".")[0] for name in imports(file)} & {*PACKAGES, *SCRIPTS}
+        assert used <= ABOVE[package] | {package}, (
+            f"{file.relative_to(ROOT)} imports {used - ABOVE[package] - {package}}"
+        )
+
+
+@pytest.mark.parametrize("part", sorted(WITHIN_RLHF))
+def test_parts_of_the_library_lean_downwards_only(part: str) -> None:
+    for file in modules(f"rlhf/{part}"):
+        used = {name.split(".")[1] for name in imports(file) if name.startswith("rlhf.") and name.count(".")}
+        used &= set(WITHIN_RLHF)
+        wrong = used - WITHIN_RLHF[part] - {part}
+        assert not wrong, f"{file.relative_to(ROOT)} imports rlhf.{', rlhf.'.join(sorted(wrong))}"
+
+
+def test_every_part_of_the_library_has_its_arrows() -> None:
+    parts = {path.stem for path in (ROOT / "rlhf").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert parts - {"__init__"} <= set(WITHIN_RLHF)
+
+
+@pytest.mark.parametrize("framework", ["hydra", "omegaconf", "lightning", "pytorch_lightning"])
+def test_the_library_knows_no_framework(framework: str) -> None:
+    users = [file for file in modules("rlhf") if any(name.split(".")[0] == framework for name in imports(file))]
+    assert users == []
+
+
+def test_objectives_know_torch_alone() -> None:
+    import sys
+
+    for file in modules("rlhf/objectives"):
+        outside = {name.split(".")[0] for name in imports(file)} - set(sys.stdlib_module_names) - {"torch", "rlhf"}
+        assert not outside, f"{file.name} imports {outside}"
+
+
+@pytest.mark.parametrize(
+    "package", ["rlhf/config", "rlhf/runs", "rlhf/errors", "train", "launch/app", "launch/plan", "launch/compose"]
+)
+def test_help_waits_for_no_heavy_library(package: str) -> None:
+    """The slow half of the two-second promise: nothing heavy, however indirectly, before a configuration is valid."""
+    heavy = {"torch", "lightning", "transformers", "datasets", "tokenizers", "pyarrow", "wandb"}
+    seen: set[Path] = set()
+    queue = modules(package)
+    while queue:
+        file = queue.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        for name in top_level_imports(file):
+            assert name.split(".")[0] not in heavy, f"{file.relative_to(ROOT)} imports {name} at once"
+            if name.split(".")[0] in PACKAGES:
+                path = ROOT / Path(*name.split("."))
+                queue += [found for found in (path.with_suffix(".py"), path / "__init__.py") if found.exists()]
+
+
+def test_no_circles() -> None:
+    """By module, over imports at the top of a file: a circle there fails, or works by the luck of the order."""
+    files = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for p in PACKAGES for file in modules(p)}
+    files = {name.removesuffix(".__init__"): file for name, file in files.items()}
+    graph = {name: {used for used in top_level_imports(file) if used in files} for name, file in files.items()}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path, name))
+        if name not in done:
+            for used in graph[name]:
+                visit(used, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_files_stay_short() -> None:
+    long = {
+        str(file.relative_to(ROOT)) for p in PACKAGES for file in modules(p) if len(file.read_text().splitlines()) > 300
+    }
+    assert not long
