@@ -55,7 +55,7 @@ def _prompt(fields: dict[str, Any]) -> Prompt:
     if "prompt" in fields and not _complete(fields.get("chosen")):
         return _make_prompt(_prompt_turns(fields))
     if "chosen" in fields:
-        return _make_prompt(_conversation(fields, "chosen")[:-1])
+        return _make_prompt(_conversation(fields, "chosen", answered=False)[:-1])
     raise _missing(fields, "prompts")
 
 
@@ -125,8 +125,11 @@ def _ranking(fields: dict[str, Any]) -> Ranking:
     return Ranking(_make_prompt(_prompt_turns(fields)), tuple(texts), tuple(ranks.values()))
 
 
-def _conversation(fields: dict[str, Any], name: str) -> Turns:
-    """All turns up to the answer under `name`, which is the last: a text, a transcript or a list of messages."""
+def _conversation(fields: dict[str, Any], name: str, answered: bool = True) -> Turns:
+    """All turns up to the answer under `name`, which is the last: a text, a transcript or a list of messages.
+
+    The answer may be empty only where nobody asks for it (`answered` is false).
+    """
     value = fields[name]
     if isinstance(value, list):
         turns = _messages(value, name)
@@ -138,7 +141,7 @@ def _conversation(fields: dict[str, Any], name: str) -> Turns:
         turns = (*_prompt_turns(fields), ("assistant", _text(fields, name)))
     if turns[-1][0] != "assistant":
         raise BadRecord("bad_turns", f"{name} must end with the assistant's turn, found the {turns[-1][0]}'s")
-    if not turns[-1][1]:
+    if answered and not turns[-1][1]:
         raise BadRecord("empty_field", f"the last Assistant turn of {name} is empty")
     return turns
 

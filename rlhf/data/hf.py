@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rlhf.data.hub import reachable
 from rlhf.data.vocabulary import byte_of_character, bytes_of, fingerprint
 from rlhf.errors import DataError
 
@@ -99,7 +99,7 @@ class HFTokenizer:
 
     @cached_property
     def _byte_level(self) -> bool:
-        return byte_of_character().keys() <= self._vocab.keys() and "▁" not in self._vocab
+        return "ByteLevel" in repr(self._backend.decoder)
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes a token stands for; empty for special tokens."""
@@ -139,12 +139,15 @@ def _load(folder_or_name: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     name = str(folder_or_name)
+    local = Path(name).is_dir()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, ImportError, KeyError, json.JSONDecodeError) as error:
-        where = "in that folder" if Path(name).is_dir() else "there is no such folder, and the hub gives none"
+        tokenizer = AutoTokenizer.from_pretrained(
+            name, trust_remote_code=False, local_files_only=local or not reachable()
+        )
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        found = "no usable tokenizer in this folder" if local else "no such folder, and no tokenizer from the hub"
         reason = str(error).strip().split("\n")[0]
-        raise DataError(f"{name}: no tokenizer {where} ({reason}); pass a folder with tokenizer.json") from error
+        raise DataError(f"{name}: {found} ({reason}); pass a model folder with tokenizer.json") from error
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise DataError(f"{name}: the tokenizer has no `tokenizers` backend; pass a folder with tokenizer.json")
     return tokenizer

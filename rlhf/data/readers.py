@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rlhf.data.files import BadRecord, Raw, data_files, file_sha256, raw_values
 from rlhf.data.formats import DROPPED, FORMATS, Format, parse
+from rlhf.data.hub import only_cached, reachable
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 
@@ -82,12 +84,13 @@ def _hub_rows(name: str, split: str, subset: str | None) -> Iterator[Raw]:
             f"data set {name}: `pip install datasets` to read the Hugging Face hub, or pass data.path=FILE"
         ) from error
     try:
-        try:
-            data = datasets.load_dataset(name, name=subset, split=split)
-        except ValueError:
-            if subset is None:
-                raise
-            data = datasets.load_dataset(name, data_dir=subset, split=split)
+        with nullcontext() if Path(name).is_dir() or reachable() else only_cached():
+            try:
+                data = datasets.load_dataset(name, name=subset, split=split)
+            except ValueError:
+                if subset is None:
+                    raise
+                data = datasets.load_dataset(name, data_dir=subset, split=split)
     except Exception as error:  # the library raises a dozen kinds, its own and the network's
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise DataError(

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from rlhf.data.records import (
+    Comparison,
+    Demonstration,
+    Document,
+    Prompt,
+    Ranking,
+    as_demonstration,
+    as_prompts,
+    key_of,
+    responses_of,
+)
+
+HI = Prompt.of(" hi ")
+
+
+def test_ranks_make_the_pairs_of_a_tournament_without_ties() -> None:
+    ranking = Ranking(HI, ("a", "b", "c", "d"), (2, 1, 2, 3))
+    assert set(ranking.pairs()) == {(1, 0), (1, 2), (1, 3), (0, 3), (2, 3)}
+    assert len(ranking.pairs()) == 5
+    assert len(Ranking(HI, tuple("abcd"), (4, 3, 2, 1)).pairs()) == 6
+    assert Ranking(HI, ("a", "b"), (1, 1)).pairs() == ()
+    assert ranking.best == "b"
+
+
+def test_prompts_are_compared_by_their_whole_conversation() -> None:
+    assert HI.turns == (("user", "hi"),)
+    assert (HI.text, HI.key) == ("hi", '[["user","hi"]]')
+    longer = Prompt((("user", "x"), ("assistant", "y"), ("user", "hi")))
+    assert longer.text == HI.text
+    assert longer.key != HI.key
+    # No text can imitate another conversation's key.
+    assert Prompt.of('hi"],["user","x').key != Prompt((("user", "hi"), ("user", "x"))).key
+
+
+@pytest.mark.parametrize(
+    ("turns", "message"),
+    [
+        ((), "at least one turn"),
+        ((("user", "a"), ("assistant", "b")), "last turn"),
+        ((("tool", "a"), ("user", "b")), "'tool'"),
+        ((("user", "a"), ("system", "b"), ("user", "c")), "come first"),
+        ((("user", ""),), r"turn 1 \(user\) is empty"),
+    ],
+)
+def test_impossible_prompts_are_refused(turns: tuple[tuple[str, str], ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Prompt(turns)
+
+
+def test_conversions() -> None:
+    comparison, ranking = Comparison(HI, "good", "bad"), Ranking(HI, ("bad", "good"), (2, 1))
+    assert as_demonstration(comparison) == as_demonstration(ranking) == Demonstration(HI, "good")
+    assert responses_of(comparison) == (("good", "bad"), ((0, 1),))
+    assert responses_of(ranking) == (("bad", "good"), ((1, 0),))
+    assert responses_of(Demonstration(HI, "x")) == (("x",), ())
+    other = Prompt.of("other")
+    assert as_prompts([comparison, Demonstration(other, "x"), ranking, Document("d"), HI]) == [HI, other]
+    assert key_of(comparison) == key_of(HI) == HI.key
+    assert key_of(Document("d")) == "d"

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from itertools import chain
+
+import pytest
+
+from rlhf.data.records import Comparison, Demonstration, Document, Prompt, Ranking
+from rlhf.data.rows import make_rows
+from rlhf.data.templates import template_for
+from rlhf.data.tokenizers import load_tokenizer
+
+TOKENIZER = load_tokenizer("gpt2")
+TEMPLATE = template_for(TOKENIZER)
+LONG = Prompt.of("one two three four five six seven eight nine ten eleven twelve")
+
+
+def test_a_demonstration_is_prompt_and_response() -> None:
+    records = [Demonstration(Prompt.of("hi"), "hello"), Demonstration(Prompt.of("hi"), " 你好 ")]
+    rows, counts = make_rows(records, "demonstrations", TEMPLATE, 64)
+    assert rows[0].prompt == TEMPLATE.prompt(Prompt.of("hi")).ids
+    assert rows[0].responses == (tuple(TEMPLATE.response("hello")),)
+    assert [row.n_bytes for row in rows] == [5, 6]
+    assert [row.index for row in rows] == [0, 1]
+    assert rows[0].length == len(rows[0].prompt) + len(rows[0].responses[0])
+    assert counts == {"rows": 2, "cut_prompts": 0, "dropped_too_long": 0, "without_pairs": 0}
+
+
+def test_a_comparison_shares_one_cut_and_keeps_its_responses() -> None:
+    records = [Comparison(LONG, "short", "a very much longer answer"), Comparison(Prompt.of("hi"), "a", "b")]
+    chosen, rejected = (TEMPLATE.response(text) for text in ("short", "a very much longer answer"))
+    limit = len(rejected) + 12
+    rows, counts = make_rows(records, "comparisons", TEMPLATE, limit)
+    assert rows[0].responses == (tuple(chosen), tuple(rejected))
+    assert rows[0].pairs == ((0, 1),)
+    assert rows[0].prompt == TEMPLATE.prompt(LONG, 12).ids
+    assert len(rows[0].prompt) == 12
+    assert (counts["cut_prompts"], counts["dropped_too_long"]) == (1, 0)
+    # The sum of both answers may pass the limit; each path may not.
+    assert rows[0].length > limit
+
+
+def test_what_cannot_fit_is_dropped_and_counted() -> None:
+    records = [Comparison(LONG, "x", "word " * 50), Ranking(LONG, ("a", "b"), (1, 1)), Comparison(LONG, "x", "y")]
+    rows, counts = make_rows(records, "comparisons", TEMPLATE, 40)
+    assert [row.index for row in rows] == [2]
+    assert counts == {"rows": 1, "cut_prompts": 0, "dropped_too_long": 1, "without_pairs": 1}
+
+
+def test_every_record_can_serve_where_it_holds_enough() -> None:
+    ranking = Ranking(LONG, ("bad", "good", "bad too"), (2, 1, 2))
+    (row,), _ = make_rows([ranking], "comparisons", TEMPLATE, 64)
+    assert row.pairs == ((1, 0), (1, 2))
+    (row,), _ = make_rows([ranking], "demonstrations", TEMPLATE, 64)
+    assert row.responses == (tuple(TEMPLATE.response("good")),)
+    (row,), counts = make_rows([ranking], "prompts", TEMPLATE, 10)
+    assert (row.prompt, row.responses) == (TEMPLATE.prompt(LONG, 10).ids, ())
+    assert counts["cut_prompts"] == 1
+    with pytest.raises(TypeError, match="a prompt can't serve as one of the demonstrations"):
+        make_rows([LONG], "demonstrations", TEMPLATE, 64)
+    with pytest.raises(TypeError, match="document"):
+        make_rows([Document("x")], "prompts", TEMPLATE, 64)
+    with pytest.raises(TypeError, match="prompt can't serve as one of the documents"):
+        make_rows([LONG], "documents", TEMPLATE, 64)
+
+
+@pytest.mark.parametrize("max_length", [2, 3, 7, 100])
+def test_blocks_hold_the_stream_once(max_length: int) -> None:
+    records = [Document("The first text."), Document("第二个文本。"), Demonstration(Prompt.of("hi"), "hello")]
+    rows, counts = make_rows(records, "documents", TEMPLATE, max_length)
+    eos = TOKENIZER.eos_id
+    stream = [*TOKENIZER.encode("The first text."), eos, *TOKENIZER.encode("第二个文本。"), eos,
+              *TOKENIZER.encode("### Human: hi\n### Assistant: hello"), eos]  # fmt: skip
+    assert list(chain.from_iterable(row.responses[0] for row in rows)) == stream
+    assert all(row.prompt == (eos,) for row in rows)
+    assert all(row.length <= max_length for row in rows)
+    assert all(row.length == max_length for row in rows[:-1])
+    assert sum(row.n_bytes for row in rows) == 15 + 18 + 34
+    assert counts["rows"] == len(rows)
+    assert [row.index for row in rows] == list(range(len(rows)))
+
+
+def test_blocks_need_room() -> None:
+    with pytest.raises(ValueError, match="max_length >= 2"):
+        make_rows([Document("x")], "documents", TEMPLATE, 1)
