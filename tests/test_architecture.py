@@ -24,10 +24,11 @@ WITHIN_RLHF = {
     "data": {"errors"},
     "objectives": {"errors"},
     "runs": {"errors"},
-    "models": {"errors", "data"},
-    "rollout": {"errors", "data", "models"},
-    "rewards": {"errors", "data", "models"},
-    "evaluation": {"errors", "data", "models", "rollout", "rewards"},
+    # One implementation of each formula: what computes log-probabilities calls the objectives' own.
+    "models": {"errors", "data", "objectives"},
+    "rollout": {"errors", "data", "objectives", "models"},
+    "rewards": {"errors", "data", "objectives", "models"},
+    "evaluation": {"errors", "data", "objectives", "models", "rollout", "rewards"},
 }
 
 

@@ -1,0 +1,163 @@
+"""Every option of every group composes, and runs or is refused with a sentence that says what to change."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from launch.compose import CONF, compose_point, hydra_session, load, options, to_config
+from launch.plan import Planner
+from rlhf.config import TrainConfig, validate
+from rlhf.errors import ConfigError
+
+OPTIONS = [(group, option) for group, found in options().items() for option in found if group != "tuned"]
+NEEDS = {
+    ("model", "hf"): "model.path: missing",
+    ("data", "jsonl"): "data.path: missing",
+    ("data", "hub"): "data.path: missing",
+    ("rollout", "vllm"): "rollout.engine: vllm is not installed",
+}
+
+
+@pytest.fixture(autouse=True)
+def without_vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    # hydra.run.dir names a run by its identity.
+    Planner(Path("outputs")).register()
+    yield
+
+
+@cache
+def composed(*overrides: str) -> TrainConfig:
+    with hydra_session():
+        return to_config(compose_point(overrides))
+
+
+def test_there_are_options() -> None:
+    found = options()
+    assert found["algo"] == ["dpo", "ppo", "pretrain", "reward", "sft"]
+    assert set(found["strategy"]) == {"cpu", "gpu", "ddp", "fsdp", "zero2", "zero3"}
+    assert set(found["rollout"]) == {"torch", "vllm"}
+    assert {"small", "middle", "large"} <= set(found["experiment"])
+    assert {"tiny", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "smollm2-135m", "qwen2.5-0.5b", "hf"} <= set(
+        found["model"]
+    )
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=["=".join(pair) for pair in OPTIONS])
+def test_every_option_composes_and_validates(group: str, option: str) -> None:
+    config = composed(f"{group}={option}")
+    if (group, option) in NEEDS:
+        with pytest.raises(ConfigError, match=NEEDS[group, option]):
+            validate(config)
+    else:
+        validate(config)
+
+
+def test_options_that_need_a_path_run_with_one(tmp_path: Path) -> None:
+    load(["model=hf", "model.path=EleutherAI/pythia-70m"])
+    load(["data=jsonl", f"data.path={tmp_path}"])
+    load(["data=hub", "data.path=Anthropic/hh-rlhf"])
+
+
+def test_the_default_is_sft_of_tiny_on_the_embedded_task() -> None:
+    config = composed()
+    validate(config)
+    assert (config.algo.name, config.model.name, config.data.name) == ("sft", "tiny", "assistant")
+    assert (config.strategy.accelerator, config.strategy.devices) == ("cpu", 1)
+
+
+MODELS = options()["model"]
+STRATEGIES = options()["strategy"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_stages_models_and_strategies_combine_freely(model: str) -> None:
+    """Sections are composed once and put together here; the slow test below composes all 270 for a minute."""
+    base = composed(f"model={model}")
+    if model == "hf":
+        base = dataclasses.replace(base, model=dataclasses.replace(base.model, path="some/model"))
+    for algo in options()["algo"]:
+        stage = composed(f"algo={algo}")
+        for name in STRATEGIES:
+            strategy = composed(f"strategy={name}").strategy
+            validate(dataclasses.replace(base, algo=stage.algo, train=stage.train, strategy=strategy))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("algo", options()["algo"])
+def test_the_whole_product_composes(algo: str, model: str, strategy: str) -> None:
+    path = ["model.path=some/model"] if model == "hf" else []
+    config = load([f"algo={algo}", f"model={model}", f"strategy={strategy}", *path])
+    assert config.strategy == composed(f"strategy={strategy}").strategy
+
+
+@pytest.mark.parametrize(
+    ("experiment", "stages"),
+    [
+        ("small", ("sft", "dpo")),
+        ("middle", ("sft", "dpo")),
+        ("large", ("sft", "reward", "ppo")),
+        ("hh-cpu", ("reward", "dpo", "ppo")),
+    ],
+)
+def test_an_experiment_serves_every_stage_of_its_pipeline(experiment: str, stages: tuple[str, ...]) -> None:
+    assert experiment in options()["experiment"]
+    for algo in stages:
+        config = composed(f"experiment={experiment}", f"algo={algo}")
+        validate(config)
+        assert config.algo.name == algo
+
+
+def test_budgets_of_the_guide() -> None:
+    small, middle, large = (composed(f"experiment={name}") for name in ("small", "middle", "large"))
+    assert (small.algo.name, small.model.name) == ("dpo", "gpt2")
+    assert (middle.algo.name, middle.model.name) == ("dpo", "gpt2-medium")
+    assert (large.algo.name, large.model.name, large.strategy.layout) == ("ppo", "gpt2-large", "fsdp")
+
+
+def test_the_command_line_wins_over_stage_pair_and_experiment() -> None:
+    assert composed("algo=dpo").algo.lr == 1e-4
+    assert composed("algo=dpo", "model=gpt2").algo.lr == 1e-6
+    assert composed("algo=dpo", "algo.lr=3e-5").algo.lr == 3e-5
+    assert composed("experiment=small").train.tokens_per_microbatch == 8192
+    assert composed("experiment=small", "train.tokens_per_microbatch=99").train.tokens_per_microbatch == 99
+    assert composed("experiment=small", "model=gpt2-xl").model.name == "gpt2-xl"
+
+
+def test_zero3_is_another_name_for_fsdp() -> None:
+    assert composed("strategy=zero3").strategy == composed("strategy=fsdp").strategy
+
+
+def test_off_stays_a_word() -> None:
+    """YAML 1.1 reads a bare `off` as false."""
+    assert composed("logger=csv").logger.wandb == "off"
+    assert composed("logger.wandb=off").logger.wandb == "off"
+
+
+def test_names_of_options_are_the_names_in_directories() -> None:
+    for group in ("model", "data"):
+        for option in options()[group]:
+            assert getattr(composed(f"{group}={option}"), group).name == option
+    for option in options()["algo"]:
+        assert composed(f"algo={option}").algo.name == option
+
+
+@pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda file: str(file.relative_to(CONF)))
+def test_every_file_says_what_it_is_for(file: Path) -> None:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    body = [line for line in lines if not line.startswith("# @package")]
+    assert body[0].startswith("# "), "the first line is a comment"
+    assert yaml.safe_load("\n".join(lines)) is not None
+
+
+def test_every_pair_in_tuned_is_a_stage_and_a_model() -> None:
+    pairs = {f"{algo}-{model}" for algo in options()["algo"] for model in MODELS}
+    assert set(options()["tuned"]) <= pairs
