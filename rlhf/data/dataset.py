@@ -55,7 +55,7 @@ def load(
         records = Records(items, kind, {"read": len(items), "kept": len(items)})
     elif path is None:
         raise DataError(
-            f"data.path is missing: source={source} needs data.path={'OWNER/NAME' if source == 'hub' else 'FILE'}"
+            f"data.path is missing: data.source={source} needs data.path={'OWNER/NAME' if source == 'hub' else 'FILE'}"
         )
     elif source == "file" or Path(path).exists():
         records = read(path, kind, on_error, format)

@@ -158,7 +158,11 @@ def _json_list(path: Path) -> Iterator[Raw]:
             line += text.count("\n", counted, position)
             raise DataError(f"{path}:{line}: not JSON: expected a comma or the list's end")
         closed = following == "]"
-        position = _skip(text, position + 1)
+        if not closed:
+            position = _skip(text, position + 1)
+    position = _skip(text, position + 1)
+    if position < len(text):
+        raise DataError(f"{path}:{text.count(chr(10), 0, position) + 1}: not JSON: something follows the list's end")
 
 
 def _skip(text: str, position: int) -> int:

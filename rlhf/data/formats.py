@@ -131,7 +131,9 @@ def _conversation(fields: dict[str, Any], name: str, answered: bool = True) -> T
     The answer may be empty only where nobody asks for it (`answered` is false).
     """
     value = fields[name]
-    if isinstance(value, list):
+    if name == "messages":
+        turns = _messages(value, name)
+    elif isinstance(value, list):
         turns = _messages(value, name)
         if turns[0][0] == "assistant":  # only the answer: the prompt stands in its own field
             turns = (*_prompt_turns(fields), *turns)

@@ -4,7 +4,7 @@ from itertools import chain
 
 import pytest
 
-from rlhf.data.records import Comparison, Demonstration, Document, Prompt, Ranking
+from rlhf.data.records import Comparison, Demonstration, Document, Prompt, Ranking, Record
 from rlhf.data.rows import make_rows
 from rlhf.data.templates import template_for
 from rlhf.data.tokenizers import load_tokenizer
@@ -40,7 +40,11 @@ def test_a_comparison_shares_one_cut_and_keeps_its_responses() -> None:
 
 
 def test_what_cannot_fit_is_dropped_and_counted() -> None:
-    records = [Comparison(LONG, "x", "word " * 50), Ranking(LONG, ("a", "b"), (1, 1)), Comparison(LONG, "x", "y")]
+    records: list[Record] = [
+        Comparison(LONG, "x", "word " * 50),
+        Ranking(LONG, ("a", "b"), (1, 1)),
+        Comparison(LONG, "x", "y"),
+    ]
     rows, counts = make_rows(records, "comparisons", TEMPLATE, 40)
     assert [row.index for row in rows] == [2]
     assert counts == {"rows": 1, "cut_prompts": 0, "dropped_too_long": 1, "without_pairs": 1}
@@ -65,7 +69,11 @@ def test_every_record_can_serve_where_it_holds_enough() -> None:
 
 @pytest.mark.parametrize("max_length", [2, 3, 7, 100])
 def test_blocks_hold_the_stream_once(max_length: int) -> None:
-    records = [Document("The first text."), Document("第二个文本。"), Demonstration(Prompt.of("hi"), "hello")]
+    records: list[Record] = [
+        Document("The first text."),
+        Document("第二个文本。"),
+        Demonstration(Prompt.of("hi"), "hello"),
+    ]
     rows, counts = make_rows(records, "documents", TEMPLATE, max_length)
     eos = TOKENIZER.eos_id
     stream = [*TOKENIZER.encode("The first text."), eos, *TOKENIZER.encode("第二个文本。"), eos,

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from rlhf.data.dataset import load
+from rlhf.data.records import Kind, key_of
+from rlhf.data.rows import make_rows
+from rlhf.data.templates import template_for
+from rlhf.data.tokenizers import load_tokenizer
+from rlhf.errors import DataError
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_the_embedded_task_serves_every_kind(kind: Kind) -> None:
+    data = load(kind, seed=3, val_fraction=0.1, test_fraction=0.1)
+    again = load(kind, seed=3, val_fraction=0.1, test_fraction=0.1)
+    assert (data.train, data.val, data.test) == (again.train, again.val, again.test)
+    assert data.counts == {
+        "read": 3000,
+        "kept": 3000,
+        "train": len(data.train),
+        "val": len(data.val),
+        "test": len(data.test),
+    }
+    assert min(len(data.val), len(data.test)) > 200
+    assert data.train != load(kind, seed=4).train
+
+
+def test_no_stage_trains_on_a_prompt_that_another_tests_on() -> None:
+    parts = [load(kind, seed=3, test_fraction=0.2) for kind in ("demonstrations", "comparisons", "prompts")]
+    tested = set.union(*({key_of(record) for record in data.test} for data in parts))
+    trained = set.union(*({key_of(record) for record in data.train} for data in parts))
+    assert len(tested) > 400
+    assert not tested & trained
+
+
+def test_a_file_is_read_limited_and_split(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"prompt": f"q{n}", "response": "a"} for n in range(200)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    data = load("demonstrations", source="file", path=str(path), limit=100, val_fraction=0.2, test_fraction=0.2)
+    kept = [*data.train, *data.val, *data.test]
+    assert {record.prompt.text for record in kept} == {f"q{n}" for n in range(100)}  # type: ignore[union-attr]
+    assert data.files == (path,)
+    assert (data.counts["read"], sum(data.counts[part] for part in ("train", "val", "test"))) == (200, 100)
+    # A path that exists is a file even where the configuration names a hub data set.
+    assert load("demonstrations", source="hub", path=str(path)).counts["read"] == 200
+
+
+def test_what_cannot_be_trained_on_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.source=file needs data\.path=FILE"):
+        load("prompts", source="file")
+    with pytest.raises(DataError, match=r"data\.source=hub needs data\.path=OWNER/NAME"):
+        load("prompts", source="hub")
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    with pytest.raises(DataError, match=r"of 1 prompts none falls in the training part; lower data\.val_fraction"):
+        load("prompts", source="file", path=str(path), val_fraction=0.0, test_fraction=0.9999999)
+
+
+def test_real_comparisons_become_rows(hh_file: Path) -> None:
+    data = load("comparisons", source="file", path=str(hh_file), format="hh", on_error="skip")
+    template = template_for(load_tokenizer("gpt2"))
+    rows, counts = make_rows(data.train, "comparisons", template, 256)
+    assert counts["rows"] + counts["dropped_too_long"] == len(data.train)
+    assert counts["rows"] > 0.9 * len(data.train)
+    assert counts["cut_prompts"] > 0
+    for row in rows:
+        assert len(row.prompt) + max(map(len, row.responses)) <= 256
+        assert row.responses[0] != row.responses[1]
+    # The same conversation tokenised whole: nothing is lost or moved at the boundaries.
+    record = data.train[rows[0].index]
+    whole = template.tokenizer.encode(f"{template.text(record.prompt)} {record.chosen}")  # type: ignore[union-attr]
+    assert [*rows[0].prompt, *rows[0].responses[0]][-len(rows[0].responses[0]) - 20 : -1] == whole[
+        -len(rows[0].responses[0]) - 19 :
+    ]
