@@ -50,18 +50,19 @@ class Program:
             return report(error)
 
     def _dispatch(self, argv: list[str]) -> int:
+        argv = with_searchpath(argv)
         args = parse(argv)
         if args.help:
-            with hydra_session(args.config_dir):
+            with hydra_session():
                 config = Planner(Path("outputs")).check(compose_point(args.overrides, self.name))
             print(help.page(self.script, inspect.getdoc(self.stage) or "", options(), config))
             return 0
         planner = Planner(Path("outputs").absolute())
         planner.register()
-        job = Job(self.stage, planner)
+        job = Job(self.stage, planner, [item for item in args.overrides if item.startswith("hydra.searchpath=")])
         if args.cfg or args.info or args.hydra_help or args.shell_completion:
             if args.cfg or args.info:
-                with hydra_session(args.config_dir):
+                with hydra_session():
                     compose_point(args.overrides, self.name)
             self._hydra(job, argv)
             return 0
@@ -77,13 +78,15 @@ class Program:
         else:
             args.overrides, directory = processes.follow(args.overrides)
             more = []
-        self._hydra(job, [*flags(args), *args.overrides, *more, f"hydra.job.name={self.name}"])
+        self._hydra(
+            job, [*(["--multirun"] if args.multirun else []), *args.overrides, *more, f"hydra.job.name={self.name}"]
+        )
         codes = [report(error, label) for label, error in job.failures]
         return max(codes, key=[0, 2, 1].index, default=0)
 
     def _plan_run(self, args: argparse.Namespace, planner: Planner) -> Path | None:
         """The directory of a single run; `None` if it is finished."""
-        with hydra_session(args.config_dir):
+        with hydra_session():
             composed = compose_point(args.overrides, self.name)
             if any(item.startswith("hydra.run.dir=") for item in args.overrides):
                 directory = Path(composed.hydra.run.dir).absolute()
@@ -100,7 +103,7 @@ class Program:
 
     def _plan_sweep(self, args: argparse.Namespace, planner: Planner) -> list[str]:
         """Check every point before the first one runs; with `resume`, go on in the sweep that was interrupted."""
-        with hydra_session(args.config_dir):
+        with hydra_session():
             fixed = [item for item in args.overrides if item.startswith("hydra.sweep.dir=")]
             planned: list[Point] = []
             for overrides in points(args.overrides):
@@ -127,12 +130,6 @@ def verb(name: str) -> Callable[[Stage], Program]:
     return lambda stage: Program(name, stage)
 
 
-def flags(args: argparse.Namespace) -> list[str]:
-    """Hydra's own flags that decide what is composed and how it runs."""
-    chosen = ["--multirun"] if args.multirun else []
-    return chosen + (["--config-dir", args.config_dir] if args.config_dir else [])
-
-
 def parse(argv: list[str]) -> argparse.Namespace:
     """Hydra's flags and the overrides.
 
@@ -147,9 +144,30 @@ def parse(argv: list[str]) -> argparse.Namespace:
     # argparse would print its usage over several lines and exit by itself.
     parser.error = refuse  # type: ignore[method-assign]
     args = parser.parse_args(argv)
+    if args.config_path or args.config_name:
+        raise ConfigError("--config-path, --config-name: refused; --config-dir DIR adds options, and --help shows all")
     if args.experimental_rerun:
         raise ConfigError("--experimental-rerun: refused, since it unpickles a file; pass the overrides in config.yaml")
     return args
+
+
+def with_searchpath(argv: list[str]) -> list[str]:
+    """`--config-dir DIR` as the override that means the same, since the compose API knows only that.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    for flag in ("--config-dir", "-cd"):
+        if flag in argv[:-1]:
+            at = argv.index(flag)
+            folder = Path(argv[at + 1]).absolute()
+            if not folder.is_dir():
+                raise ConfigError(
+                    f"--config-dir: {argv[at + 1]} is not a folder; pass one that is laid out as conf/ is"
+                )
+            path = processes.quoted(f"file://{folder}")
+            return [*argv[:at], *argv[at + 2 :], f"hydra.searchpath=[{path}]"]
+    return argv
 
 
 def report(error: BaseException, label: str = "") -> int:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -32,18 +31,12 @@ def register() -> None:
 
 
 @contextmanager
-def hydra_session(config_dir: str | None = None) -> Iterator[None]:
-    """Hydra's compose API over `conf/` and, before it, a folder of the user's own (`--config-dir`)."""
+def hydra_session() -> Iterator[None]:
+    """Hydra's compose API over `conf/`; nothing of an earlier session is left in it, nor of this one afterwards."""
     register()
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            if config_dir is not None:
-                # The compose API has no argument for it; `hydra.main` puts it in the same place.
-                path = GlobalHydra.instance().config_loader().get_search_path()
-                path.prepend(
-                    "command-line", f"file://{Path(config_dir).absolute()}", SearchPathQuery(provider="schema")
-                )
             yield
     finally:
         GlobalHydra.instance().clear()

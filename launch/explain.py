@@ -32,7 +32,7 @@ def explain(error: BaseException, overrides: Sequence[str], options: dict[str, l
         if isinstance(cause, OverrideParseException):
             return _unreadable(cause)
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file is not None:
-            return _no_such_option(cause.missing_cfg_file, options)
+            return _no_such_option(cause.missing_cfg_file, options, cause.options)
     parsed = _parse(overrides)
     for cause in chain:
         if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
@@ -65,13 +65,13 @@ def _unreadable(error: OverrideParseException) -> str:
     )
 
 
-def _no_such_option(missing: str, options: dict[str, list[str]]) -> str:
+def _no_such_option(missing: str, options: dict[str, list[str]], found: Sequence[str] | None) -> str:
     group, _, option = missing.rpartition("/")
     if group not in options:
         return f"{missing}: no such configuration below conf{nearest(missing, options)}"
-    return f"{group}={option}: no such option; {group} is one of {', '.join(options[group])}" + nearest(
-        option, options[group]
-    )
+    # Hydra's own list has the options of the user's folders too.
+    names = list(found or options[group])
+    return f"{group}={option}: no such option; {group} is one of {', '.join(names)}{nearest(option, names)}"
 
 
 def _keys_by_algorithm() -> dict[str, dict[str, Key]]:

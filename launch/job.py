@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,14 @@ class Job:
     Args:
         stage: what the verb does.
         planner: what was planned before.
+        repeated: overrides of Hydra's own keys that processes of the same run need too.
     """
 
     # Hydra names the job, and looks for its configuration, after the module of a function that it is given.
     __module__ = "__main__"
 
-    def __init__(self, stage: Stage, planner: Planner) -> None:
-        self.stage, self.planner = stage, planner
+    def __init__(self, stage: Stage, planner: Planner, repeated: Sequence[str] = ()) -> None:
+        self.stage, self.planner, self.repeated = stage, planner, list(repeated)
         self.failures: list[tuple[str, Exception]] = []
 
     def __call__(self, composed: DictConfig) -> float | None:
@@ -76,7 +77,7 @@ class Job:
         }
         with (
             open_run(directory, point.id, config.resume, facts=facts, parents=point.parents) as run,
-            processes.children_follow(directory, overrides),
+            processes.children_follow(directory, [*overrides, *self.repeated]),
         ):
             atomic_write_text(directory / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
             log.info("%s %s", "continues" if run.resumed else "run", directory)

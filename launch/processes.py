@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+
 from rlhf.errors import ConfigError
 
 RUN_DIR = "RLHF_RUN_DIR"
@@ -27,13 +30,14 @@ def follow(overrides: Sequence[str]) -> tuple[list[str], Path]:
     if RUN_DIR in os.environ:
         directory = os.environ[RUN_DIR]
     else:
-        given = [item.partition("=")[2] for item in overrides if item.startswith("hydra.run.dir=")]
+        given = [item for item in overrides if item.startswith("hydra.run.dir=")]
         if not given:
             raise ConfigError(
                 "hydra.run.dir: missing; processes that torchrun or srun start need one directory to share, "
                 "pass hydra.run.dir=DIR"
             )
-        directory = given[-1].strip("'\"")
+        value = OverridesParser.create().parse_override(given[-1]).value()
+        directory = str(value)
     # Lightning passes the directory on as well, but in a sweep it passes the wrong one.
     kept = [item for item in overrides if not item.startswith("hydra.run.dir=")]
     return [*kept, f"hydra.run.dir={quoted(directory)}"], Path(directory)
@@ -57,5 +61,4 @@ def children_follow(directory: Path, arguments: Sequence[str]) -> Iterator[None]
 
 def quoted(value: object) -> str:
     """A value that Hydra's override grammar takes for text, whatever is in it."""
-    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return QuotedString(str(value), Quote.single).with_quotes()

@@ -46,7 +46,7 @@ class Run:
     is_main: bool = True
     _lock: Lock | None = field(default=None, repr=False)
     _wall_before: float = 0.0
-    _opened: float = field(default_factory=time.monotonic)
+    _opened: float = field(default_factory=lambda: time.monotonic())
 
     @property
     def model(self) -> Path:

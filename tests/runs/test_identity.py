@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlhf.config import DataConfig, ModelConfig, PPOConfig, StrategyConfig, TrainConfig
+from rlhf.runs import run_id, weights_sha256
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    return dataclasses.asdict(dataclasses.replace(TrainConfig(algo=PPOConfig()), **changes))
+
+
+BASE = run_id(content(), {})
+
+
+def test_eight_hex_digits_that_do_not_depend_on_the_order_of_keys() -> None:
+    assert re.fullmatch("[0-9a-f]{8}", BASE)
+    shuffled = dict(reversed(content().items()))
+    shuffled["algo"] = dict(reversed(shuffled["algo"].items()))
+    assert run_id(shuffled, {}) == BASE
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 2},
+        {"algo": PPOConfig(kl_coef=0.06)},
+        {"data": DataConfig(seed=2)},
+        {"data": DataConfig(path="other/name")},
+        {"model": ModelConfig(name="other")},
+    ],
+)
+def test_what_changes_the_result_changes_the_id(changes: dict[str, Any]) -> None:
+    assert run_id(content(**changes), {}) != BASE
+
+
+@pytest.mark.parametrize("changes", [{"resume": True}, {"strategy": StrategyConfig(devices=4, layout="ddp")}])
+def test_what_does_not_change_the_result_does_not_change_the_id(changes: dict[str, Any]) -> None:
+    assert run_id(content(**changes), {}) == BASE
+
+
+def test_files_and_weights_count_by_content() -> None:
+    def id_of(path: str, init: str, digest: str) -> str:
+        config = content(data=DataConfig(path=path), model=ModelConfig(init=init))
+        return run_id(config, {"data.path": digest, "model.init": "w"})
+
+    assert id_of("a.jsonl", "run/1", "h1") == id_of("moved/b.jsonl", "auto", "h1")
+    assert id_of("a.jsonl", "run/1", "h1") != id_of("a.jsonl", "run/1", "h2")
+    assert run_id(content(), {"algo.reward_model": "x"}) != run_id(content(), {"algo.reward_model": "y"})
+
+
+def test_a_configuration_is_not_changed_by_asking() -> None:
+    config = content(data=DataConfig(path="a.jsonl"))
+    run_id(config, {"data.path": "h"})
+    assert config["data"]["path"] == "a.jsonl" and "strategy" in config
+
+
+def test_weights_count_shards_in_order_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "b.safetensors").write_bytes(b"2")
+    (tmp_path / "a.safetensors").write_bytes(b"1")
+    (tmp_path / "config.json").write_bytes(b"3")
+    assert weights_sha256(tmp_path) == hashlib.sha256(b"12").hexdigest()
