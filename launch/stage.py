@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from callbacks.metrics import Metrics
 from callbacks.progress import ProgressBars, pretty
 from callbacks.resources import Resources
 from callbacks.samples import Samples
+from launch.allocator import keep_freed_memory
 from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_rows
 from launch.trainer import build_trainer, quiet_libraries
 from lightning_modules.base import StageModule
@@ -24,11 +24,9 @@ from lightning_modules.ppo import PPOModule
 from lightning_modules.reward import RewardModule
 from lightning_modules.scoring import judge_rows
 from rlhf.config import RewardConfig, TrainConfig
-from rlhf.data.rows import make_rows
 from rlhf.data.templates import Template, template_for
-from rlhf.data.tokenizers import Tokenizer
 from rlhf.models.export import export
-from rlhf.models.language import LanguageModel, count_parameters
+from rlhf.models.language import count_parameters
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Run
@@ -45,6 +43,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
         KeyboardInterrupt: Ctrl-C, after a checkpoint that `resume=true` continues from.
     """
     quiet_libraries()
+    if config.strategy.accelerator != "gpu":
+        keep_freed_memory()
     for name, parent in run.parents.items():
         log.log(logging.WARNING if parent.warning else logging.INFO, "%s", parent.reason or f"{name}: {parent.source}")
     tokenizer = build_tokenizer(config, run.parents["model.init"])
@@ -123,7 +123,9 @@ def centre(config: TrainConfig, module: StageModule, template: Template) -> None
     assert isinstance(config.algo, RewardConfig)
     if config.algo.center:
         demonstrations = read_rows(config, template, "demonstrations").train[:1000]
-        log.info("reward_mean: %.4f, the mean score of %d demonstrations", module.centre(demonstrations), len(demonstrations))
+        log.info(
+            "reward_mean: %.4f, the mean score of %d demonstrations", module.centre(demonstrations), len(demonstrations)
+        )
 
 
 def exported(module: StageModule) -> Any:
