@@ -12,16 +12,17 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 from launch import help, processes
 from launch.compose import CONF, compose_point, hydra_session, options, register
 from launch.job import Job, Stage
-from launch.plan import Planner, Point, holds_run, points
+from launch.plan import Planner, holds_run, points, without_sweeps
 from rlhf.errors import ConfigError, UserError
 from rlhf.runs import State, newest_run
 from rlhf.runs import inspect as inspect_directory
@@ -52,77 +53,82 @@ class Program:
     def _dispatch(self, argv: list[str]) -> int:
         argv = with_searchpath(argv)
         args = parse(argv)
-        if args.help:
-            with hydra_session():
-                config = Planner(Path("outputs")).check(compose_point(args.overrides, self.name))
-            print(help.page(self.script, inspect.getdoc(self.stage) or "", options(), config))
-            return 0
         planner = Planner(Path("outputs").absolute())
         planner.register()
-        job = Job(self.stage, planner, [item for item in args.overrides if item.startswith("hydra.searchpath=")])
-        if args.cfg or args.info or args.hydra_help or args.shell_completion:
-            if args.cfg or args.info:
-                with hydra_session():
-                    compose_point(args.overrides, self.name)
-            self._hydra(job, argv)
-            return 0
-        if args.multirun or "hydra.mode=MULTIRUN" in args.overrides:
+        if args.hydra_help or args.shell_completion:
+            return self._hydra(argv)
+        with hydra_session(self.name) as engine:
+            if args.help:
+                config = planner.check(compose_point(args.overrides, self.name))
+                print(help.page(self.script, inspect.getdoc(self.stage) or "", options(), config))
+                return 0
+            if not args.cfg and not args.info:
+                return self._run(args, planner, engine)
+            # For the sentence, if there is one to be said.
+            compose_point(args.overrides, self.name)
+        return self._hydra(argv)
+
+    def _run(self, args: argparse.Namespace, planner: Planner, engine: Hydra) -> int:
+        overrides = list(args.overrides)
+        job = Job(self.stage, planner, [item for item in overrides if item.startswith("hydra.searchpath=")])
+        if args.multirun or "hydra.mode=MULTIRUN" in overrides:
             if not processes.is_main():
                 raise ConfigError("--multirun: a sweep starts its own processes; run it without torchrun or srun")
-            more = self._plan_sweep(args, planner)
-        elif processes.is_main():
-            directory = self._plan_run(args, planner)
-            if directory is None:
-                return 0
-            more = [f"hydra.run.dir={processes.quoted(directory)}"]
+            overrides += self._plan_sweep(overrides, planner)
+            engine.multirun(self.name, job, [*overrides, "hydra.mode=MULTIRUN"])
         else:
-            args.overrides, directory = processes.follow(args.overrides)
-            more = []
-        self._hydra(
-            job, [*(["--multirun"] if args.multirun else []), *args.overrides, *more, f"hydra.job.name={self.name}"]
-        )
+            if processes.is_main():
+                directory = self._plan_run(overrides, planner)
+                if directory is None:
+                    return 0
+                overrides.append(f"hydra.run.dir={processes.quoted(directory)}")
+            else:
+                overrides = processes.follow(overrides)
+            engine.run(self.name, job, overrides)
         codes = [report(error, label) for label, error in job.failures]
         return max(codes, key=[0, 2, 1].index, default=0)
 
-    def _plan_run(self, args: argparse.Namespace, planner: Planner) -> Path | None:
+    def _plan_run(self, overrides: list[str], planner: Planner) -> Path | None:
         """The directory of a single run; `None` if it is finished."""
-        with hydra_session():
-            composed = compose_point(args.overrides, self.name)
-            if any(item.startswith("hydra.run.dir=") for item in args.overrides):
-                directory = Path(composed.hydra.run.dir).absolute()
-                resuming = directory if composed.resume and holds_run(directory) else None
-                point = planner.plan(composed, resuming)
-            else:
-                point = planner.plan(composed)
-                found = newest_run(planner.outputs, point.id) if point.config.resume else None
-                directory = found or Path(composed.hydra.run.dir).absolute()
+        composed = compose_point(overrides, self.name)
+        if any(item.startswith("hydra.run.dir=") for item in overrides):
+            directory = Path(composed.hydra.run.dir).absolute()
+            resuming = directory if composed.resume and holds_run(directory) else None
+            point = planner.plan(composed, resuming)
+        else:
+            point = planner.plan(composed)
+            found = newest_run(planner.outputs, point.id) if point.config.resume else None
+            directory = found or Path(composed.hydra.run.dir).absolute()
         if inspect_directory(directory, point.id, point.config.resume) is State.FINISHED:
             print(f"{directory} is finished; nothing to do")
             return None
         return directory
 
-    def _plan_sweep(self, args: argparse.Namespace, planner: Planner) -> list[str]:
+    def _plan_sweep(self, overrides: list[str], planner: Planner) -> list[str]:
         """Check every point before the first one runs; with `resume`, go on in the sweep that was interrupted."""
-        with hydra_session():
-            fixed = [item for item in args.overrides if item.startswith("hydra.sweep.dir=")]
-            planned: list[Point] = []
-            for overrides in points(args.overrides):
-                composed = compose_point(overrides, self.name)
-                planned.append(planner.plan(composed))
-        if planned and planned[0].config.resume and not fixed:
+        base = compose_point(without_sweeps(overrides), self.name)
+        planned = [planner.plan(compose_point(point, self.name)) for point in points(overrides, base)]
+        fixed = any(item.startswith("hydra.sweep.dir=") for item in overrides)
+        if not fixed and any(point.config.resume for point in planned):
             found = planner.sweep_to_resume([point.id for point in planned])
             if found is not None:
                 return [f"hydra.sweep.dir={processes.quoted(found)}"]
         return []
 
-    def _hydra(self, job: Callable[[DictConfig], Any], argv: list[str]) -> None:
+    def _hydra(self, argv: list[str]) -> int:
+        """What Hydra answers by itself: its own help, and compositions."""
         register()
         before = sys.argv
         sys.argv = [before[0], *argv]
         try:
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=self.name)(job)()
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=self.name)(_nothing)()
         finally:
             sys.argv = before
+        return 0
+
+
+def _nothing(_: DictConfig) -> None:
+    """Hydra's own flags never call a job."""
 
 
 def verb(name: str) -> Callable[[Stage], Program]:

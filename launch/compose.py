@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -21,6 +23,7 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("algo", "model", "data", "strategy", "rollout", "logger", "callbacks", "experiment", "tuned")
 
 
+@cache
 def register() -> None:
     """Give the schemas to Hydra, under a group that `conf/*.yaml` name in their defaults."""
     store = ConfigStore.instance()
@@ -31,13 +34,15 @@ def register() -> None:
 
 
 @contextmanager
-def hydra_session() -> Iterator[None]:
-    """Hydra's compose API over `conf/`; nothing of an earlier session is left in it, nor of this one afterwards."""
+def hydra_session(job_name: str = "train") -> Iterator[Hydra]:
+    """Hydra over `conf/`; nothing of an earlier session is left in it, nor of this one afterwards."""
     register()
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            yield
+        with initialize_config_dir(str(CONF), job_name, version_base="1.3"):
+            engine = GlobalHydra.instance().hydra
+            assert engine is not None
+            yield engine
     finally:
         GlobalHydra.instance().clear()
 

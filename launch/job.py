@@ -35,9 +35,6 @@ class Job:
         repeated: overrides of Hydra's own keys that processes of the same run need too.
     """
 
-    # Hydra names the job, and looks for its configuration, after the module of a function that it is given.
-    __module__ = "__main__"
-
     def __init__(self, stage: Stage, planner: Planner, repeated: Sequence[str] = ()) -> None:
         self.stage, self.planner, self.repeated = stage, planner, list(repeated)
         self.failures: list[tuple[str, Exception]] = []
@@ -81,8 +78,6 @@ class Job:
         ):
             atomic_write_text(directory / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
             log.info("%s %s", "continues" if run.resumed else "run", directory)
-            for parent in run.parents.values():
-                log.log(logging.WARNING if parent.warning else logging.INFO, parent.reason)
             return self.stage(config, run, overrides)
 
 

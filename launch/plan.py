@@ -10,12 +10,15 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from launch.compose import plain, to_config
+from launch.compose import options, plain, to_config
+from launch.explain import explain
 from rlhf.config import PPOConfig, TrainConfig, validate
 from rlhf.data.files import file_sha256
-from rlhf.errors import ParentError
+from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, Summary, all_runs, newest_run, resolve_init, resolve_reward_model, run_id
 
 
@@ -123,7 +126,38 @@ def holds_run(directory: Path) -> bool:
     return True
 
 
-def points(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of every point of a sweep, as Hydra's basic sweeper makes them."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return [point for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for point in batch]
+def without_sweeps(overrides: Sequence[str]) -> list[str]:
+    """The overrides that all points of a sweep share.
+
+    Raises:
+        ConfigError: one can't be read.
+    """
+    return [item.input_line or "" for item in _parsed(overrides) if not item.is_sweep_override()]
+
+
+def points(overrides: Sequence[str], base: DictConfig) -> list[list[str]]:
+    """The overrides of every point of a sweep, as Hydra's basic sweeper makes them.
+
+    Args:
+        base: what the points share, with the sweeper's own parameters. Of another sweeper, which decides as it goes,
+            only this base can be checked beforehand.
+
+    Raises:
+        ConfigError: the basic sweeper can't sweep over such a value.
+    """
+    sweeper = base.hydra.sweeper
+    if not str(sweeper.get("_target_", "")).endswith("BasicSweeper"):
+        return [without_sweeps(overrides)]
+    parameters = [f"{name}={value}" for name, value in (sweeper.get("params") or {}).items()]
+    try:
+        batches = BasicSweeper.split_arguments(_parsed([*parameters, *overrides]), max_batch_size=None)
+    except HydraException as error:
+        raise ConfigError(f"--multirun: {error}; list the values, as in algo.lr=1e-4,1e-3") from error
+    return [point for batch in batches for point in batch]
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return list(OverridesParser.create().parse_overrides(list(overrides)))
+    except OverrideParseException as error:
+        raise ConfigError(explain(error, overrides, options())) from error

@@ -21,8 +21,8 @@ def is_main() -> bool:
     return all(int(os.environ.get(name, 0)) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"))
 
 
-def follow(overrides: Sequence[str]) -> tuple[list[str], Path]:
-    """Overrides and run directory of a process that is not the first.
+def follow(overrides: Sequence[str]) -> list[str]:
+    """The overrides of a process that is not the first, with the run directory of the first.
 
     Raises:
         ConfigError: nobody said which directory the first process uses.
@@ -40,7 +40,7 @@ def follow(overrides: Sequence[str]) -> tuple[list[str], Path]:
         directory = str(value)
     # Lightning passes the directory on as well, but in a sweep it passes the wrong one.
     kept = [item for item in overrides if not item.startswith("hydra.run.dir=")]
-    return [*kept, f"hydra.run.dir={quoted(directory)}"], Path(directory)
+    return [*kept, f"hydra.run.dir={quoted(directory)}"]
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def test_a_run_has_its_directory_its_configuration_and_its_summary(main: Main, s
         "summary.json",
         "train.log",
     ]
-    assert "random weights" in (run.dir / "train.log").read_text()
+    assert f"INFO launch: run {run.dir}" in (run.dir / "train.log").read_text()
 
 
 def test_stages_find_their_parents(main: Main, stage: Any) -> None:
@@ -137,11 +137,11 @@ def test_a_sweep_resolves_auto_once(main: Main, stage: Any) -> None:
 
 def test_a_sweep_is_resumed_in_place(main: Main, stage: Any, tmp_path: Path) -> None:
     stage.errors[2] = KeyboardInterrupt()
-    assert main("-m seed=1,2,3") == 130
+    assert main("-m seed=1,2") == 130
     stage.errors.clear()
-    assert main("-m seed=1,2,3 resume=true") == 0
-    assert stage.seeds == [1, 2, 2, 3], "the finished point is not done again"
-    assert [run.resumed for _, run, _ in stage.calls] == [False, False, True, False]
+    assert main("-m seed=1,2 resume=true") == 0
+    assert stage.seeds == [1, 2, 2], "the finished point is not done again"
+    assert [run.resumed for _, run, _ in stage.calls] == [False, False, True]
     (sweep,) = (tmp_path / "outputs" / "multirun").iterdir()
     assert {run.dir.parent for _, run, _ in stage.calls} == {sweep}
 

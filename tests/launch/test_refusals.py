@@ -48,6 +48,10 @@ REFUSED = [
     ("--cfg job algo=x", "algo=x: no such option; algo is one of"),
     ("--help algo.lr=x", "algo.lr=x: not a number"),
     ("-m seed=1,2 algo.lr=-1", "algo.lr: -1 is out of range"),
+    ("-m algo.lr=interval(0,1)", "--multirun: BasicSweeper does not support sweep type : INTERVAL_SWEEP; list"),
+    ("-m algo.lr=(a", "algo.lr=(a: can't be read"),
+    ("--config-dir nowhere", "--config-dir: nowhere is not a folder"),
+    ("--config-name other", "--config-path, --config-name: refused"),
     ("hydra.runn.dir=x", "hydra.runn: Hydra has no such key"),
 ]
 
