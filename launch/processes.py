@@ -14,6 +14,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from rlhf.errors import ConfigError
 
 RUN_DIR = "RLHF_RUN_DIR"
+LEFT_BEHIND = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+"""What Lightning sets for the processes that it starts; with LOCAL_RANK set it takes them for started already."""
 
 
 def is_main() -> bool:
@@ -45,18 +47,33 @@ def follow(overrides: Sequence[str]) -> list[str]:
 
 @contextmanager
 def children_follow(directory: Path, arguments: Sequence[str]) -> Iterator[None]:
-    """Processes that Lightning starts meanwhile run this point, in this directory: it repeats `sys.argv` for them."""
-    before = sys.argv, os.environ.get(RUN_DIR)
+    """Processes that Lightning starts meanwhile run this point, in this directory: it repeats `sys.argv` for them.
+
+    Afterwards nothing is left of them, so that a sweep's next point starts processes of its own.
+    """
+    names = (RUN_DIR, *LEFT_BEHIND)
+    before = sys.argv, {name: os.environ.get(name) for name in names}
     sys.argv = [sys.argv[0], *arguments]
     os.environ[RUN_DIR] = str(directory)
     try:
         yield
     finally:
         sys.argv = before[0]
-        if before[1] is None:
-            del os.environ[RUN_DIR]
-        else:
-            os.environ[RUN_DIR] = before[1]
+        for name, value in before[1].items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        _leave_process_group()
+
+
+def _leave_process_group() -> None:
+    """Lightning keeps the group for the next trainer of the same processes; those of the next point are others."""
+    if "torch.distributed" in sys.modules:
+        import torch.distributed
+
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def quoted(value: object) -> str:

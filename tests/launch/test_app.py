@@ -158,12 +158,19 @@ def test_a_sweep_continues_single_runs_too(main: Main, stage: Any) -> None:
 def test_what_children_of_a_point_would_run(main: Main, stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lightning repeats `sys.argv` for its processes: it must be this point, and find this directory."""
     seen: list[tuple[list[str], str]] = []
-    stage.within = lambda: seen.append((sys.argv[1:], os.environ["RLHF_RUN_DIR"]))
+
+    def within() -> None:
+        assert "LOCAL_RANK" not in os.environ, "of the point before"
+        # As Lightning does, which takes processes for started already where it finds this.
+        monkeypatch.setenv("LOCAL_RANK", "0")
+        seen.append((sys.argv[1:], os.environ["RLHF_RUN_DIR"]))
+
+    stage.within = within
     before = sys.argv[:]
     assert main("-m seed=1,2 train.max_steps=3") == 0
     assert [argv for argv, _ in seen] == [["seed=1", "train.max_steps=3"], ["seed=2", "train.max_steps=3"]]
     assert [Path(directory) for _, directory in seen] == [run.dir for _, run, _ in stage.calls]
-    assert sys.argv == before and "RLHF_RUN_DIR" not in os.environ
+    assert sys.argv == before and not {"RLHF_RUN_DIR", "LOCAL_RANK"} & set(os.environ)
 
 
 def test_a_child_joins_the_run_of_its_parent(
@@ -230,3 +237,16 @@ def test_the_script_answers_from_anywhere(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True)
     assert done.stdout.startswith("Train one stage") and done.stderr == ""
     assert json.dumps(os.listdir(tmp_path)) == "[]"
+
+
+@pytest.mark.slow
+def test_a_sweep_over_several_processes(tmp_path: Path) -> None:
+    """Each point starts two processes of its own, and both find the point's directory."""
+    line = "-m seed=1,2 strategy=ddp strategy.accelerator=cpu strategy.devices=2 strategy.threads=1 train.max_steps=1"
+    command = [sys.executable, str(ROOT / "train.py"), *line.split(), "logger=csv", "callbacks=minimal"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    runs = sorted(tmp_path.glob("outputs/multirun/*/*/summary.json"))
+    assert [Summary.read(path.parent).status for path in runs] == ["finished", "finished"]
+    assert all((path.parent / "train_ddp_process_1.log").exists() for path in runs)
+    assert list((tmp_path / "outputs").iterdir()) == [tmp_path / "outputs" / "multirun"]
