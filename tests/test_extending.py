@@ -31,9 +31,8 @@ def blocks(section: str) -> Iterator[tuple[str, str, str]]:
 
 
 def commands(section: str) -> list[str]:
-    return [
-        line for _, lines in re.findall(r"^```(sh)\n(.*?)^```$", section, re.M | re.S) for line in lines.splitlines()
-    ]
+    shells = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return [line for shell in shells for line in shell.splitlines()]
 
 
 def follow(section: str, lab: Path) -> None:
