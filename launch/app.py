@@ -20,7 +20,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 from launch import help, processes
-from launch.compose import CONF, compose_point, hydra_session, options, register
+from launch.compose import CONF, compose_point, hydra_session, options, plain, register
 from launch.job import Job, Stage
 from launch.plan import Planner, holds_run, points, without_sweeps
 from rlhf.errors import ConfigError, UserError
@@ -99,7 +99,7 @@ class Program:
             point = planner.plan(composed)
             found = newest_run(planner.outputs, point.id) if point.config.resume else None
             directory = found or Path(composed.hydra.run.dir).absolute()
-        if inspect_directory(directory, point.id, point.config.resume) is State.FINISHED:
+        if inspect_directory(directory, point.id, point.config.resume, plain(point.config)) is State.FINISHED:
             print(f"{directory} is finished; nothing to do")
             return None
         return directory

@@ -11,9 +11,11 @@ from types import TracebackType
 from typing import Any
 
 from rlhf.errors import ConfigError, ParentError, UserError
+from rlhf.runs.identity import differing_keys
 from rlhf.runs.lock import FILE as LOCK_FILE
 from rlhf.runs.lock import Lock
 from rlhf.runs.parents import Parent
+from rlhf.runs.search import read_config
 from rlhf.runs.summary import Summary, now, versions
 
 
@@ -99,8 +101,11 @@ class Run:
                 self._lock.release()
 
 
-def inspect(directory: Path, run_id: str, resume: bool) -> State:
+def inspect(directory: Path, run_id: str, resume: bool, config: Mapping[str, Any] | None = None) -> State:
     """Whether a run may use a directory, without touching it.
+
+    Args:
+        config: this run's configuration as plain dictionaries, to tell what differs from the one that is there.
 
     Raises:
         ConfigError: it is not empty and `resume` is false, or it holds another experiment or something else.
@@ -118,10 +123,19 @@ def inspect(directory: Path, run_id: str, resume: bool) -> State:
         raise ConfigError(f"hydra.run.dir: there is nothing to resume in {error}") from error
     if summary.id != run_id:
         raise ConfigError(
-            f"hydra.run.dir: {directory} holds another experiment (id {summary.id}, this one is {run_id}); "
+            f"hydra.run.dir: {directory} holds another experiment ({_difference(directory, config)}); "
             "pass the configuration that it was started with, or choose another directory"
         )
     return State.FINISHED if summary.status == "finished" else State.RESUMABLE
+
+
+def _difference(directory: Path, config: Mapping[str, Any] | None) -> str:
+    there = read_config(directory)
+    differing = differing_keys(config, there) if config is not None and there else []
+    if not differing:
+        return "its data, or the weights it started from, are others"
+    more = ", …" if len(differing) > 3 else ""
+    return f"{', '.join(differing[:3])}{more} differ{'s' if len(differing) == 1 else ''}"
 
 
 def _content(directory: Path) -> list[str]:

@@ -35,6 +35,19 @@ def run_id(config: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def differing_keys(config: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Dotted keys that make two configurations different experiments, as far as the configurations alone tell."""
+    found: list[str] = []
+    for section in sorted({*config, *other} - set(IGNORED)):
+        ours, theirs = config.get(section), other.get(section)
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+            names = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+            found += [f"{section}.{name}" for name in names]
+        elif ours != theirs:
+            found.append(section)
+    return found
+
+
 def weights_sha256(folder: Path) -> str:
     """sha256, hexadecimal, over the safetensors of a model folder, shards in the order of their names."""
     digest = hashlib.sha256()

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from rlhf.errors import ParentError, nearest
 from rlhf.runs.identity import weights_sha256
-from rlhf.runs.search import all_runs
+from rlhf.runs.search import all_runs, read_config
 from rlhf.runs.summary import FILE as SUMMARY_FILE
 from rlhf.runs.summary import Summary
 
@@ -75,7 +75,7 @@ def find_parent(stage: str, config: Mapping[str, Any], outputs_root: Path) -> Pa
     found = [
         (summary.finished_at or summary.started_at, path)
         for path, summary in _finished(stage, outputs_root)
-        if _model_of(_config_of(path)) == wanted
+        if _model_of(read_config(path)) == wanted
     ]
     return max(found)[1] if found else None
 
@@ -223,16 +223,6 @@ def _model_of(config: Mapping[str, Any]) -> tuple[Any, ...]:
     return model.get("name"), model.get("tokenizer"), model.get("path"), architecture
 
 
-def _config_of(run: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 @cache
 def _read_json(path: Path, changed: int) -> dict[str, Any]:
     try:
@@ -276,7 +266,7 @@ def _same_tokenizer(config: Mapping[str, Any], policy: Parent, reward: Parent) -
         return bool(ours == theirs)
     if reward.kind != "run" or reward.dir is None:
         return True
-    model, other = config["model"], _config_of(reward.dir).get("model", {})
+    model, other = config["model"], read_config(reward.dir).get("model", {})
     if model["tokenizer"] != other.get("tokenizer"):
         return False
     return model["tokenizer"] != "auto" or model["path"] == other.get("path")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rlhf.errors import ParentError
 from rlhf.runs.summary import FILE as SUMMARY_FILE
@@ -28,3 +29,14 @@ def newest_run(root: Path, run_id: str) -> Path | None:
     """The run of this experiment that was started last; `None` where there is none."""
     found = [(summary.started_at, path) for path, summary in all_runs(root) if summary.id == run_id]
     return max(found)[1] if found else None
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """`config.yaml` of a run; empty where it can't be read."""
+    import yaml
+
+    try:
+        content = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}

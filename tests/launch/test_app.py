@@ -64,7 +64,7 @@ def test_a_given_directory(main: Main, stage: Any, tmp_path: Path, capsys: pytes
     assert main("hydra.run.dir=here") == 2
     assert "is not empty; pass resume=true" in capsys.readouterr().err
     assert main("hydra.run.dir=here resume=true seed=2") == 2
-    assert "holds another experiment" in capsys.readouterr().err
+    assert "here holds another experiment (seed differs); pass the configuration" in capsys.readouterr().err
     assert main("hydra.run.dir=here resume=true") == 0
     assert "here is finished; nothing to do" in capsys.readouterr().out
     assert len(stage.calls) == 1

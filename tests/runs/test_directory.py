@@ -100,7 +100,9 @@ def test_states_of_a_run(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), open_run(tmp_path, ID, False):
         raise KeyboardInterrupt
     assert inspect(tmp_path, ID, True) is State.RESUMABLE
-    with pytest.raises(ConfigError, match=r"holds another experiment \(id 0123abcd, this one is ffffffff\)"):
+    with pytest.raises(
+        ConfigError, match=r"holds another experiment \(its data, or the weights it started from, are others\)"
+    ):
         inspect(tmp_path, "ffffffff", True)
     with open_run(tmp_path, ID, True):
         pass

@@ -10,6 +10,7 @@ import pytest
 
 from rlhf.config import DataConfig, ModelConfig, PPOConfig, StrategyConfig, TrainConfig
 from rlhf.runs import run_id, weights_sha256
+from rlhf.runs.identity import differing_keys
 
 
 def content(**changes: Any) -> dict[str, Any]:
@@ -66,3 +67,10 @@ def test_weights_count_shards_in_order_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"1")
     (tmp_path / "config.json").write_bytes(b"3")
     assert weights_sha256(tmp_path) == hashlib.sha256(b"12").hexdigest()
+
+
+def test_what_differs_is_named_by_key() -> None:
+    assert differing_keys(content(), content(resume=True, strategy=StrategyConfig(devices=2))) == []
+    other = content(seed=2, algo=PPOConfig(kl_coef=0.9, lam=1.0))
+    assert differing_keys(content(), other) == ["algo.kl_coef", "algo.lam", "seed"]
+    assert differing_keys({"algo": {"beta": 1}}, {"algo": {}}) == ["algo.beta"]
