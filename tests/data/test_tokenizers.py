@@ -55,6 +55,8 @@ def test_what_is_exported_loads_as_the_same_tokenizer(
     # A second export, with any pad token, keeps the first one's.
     assert again.save(tmp_path / "two", pad_token="<|other|>") == tokenizer.vocab_size
     assert load_tokenizer("auto", tmp_path / "two").pad_id == tokenizer.vocab_size
+    named = [json.loads((tmp_path / n / "tokenizer_config.json").read_text())["pad_token"] for n in ("one", "two")]
+    assert named == [PAD, PAD]
 
 
 def test_decoding_gives_the_text_back(tokenizer: Tokenizer, odd_strings: list[str]) -> None:
