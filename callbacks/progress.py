@@ -15,7 +15,7 @@ SHORT = {"train/": "", "objective/": "", "policy/": "", "response/": "", "tokens
 def short(name: str) -> str:
     for long, brief in SHORT.items():
         name = name.replace(long, brief)
-    return name.replace("bits_per_byte", "bits/byte")
+    return name
 
 
 def pretty(value: float) -> str:
@@ -67,7 +67,7 @@ class ProgressBars(L.Callback):
         if self.bars is not None and self.steps is not None:
             self.bars.update(self.steps, numbers=self._text(module))
         elif module.val_metrics:
-            shown = "  ".join(f"{name} {pretty(value)}" for name, value in self._chosen(module, "val/").items())
+            shown = "  ".join(f"{short(name)} {pretty(value)}" for name, value in self._chosen(module, "val/").items())
             print(f"{self.stage} {module.step}/{module.total_steps}  {shown}", flush=True)
 
     def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
@@ -92,6 +92,8 @@ class ProgressBars(L.Callback):
 
     def _text(self, module: Any) -> str:
         chosen = self._chosen(module)
+        if self.bars is None:  # a line has its own step, and the last validation another
+            chosen = {name: value for name, value in chosen.items() if not name.startswith("val/")}
         speed = self.numbers.get("train/tokens_per_second")
         parts = [f"{short(name)} {pretty(value)}" for name, value in chosen.items()]
         return "  ".join(parts + ([f"{pretty(speed)} tok/s"] if speed else []))

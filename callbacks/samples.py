@@ -50,7 +50,10 @@ class Samples(L.Callback):
         answers = self.sampler.sample(
             self.requests, self.sampling, seed=self.seed, iteration=module.step, stream=EVALUATE
         )
-        rows = [Row(request.tokens, (a.tokens,), index=i) for i, (request, a) in enumerate(zip(self.requests, answers))]
+        rows = [
+            Row(request.tokens, (a.tokens,), index=i)
+            for i, (request, a) in enumerate(zip(self.requests, answers, strict=True))
+        ]
         scores = self.judge(rows) if self.judge is not None else {}
         if not trainer.is_global_zero:
             return

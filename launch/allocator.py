@@ -1,7 +1,7 @@
 """Keep freed memory on CPU runs: each step frees and asks again for the same gigabytes.
 
-By default glibc returns large blocks to the kernel at once and every step pays for its page faults anew. A training step of
-a 135M model on 2 cores took 11 s with these settings and 51 to 65 s without (docs/performance.md).
+By default glibc returns large blocks to the kernel at once and every step pays for its page faults anew. A training
+step of a 135M model on 2 cores took 11 s with these settings and 51 to 65 s without.
 """
 
 from __future__ import annotations

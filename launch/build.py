@@ -167,8 +167,10 @@ def build_module(config: TrainConfig, run: Run, tokenizer: Tokenizer, rows: Stag
             used = used_rows(rows.train, batches.batch, steps)
             store = run.checkpoints / "reference.safetensors"
             module = DPOModule(policy=policy, rows={"train": used, "val": data.val}, store=store, **options)
-        else:
+        elif name in ("sft", "pretrain"):
             module = (PretrainModule if name == "pretrain" else SFTModule)(policy=policy, **options)
+        else:
+            raise ConfigError(f"algo.name: {name} has no module in launch/build.py")
     for hf in models:
         check_context(config, hf)
         if config.strategy.gradient_checkpointing:
@@ -188,9 +190,7 @@ def used_rows(rows: Sequence[Row], batches: Callable[[int], Sequence[int]], step
     return [rows[i] for i in sorted(numbers)]
 
 
-def _ppo(
-    run: Run, tokenizer: Tokenizer, policy: LanguageModel, options: dict[str, Any]
-) -> tuple[PPOModule, list[Any]]:
+def _ppo(run: Run, tokenizer: Tokenizer, policy: LanguageModel, options: dict[str, Any]) -> tuple[PPOModule, list[Any]]:
     """Reference = the policy of before; the critic, where it is separate, starts as the reward model."""
     config: TrainConfig = options["config"]
     assert isinstance(config.algo, PPOConfig)
@@ -214,7 +214,7 @@ def _ppo(
 
 
 def _ptx(config: TrainConfig, tokenizer: Tokenizer) -> Callable[[int], list[Row]] | None:
-    """Rows of the pretraining loss for an update's number, as many as an iteration has prompts."""
+    """Rows of the pretraining loss for an update's number: `train.batch_size` documents each."""
     assert isinstance(config.algo, PPOConfig)
     if config.algo.ptx_coef == 0:
         return None

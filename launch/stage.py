@@ -42,6 +42,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
         UserError: the data, parents or machine don't allow it; the run directory says what was reached.
         KeyboardInterrupt: Ctrl-C, after a checkpoint that `resume=true` continues from.
     """
+    log.info("loading")
     quiet_libraries()
     if config.strategy.accelerator != "gpu":
         keep_freed_memory()
@@ -137,6 +138,10 @@ def report(config: TrainConfig, run: Run, module: StageModule) -> None:
     """What came out, in two lines."""
     if not run.is_main:
         return
-    numbers = "  ".join(f"{name} {pretty(value)}" for name, value in module.val_metrics.items() if value == value)
+    shown = [name for name in module.headline if name in module.val_metrics]
+    numbers = "  ".join(f"{name} {pretty(module.val_metrics[name])}" for name in shown)
+    if "val/accuracy_low" in module.val_metrics:
+        low, high = (module.val_metrics[f"val/accuracy_{end}"] for end in ("low", "high"))
+        numbers += f"  (95%: {pretty(low)} to {pretty(high)})"
     log.info("%s finished at step %d  %s", config.algo.name, module.step, numbers)
     log.info("run: %s", os.path.relpath(run.dir))

@@ -90,7 +90,7 @@ def _wandb(config: TrainConfig, run: Run) -> Logger:
     key = os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").exists()
     offline = mode == "offline" or (mode == "auto" and not key)
     identity = hashlib.sha256(f"{run.id}{run.dir}".encode()).hexdigest()[:12]
-    return WandbLogger(
+    logger = WandbLogger(
         project=config.logger.project,
         entity=config.logger.entity,
         name=run.dir.name,
@@ -100,6 +100,9 @@ def _wandb(config: TrainConfig, run: Run) -> Logger:
         tags=[config.algo.name, config.model.name, config.data.name, *config.logger.tags],
         resume=None if offline else "allow",
     )
+    # Lightning passes it on even where nobody set it, and W&B warns of it in every run.
+    logger._wandb_init.pop("anonymous", None)
+    return logger
 
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16-mixed": "bf16-mixed", "bf16": "bf16-mixed"}

@@ -91,7 +91,7 @@ class StageModule(L.LightningModule):
     @property
     def optimizer(self) -> torch.optim.Optimizer:
         optimizer: Any = self.optimizers(use_pl_optimizer=True)
-        return optimizer  # type: ignore[no-any-return]
+        return optimizer
 
     def lr_factor(self) -> float:
         algo = self.config.algo
@@ -136,7 +136,11 @@ class StageModule(L.LightningModule):
         seconds = time.perf_counter() - started
         tokens = metrics.pop("tokens", 0.0)
         self.trained_tokens += int(tokens)
-        metrics |= {"lr": self.optimizer.param_groups[0]["lr"], "seconds": seconds, "tokens_per_second": tokens / seconds}
+        metrics |= {
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "seconds": seconds,
+            "tokens_per_second": tokens / seconds,
+        }
         return {"metrics": {(k if "/" in k else f"train/{k}"): v for k, v in metrics.items()}}
 
     def measure(self, batch: Batch) -> Means:

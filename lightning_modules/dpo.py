@@ -21,6 +21,7 @@ from rlhf.errors import TrainingError
 from rlhf.models.language import LanguageModel
 from rlhf.objectives.preference import DPOResult, accuracy, dpo
 
+
 def response_logprobs(policy: LanguageModel, batch: Batch) -> Tensor:
     """Σ log π(token | prompt, earlier tokens) of each response, end-of-text included: [R] nats."""
     logprobs = policy(batch).logprobs
@@ -121,7 +122,7 @@ class DPOModule(StageModule):
             reference[chosen],
             reference[rejected],
             beta=self.algo.beta,
-            loss=self.algo.loss,
+            loss=self.algo.loss,  # type: ignore[arg-type]
             label_smoothing=self.algo.label_smoothing,
             chosen_lengths=lengths[chosen],
             rejected_lengths=lengths[rejected],

@@ -35,10 +35,10 @@ class PPOModule(StageModule):
         reference: the frozen policy of before.
         reward: maps a batch to one score a response, [R].
         sampler: draws from `policy` as it is at that moment.
-        ptx: rows of demonstrations to mix in (PPO-ptx), by step.
+        ptx: rows of documents whose language-model loss is mixed in (PPO-ptx), by the number of the update.
     """
 
-    headline = ("objective/score", "objective/kl", "policy/entropy")
+    headline = ("objective/score", "objective/kl", "policy/entropy", "val/score", "val/kl")
     objective = "val/total_reward"
 
     def __init__(
@@ -135,13 +135,13 @@ class PPOModule(StageModule):
                 micros = equalise(cut(rows, self.config.train.tokens_per_microbatch), episodes.rows)
                 terms = [Term(micros, lambda batch: self.loss_sum(episodes, batch), target_tokens)]
                 if self.ptx is not None:
-                    demonstrations = cut(
+                    documents = cut(
                         self.ptx(self.step * updates + len(history)),
                         self.config.train.tokens_per_microbatch,
                         self.global_rank,
                         self.world_size,
                     )
-                    terms.append(Term(demonstrations, self.ptx_loss, target_tokens, self.algo.ptx_coef))
+                    terms.append(Term(documents, self.ptx_loss, target_tokens, self.algo.ptx_coef))
                 history.append(optimise(self, terms))
                 self.on_progress("learning", len(history), updates)
                 # 1.5 as in Spinning Up and Stable-Baselines3; the update that went too far has been made.
@@ -189,7 +189,7 @@ class PPOModule(StageModule):
         return loss, report
 
     def ptx_loss(self, batch: Batch) -> tuple[Tensor, Means]:
-        """Language-model loss of demonstrations, mixed in with `algo.ptx_coef` (Ouyang et al. 2022, eq. 2)."""
+        """Language-model loss of documents, mixed in with `algo.ptx_coef` (Ouyang et al. 2022, eq. 2)."""
         stats: Any = self.policy(batch)
         loss = nll_sum(stats.logprobs)
         if stats.values is not None:  # every parameter takes part in every backward pass, or ranks would wait

@@ -21,7 +21,7 @@ from rlhf.objectives.preference import accuracy, bradley_terry, expected_calibra
 
 
 class RewardModule(StageModule):
-    """−log σ(score(chosen) − score(rejected)), averaged within a prompt, then over prompts (Ouyang et al. 2022, eq. 1)."""
+    """−log σ(score of chosen − of rejected), averaged within a prompt, then over prompts (Ouyang et al. 2022)."""
 
     headline = ("train/loss", "train/accuracy", "val/accuracy")
     objective = "val/accuracy"
@@ -64,6 +64,7 @@ class RewardModule(StageModule):
         means = self.report(batch, chosen, rejected)
         means.add("loss", bradley_terry(chosen, rejected), batch.pair_weights)
         means.total("pairs", batch.n_pairs)
+        means.total("prompts", float(batch.pair_weights.sum()))
         self._margins.append(chosen - rejected)
         return means
 
@@ -77,7 +78,9 @@ class RewardModule(StageModule):
             return {}
         margins = torch.cat(self._margins) if self._margins else torch.zeros(0, device=self.device)
         calibration = expected_calibration_error(torch.sigmoid(margins), all_reduce=self.all_reduce)
-        low, high = wilson(metrics["accuracy"] * metrics["pairs"], int(metrics["pairs"]))
+        # Pairs of one prompt share its responses: prompts, not pairs, are the independent observations.
+        prompts = round(metrics["prompts"])
+        low, high = wilson(metrics["accuracy"] * prompts, prompts)
         return metrics | {"accuracy_low": low, "accuracy_high": high, "calibration_error": float(calibration)}
 
     @torch.no_grad()

@@ -62,15 +62,11 @@ def score_episodes(
     )
 
 
-def advantages_of(
-    episodes: Episodes, algo: PPOConfig, kl_coef: float, all_reduce: Callable[[Tensor], Tensor]
-) -> None:
+def advantages_of(episodes: Episodes, algo: PPOConfig, kl_coef: float, all_reduce: Callable[[Tensor], Tensor]) -> None:
     """Fill rewards, advantages and returns; whitening is over the response tokens of all ranks."""
     mask = episodes.mask
     in_reward = kl_coef if algo.kl_in == "reward" else 0.0
-    rewards = shaped_rewards(
-        episodes.shaped_scores, episodes.logprobs, episodes.reference_logprobs, mask, in_reward
-    )
+    rewards = shaped_rewards(episodes.shaped_scores, episodes.logprobs, episodes.reference_logprobs, mask, in_reward)
     if algo.whiten_rewards:
         rewards = whiten(rewards, mask, mean_shift=False, statistics=moments(rewards, mask, all_reduce))
     episodes.rewards = rewards
@@ -87,7 +83,6 @@ def episode_report(episodes: Episodes, kl_coef: float) -> Means:
     kl = (k1(logprobs, reference) * mask).sum(-1)
     means = Means()
     means.add("objective/score", episodes.scores)
-    means.add("objective/score_square", episodes.scores.square())
     means.add("objective/kl", kl)
     means.add("objective/kl3", (k3(logprobs, reference) * mask).sum(-1))
     means.add("objective/total_reward", episodes.shaped_scores - kl_coef * kl)

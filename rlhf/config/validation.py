@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -124,24 +123,25 @@ def _loop(config: TrainConfig) -> None:
 
 def _strategy(config: TrainConfig) -> None:
     strategy = config.strategy
+    if strategy.layout in ("fsdp", "zero2"):
+        raise ConfigError(
+            f"strategy.layout: {strategy.layout} is not ready: no stage has been sharded and checked yet; "
+            "choose strategy=ddp (a copy on each device), or strategy=gpu with strategy.gradient_checkpointing=true"
+        )
     if strategy.layout == "single":
         if isinstance(strategy.devices, int) and strategy.devices > 1:
             raise ConfigError(
-                f"strategy.devices: {strategy.devices} with strategy.layout=single, which uses one; "
-                "choose strategy=ddp, fsdp or zero2"
+                f"strategy.devices: {strategy.devices} with strategy.layout=single, which uses one; choose strategy=ddp"
             )
         if strategy.nodes > 1:
             raise ConfigError(
-                f"strategy.nodes: {strategy.nodes} with strategy.layout=single, which uses one; "
-                "choose strategy=ddp, fsdp or zero2"
+                f"strategy.nodes: {strategy.nodes} with strategy.layout=single, which uses one; choose strategy=ddp"
             )
 
 
 def _rollout(config: TrainConfig) -> None:
-    if config.rollout.engine == "vllm" and importlib.util.find_spec("vllm") is None:
-        raise ConfigError(
-            "rollout.engine: vllm is not installed; pip install -e '.[vllm]' near a GPU, or pass rollout=torch"
-        )
+    if config.rollout.engine == "vllm":
+        raise ConfigError("rollout.engine: vllm is not ready: the engine is not connected yet; pass rollout=torch")
 
 
 def _dpo(config: TrainConfig) -> None:

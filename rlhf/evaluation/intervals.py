@@ -6,7 +6,7 @@ import math
 
 
 def wilson(successes: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson score interval of a proportion (Wilson 1927); 95% with the default `z`. `successes` may count ties half."""
+    """Wilson score interval of a proportion (Wilson 1927), 95% with the default `z`; ties may count half."""
     if n == 0:
         return 0.0, 1.0
     p = successes / n

@@ -45,7 +45,9 @@ class Episodes:
         answers: list[list[Completion]] = [[] for _ in prompts]
         for completion in completions:
             answers[completion.request].append(completion)
-        rows, first, flat = [], [], []
+        rows: list[Row] = []
+        first: list[int] = []
+        flat: list[Completion] = []
         for number, (prompt, group) in enumerate(zip(prompts, answers, strict=True)):
             rows.append(Row(tuple(prompt), tuple(c.tokens for c in group), index=number))
             first.append(len(flat))

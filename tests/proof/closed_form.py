@@ -104,7 +104,7 @@ def new_policy(seed: int = 0, value_head: bool = False) -> LanguageModel:
     """The reference's weights: drawn wider than usual, so that the reference is far from uniform."""
     model = GPT2LMHeadModel(gpt2(seed))
     with torch.no_grad():
-        model.transformer.wte.weight.normal_(std=0.08, generator=torch.Generator().manual_seed(seed))
+        model.transformer.wte.weight.normal_(std=0.05, generator=torch.Generator().manual_seed(seed))
     return LanguageModel(model, value_head=value_head)
 
 

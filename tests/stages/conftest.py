@@ -1,0 +1,42 @@
+"""The real program in a folder of its own, with stages small enough to run in seconds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from launch.app import Program
+from rlhf.config import TrainConfig
+from rlhf.runs import Run
+
+QUICK = (
+    "model.architecture.n_embd=32 model.architecture.n_layer=2 data.limit=300 logger=csv callbacks.progress=false "
+    "train.batch_size=8 train.log_every=1 train.val_every=4 train.checkpoint_every=2 train.max_steps=6 "
+    "train.val_prompts=6 train.samples=2 rollout.max_new_tokens=12"
+)
+"""Overrides that make any stage a matter of seconds."""
+
+Main = Callable[[str], int]
+
+
+def train(config: TrainConfig, run: Run, overrides: list[str]) -> float | None:
+    """Train one stage."""
+    from launch.stage import run_stage
+
+    return run_stage(config, run, overrides)
+
+
+@pytest.fixture
+def main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
+    """`main("algo=dpo")` is `python train.py algo=dpo` with quick settings; returns the exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield lambda line: Program("train", train).main([*QUICK.split(), *line.split()])
+    for handler in set(root.handlers) - set(before[0]):
+        handler.close()
+    root.handlers[:], root.level = before

@@ -1,0 +1,130 @@
+"""A run that was stopped and continued ends with the same bits as one that never was."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from callbacks.checkpoint import checkpoints
+from lightning_modules.base import StageModule
+from rlhf.runs import Summary
+
+STAGES = ("pretrain", "sft", "reward", "dpo", "ppo")
+CLOCKED = ("seconds", "per_second", "time/")
+
+
+class Killed(Exception):
+    """Stands for what no code can catch."""
+
+
+@pytest.fixture
+def parents(main: Any) -> dict[str, str]:
+    """A finished SFT run and a finished reward run, for the stages that build on them."""
+    assert main("algo=sft train.max_steps=2 hydra.run.dir=sft") == 0
+    assert main("algo=reward train.max_steps=2 hydra.run.dir=rm model.init=sft") == 0
+    return {
+        "pretrain": "",
+        "sft": "model.init=random",
+        "reward": "model.init=sft",
+        "dpo": "model.init=sft",
+        "ppo": "model.init=sft algo.reward_model=rm algo.kl_controller=adaptive",
+    }
+
+
+def kill_before_step(monkeypatch: pytest.MonkeyPatch, number: int) -> pytest.MonkeyPatch:
+    right = StageModule.training_step
+
+    def training_step(self: StageModule, step: Any, batch_idx: int) -> Any:
+        if self.step == number:
+            raise Killed
+        return right(self, step, batch_idx)
+
+    monkeypatch.setattr(StageModule, "training_step", training_step)
+    return monkeypatch
+
+
+def numbers(directory: str) -> list[dict[str, str]]:
+    """`metrics.csv` without what a clock says."""
+    with open(Path(directory) / "metrics.csv", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    return [{k: v for k, v in row.items() if v and not any(c in k for c in CLOCKED)} for row in rows]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_and_continued_is_bit_identical(
+    stage: str, main: Any, parents: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = f"algo={stage} {parents[stage]}"
+    assert main(f"{command} hydra.run.dir=whole") == 0
+    with monkeypatch.context() as patch:
+        kill_before_step(patch, 5)  # checkpoints after 2 and 4 (with a validation), rows logged until 5
+        assert main(f"{command} hydra.run.dir=parts") == 1
+    assert Summary.read(Path("parts")).status == "failed"
+    assert [path.name for path in checkpoints(Path("parts"))] == ["step-00000002.ckpt", "step-00000004.ckpt"]
+    assert main(f"{command} hydra.run.dir=parts resume=true") == 0
+
+    summary = Summary.read(Path("parts"))
+    assert (summary.status, summary.resumed_from, summary.steps) == ("finished", 4, 6)
+    whole, parts = (load_file(Path(name) / "model" / "model.safetensors") for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all((whole[name] == parts[name]).all() for name in whole)
+    assert numbers("parts") == numbers("whole")
+    assert [int(row["step"]) for row in numbers("parts")] == list(range(7))
+    if stage in ("sft", "dpo", "ppo"):
+        samples = [Path(name, "samples.jsonl").read_text(encoding="utf-8") for name in ("whole", "parts")]
+        assert samples[0] == samples[1]
+        assert [json.loads(line)["step"] for line in samples[0].splitlines()] == [0, 0, 4, 4, 6, 6]
+
+
+def test_a_killed_run_forgets_rows_after_its_checkpoint(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of steps that will be made again must not stand there twice."""
+    with monkeypatch.context() as patch:
+        kill_before_step(patch, 3)
+        assert main("algo=pretrain hydra.run.dir=parts") == 1
+    assert [row["step"] for row in numbers("parts")] == ["0", "1", "2", "3"]
+    assert main("algo=pretrain hydra.run.dir=parts resume=true train.checkpoint_every=2") == 0
+    assert [row["step"] for row in numbers("parts")] == [str(i) for i in range(7)]
+
+
+def test_ctrl_c_finishes_the_step_saves_and_exits_130(main: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    right = StageModule.training_step
+
+    def interrupted(self: StageModule, step: Any, batch_idx: int) -> Any:
+        if self.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return right(self, step, batch_idx)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(StageModule, "training_step", interrupted)
+        assert main("algo=pretrain hydra.run.dir=run") == 130
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert "resume=true" in capfd.readouterr().err
+    summary = Summary.read(Path("run"))
+    assert (summary.status, summary.steps) == ("interrupted", 3)
+    assert checkpoints(Path("run"))[-1].name == "step-00000003.ckpt"
+    assert main("algo=pretrain hydra.run.dir=run resume=true") == 0
+    assert Summary.read(Path("run")).resumed_from == 3
+
+
+def test_killed_while_exporting(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All steps are done and saved, only the export is missing: nothing is trained again."""
+
+    def killed(*args: Any, **kwargs: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("launch.stage.export", killed)
+        assert main("algo=pretrain hydra.run.dir=run") == 1
+    with monkeypatch.context() as patch:
+        kill_before_step(patch, 6)  # any further step would fail
+        assert main("algo=pretrain hydra.run.dir=run resume=true") == 0
+    assert Summary.read(Path("run")).resumed_from == 6
+    assert (Path("run") / "model" / "model.safetensors").exists()
