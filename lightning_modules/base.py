@@ -179,7 +179,3 @@ class StageModule(L.LightningModule):
         state = checkpoint["rlhf"]
         self.step, self.trained_tokens = state["step"], state["trained_tokens"]
         self.load_extra_state(state["extra"])
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Rows are Python numbers; they become tensors, on the device, one micro-batch at a time."""
-        return batch

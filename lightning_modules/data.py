@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import lightning as L
+import torch
 
 from lightning_modules.base import StageModule
 from lightning_modules.work import Micro, Step, cut
@@ -97,3 +99,7 @@ class StageData(L.LightningDataModule):
 
     def val_dataloader(self) -> HeldOut:
         return HeldOut(self._share(self.val)[: self.val_batches] if self.val else [])
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Rows are Python numbers; they become tensors, on the device, one micro-batch at a time."""
+        return batch

@@ -1,0 +1,167 @@
+"""The update does not depend on how its batch is cut; and it refuses what would destroy the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from closed_form import EOS, LONGEST, PROMPTS, fit, make_world, new_critic, new_policy
+
+from lightning_modules.data import StageData
+from lightning_modules.dpo import DPOModule
+from lightning_modules.ppo import PPOModule
+from lightning_modules.reward import RewardModule
+from lightning_modules.sft import SFTModule
+from rlhf.config import DPOConfig, PPOConfig, RewardConfig, SFTConfig, TrainConfig
+from rlhf.data.rows import Row
+from rlhf.errors import TrainingError
+from rlhf.rollout.torch_sampler import TorchSampler
+
+DEMONSTRATIONS = [
+    Row((1, 2), ((3, 1, 0),), index=0),
+    Row((3,), ((2, 0),), index=1),
+    Row((2, 2, 1, 1), ((0,),), index=2),
+]
+RANKINGS = [
+    Row((1, 2), ((3, 1, 0), (2, 0), (1, 1, 0)), pairs=((0, 1), (0, 2), (1, 2)), index=0),
+    Row((3,), ((2, 0), (1, 1, 1, 0)), pairs=((1, 0),), index=1),
+    Row((2, 2, 1), ((0,), (3, 0)), pairs=((0, 1),), index=2),
+]
+
+
+def configured(algo: Any, budget: int) -> TrainConfig:
+    config = TrainConfig(algo=algo)
+    config.train.tokens_per_microbatch = budget
+    return config
+
+
+def one_update(stage: str, budget: int) -> dict[str, torch.Tensor]:
+    """Gradients of a stage's first update, with micro-batches of at most `budget` tokens."""
+    rows: Sequence[Row] = DEMONSTRATIONS if stage == "sft" else RANKINGS
+    module: Any
+    if stage == "sft":
+        module = SFTModule(configured(SFTConfig(max_grad_norm=1e9), budget), 1, new_policy())
+    elif stage == "dpo":
+        policy = new_policy()
+        module = DPOModule(configured(DPOConfig(max_grad_norm=1e9), budget), 1, policy, {"train": rows})
+    else:
+        module = RewardModule(configured(RewardConfig(max_grad_norm=1e9), budget), 1, new_critic())
+    fit(module, StageData(rows, [], lambda step: [0, 1, 2], budget))
+    return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo", "reward"])
+def test_the_token_budget_changes_nothing(stage: str) -> None:
+    whole, parts = one_update(stage, 10**6), one_update(stage, 8)
+    assert whole.keys() == parts.keys() and any(grad.abs().max() > 1e-4 for grad in whole.values())
+    for name, grad in whole.items():
+        torch.testing.assert_close(parts[name], grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_sft_averages_over_tokens_not_examples() -> None:
+    """The denominator by hand: Σ −log p over the 6 response tokens, divided by 6."""
+    policy = new_policy()
+    total = torch.zeros(())
+    for row in DEMONSTRATIONS:
+        ids = torch.tensor([row.prompt + row.responses[0]])
+        logprobs = torch.log_softmax(policy.hf(input_ids=ids).logits, -1)[0]
+        for place, token in enumerate(row.responses[0], len(row.prompt)):
+            total = total - logprobs[place - 1, token]
+    expected = torch.autograd.grad(total / 6, policy.hf.transformer.wte.weight)[0]
+    torch.testing.assert_close(one_update("sft", 8)["policy.hf.transformer.wte.weight"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change() -> None:
+    policy = new_policy()
+    before = [p.clone() for p in policy.parameters()]
+
+    class Broken(SFTModule):
+        def loss_sum(self, batch: Any) -> Any:
+            loss, report = super().loss_sum(batch)
+            return loss * float("nan"), report
+
+    with pytest.raises(TrainingError, match=r"step 1: loss is nan; the weights are as before"):
+        fit(Broken(configured(SFTConfig(), 64), 1, policy), StageData(DEMONSTRATIONS, [], lambda step: [0], 64))
+    assert all(torch.equal(a, b) for a, b in zip(before, policy.parameters(), strict=True))
+
+
+def test_dpo_refuses_to_take_a_changed_policy_for_the_reference(tmp_path: Any) -> None:
+    module = DPOModule(configured(DPOConfig(), 64), 3, new_policy(), {"train": RANKINGS}, tmp_path / "lost.safetensors")
+    module.step = 1
+    with pytest.raises(TrainingError, match="the reference log-probabilities are gone"):
+        module.prepare_reference()
+
+
+def iteration(critic: str = "shared", steps: int = 1, **algo: Any) -> PPOModule:
+    """PPO for a step or two in the closed-form world; returns the module with what it measured."""
+    world = make_world()
+    policy = new_policy(value_head=critic == "shared")
+    config = configured(PPOConfig(**({"critic": critic, "lr": 1e-3} | algo)), 64)
+    config.rollout.max_new_tokens = LONGEST
+    module = PPOModule(
+        config,
+        steps,
+        policy,
+        new_critic() if critic == "separate" else None,
+        world.reference,
+        world.reward,
+        TorchSampler(policy, EOS),
+        ptx=(lambda update: DEMONSTRATIONS) if algo.get("ptx_coef") else None,
+    )
+    right = module.learn
+    module.seen = []  # type: ignore[assignment]
+
+    def learn(step: Any) -> dict[str, float]:
+        metrics = right(step)
+        module.seen.append(dict(metrics))  # type: ignore[operator, union-attr]
+        return metrics
+
+    module.learn = learn  # type: ignore[method-assign]
+    rows = [Row(prompt, index=i) for i, prompt in enumerate(PROMPTS)] * 4
+    fit(module, StageData(rows, [], lambda step: list(range(8)), 64, whole=True))
+    return module
+
+
+@pytest.mark.parametrize("critic", ["shared", "separate"])
+def test_before_the_first_update_the_ratio_is_one(critic: str) -> None:
+    """Scoring recomputes the log-probabilities that learning will see: also with micro-batches of other shapes."""
+    seen: Any = iteration(critic, epochs=1).seen[0]  # type: ignore[index, union-attr]
+    assert seen["policy/ratio"] == pytest.approx(1, abs=1e-3)
+    assert seen["policy/approx_kl"] == pytest.approx(0, abs=1e-6)
+    assert seen["objective/kl"] == pytest.approx(0, abs=1e-4)
+    assert seen["policy/updates"] == 1
+
+
+def test_updates_stop_early_where_the_policy_moves_too_far() -> None:
+    seen: Any = iteration(epochs=4, lr=0.05, target_kl=1e-4).seen[0]  # type: ignore[index, union-attr]
+    assert 1 < seen["policy/updates"] < 4
+
+
+def test_the_adaptive_coefficient_follows_the_kl() -> None:
+    module = iteration(steps=2, kl_controller="adaptive", kl_target=1e-3, kl_horizon=10, lr=0.05)
+    # 8 episodes of a horizon of 10: KL 0 at first, so −20% · 8/10, then far above the target, so +20% · 8/10.
+    assert module.kl.value == pytest.approx(0.05 * 0.84 * 1.16)
+    again = iteration(kl_controller="adaptive", kl_horizon=10)
+    again.load_extra_state(module.extra_state())
+    assert again.kl.value == module.kl.value
+
+
+@pytest.mark.parametrize(
+    "algo",
+    [
+        {"kl_in": "loss", "kl_coef": 1.0},
+        {"entropy_coef": 0.1},
+        {"samples_per_prompt": 3},
+        {"ptx_coef": 1.0},
+        {"whiten_rewards": True, "score_clip": 1.0},
+    ],
+    ids=lambda algo: next(iter(algo)),
+)
+def test_every_option_of_ppo_changes_the_update(algo: dict[str, Any]) -> None:
+    """An option that silently did nothing would leave the weights of the plain run."""
+    plain, other = iteration(epochs=2), iteration(epochs=2, **algo)
+    assert not torch.equal(plain.policy.hf.transformer.wte.weight, other.policy.hf.transformer.wte.weight)
+    if "ptx_coef" in algo:
+        assert other.seen[0]["policy/ptx_loss"] > 0  # type: ignore[index, union-attr]
