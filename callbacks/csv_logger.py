@@ -23,6 +23,7 @@ class CSVMetrics(Logger):
         self.columns: list[str] = ["step"]
         self.last: dict[str, str] = {}
         self.last_offset = 0
+        self._opened = False
 
     @property
     def name(self) -> str:
@@ -43,6 +44,7 @@ class CSVMetrics(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self._open()
         row = {"step": str(step)} | {name: f"{value:.8g}" for name, value in metrics.items()}
         if self.last.get("step") == row["step"]:
             row = self.last | row
@@ -51,9 +53,7 @@ class CSVMetrics(Logger):
             rows = self.rows()
             self.columns += new
             self._rewrite(rows)
-        with self.path.open("r+" if self.path.exists() else "w", newline="", encoding="utf-8") as stream:
-            if not self.path.stat().st_size:
-                stream.write(self._line(self.columns))
+        with self.path.open("r+", newline="", encoding="utf-8") as stream:
             stream.seek(0, io.SEEK_END)
             if self.last.get("step") == row["step"]:
                 stream.seek(self.last_offset)
@@ -63,11 +63,26 @@ class CSVMetrics(Logger):
 
     @rank_zero_only
     def restart(self, step: int) -> None:
-        """Forget what was logged after `step`: those steps will be made again."""
-        kept = [row for row in self.rows() if int(row["step"]) <= step]
-        self.columns = list(kept[0]) if kept else ["step"]
-        self.last = {}
-        self._rewrite(kept)
+        """Forget what was logged after `step`: those steps will be made again.
+
+        A step that stands twice becomes one row: a run that was killed before its first checkpoint starts again, and
+        logs its first evaluation once more.
+        """
+        kept: dict[int, dict[str, str]] = {}
+        for row in self.rows():
+            if (number := int(row["step"])) <= step:
+                kept[number] = kept.get(number, {}) | {name: value for name, value in row.items() if value}
+        self._opened = True
+        self.columns = list(dict.fromkeys(["step", *(name for row in kept.values() for name in row)]))
+        self._rewrite([kept[number] for number in sorted(kept)])
+
+    def _open(self) -> None:
+        """Take over the columns of an earlier process, and drop a last line that its kill cut short."""
+        if not self._opened:
+            self._opened = True
+            rows = self.rows()
+            self.columns = list(rows[0]) if rows else ["step"]
+            self._rewrite(rows)
 
     def rows(self) -> list[dict[str, str]]:
         """The file's rows; numbers as text. A last line that was cut short by a kill is left out."""
@@ -79,6 +94,7 @@ class CSVMetrics(Logger):
         return [row for row in rows if None not in row and None not in row.values()]
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        self.last = {}
         part = self.path.with_suffix(".csv.part")
         with part.open("w", newline="", encoding="utf-8") as stream:
             stream.write(self._line(self.columns))

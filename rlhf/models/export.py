@@ -41,17 +41,17 @@ def export(
     config.tokenizer_fingerprint = tokenizer.fingerprint
     for key, value in (facts or {}).items():
         setattr(config, key, value)
-    config.architectures = [type(model.hf).__name__]
-    needs_pad = isinstance(model, ScoreModel) and config.pad_token_id == tokenizer.vocab_size
-    part = folder.with_name(f".{folder.name}.part")
+    own_pad = tokenizer.pad_id not in (None, tokenizer.eos_id)
+    part, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("part", "old"))
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
+        pad = tokenizer.save(part, pad_token=PAD_TOKEN if isinstance(model, ScoreModel) and not own_pad else None)
+        if isinstance(model, ScoreModel):
+            config.pad_token_id = pad
         model.hf.save_pretrained(part, state_dict=state_dict)
-        tokenizer.save(part, pad_token=PAD_TOKEN if needs_pad else None)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
+        _make_readable(part)
+        _exchange(part, folder, old)
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in an error of its own
         shutil.rmtree(part, ignore_errors=True)
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
@@ -60,3 +60,24 @@ def export(
             f"{folder}: the export could not be written: {reason}; the last checkpoint is whole: "
             "free some space and run the same command with resume=true"
         ) from error
+
+
+def _exchange(new: Path, folder: Path, old: Path) -> None:
+    """Put `new` in the place of `folder`. A full folder can't be replaced by a rename, so the old one steps aside."""
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    try:
+        os.replace(new, folder)
+    except OSError:
+        if old.exists():
+            os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _make_readable(folder: Path) -> None:
+    """safetensors writes files for the owner alone; an export is for the whole team, as its `config.json` is."""
+    mode = (folder / "config.json").stat().st_mode
+    for file in folder.glob("*.safetensors"):
+        file.chmod(mode)

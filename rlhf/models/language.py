@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from rlhf.errors import ConfigError
 from rlhf.models.logprobs import Head, TokenStats, chosen_logprobs
 
 if TYPE_CHECKING:
@@ -18,8 +19,18 @@ def backbone_states(backbone: nn.Module, batch: Batch) -> Tensor:
 
     Rows of one response need no mask: they are padded on the right, and a causal model never looks right. Position ids
     are passed only with a mask, since `transformers` takes restarted positions without a mask for packed documents.
+
+    Raises:
+        ConfigError: a tree-shaped row is longer than the window of a model with sliding-window attention: a mask of
+            one's own takes the place of the window, so the same tokens would read more than they do alone.
     """
     mask = batch.attention_mask()
+    window = sliding_window(backbone)
+    if mask is not None and window is not None and batch.tokens.shape[1] > window:
+        raise ConfigError(
+            f"data.max_length: rows of {batch.tokens.shape[1]} tokens don't fit a model that looks back only {window} "
+            f"tokens; pass data.max_length={window // 2} or less"
+        )
     extra: dict[str, Any] = {} if mask is None else {"attention_mask": mask, "position_ids": batch.positions}
     states: Tensor = backbone(input_ids=batch.tokens, use_cache=False, **extra).last_hidden_state
     return states
@@ -108,6 +119,15 @@ class ScoreModel(nn.Module):
         return self.hf.score(backbone_states(self.hf.base_model, batch)[where]).squeeze(-1).float() - self.reward_mean
 
 
+def sliding_window(backbone: nn.Module) -> int | None:
+    """How many tokens sliding-window layers look back; None where there are no such layers."""
+    config: Any = backbone.config
+    config = config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    slides = kinds is None or "sliding_attention" in kinds
+    return getattr(config, "sliding_window", None) if slides else None
+
+
 def hidden_size(hf: Any) -> int:
     """Width of the hidden states, whatever the architecture calls it."""
     return int(hf.config.get_text_config().hidden_size)
@@ -119,12 +139,15 @@ def freeze(model: nn.Module) -> nn.Module:
 
 
 def count_parameters(model: nn.Module) -> int:
+    """Shared tensors count once."""
     return sum(p.numel() for p in model.parameters())
 
 
 @torch.no_grad()
 def check_logits(model: LanguageModel) -> bool:
     """Whether `head(hidden)` are the model's own logits (some architectures scale or cap them afterwards)."""
+    if getattr(model.hf.config.get_text_config(), "final_logit_softcapping", None):
+        return False  # a cap hardly shows in the small logits of a random model
     ids = torch.arange(min(8, model.hf.config.get_text_config().vocab_size))[None].to(next(model.parameters()).device)
     own = model.hf(input_ids=ids, use_cache=False).logits.float()
     states = model.hf.base_model(input_ids=ids, use_cache=False).last_hidden_state

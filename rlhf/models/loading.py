@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
-from rlhf.errors import ConfigError, ParentError
+from rlhf.data.hub import reachable
+from rlhf.errors import ConfigError, ParentError, nearest
 from rlhf.models.language import LanguageModel, ScoreModel, check_logits, hidden_size
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ PAD_TOKEN = "<|pad|>"
 def load_policy(
     source: str | None, architecture: dict[str, Any], tokenizer: Tokenizer, *, seed: int, value_head: bool = False
 ) -> LanguageModel:
-    """A causal language model in fp32 with dropout off.
+    """A causal language model in fp32 with dropout off, in training mode (gradient checkpointing works in no other).
 
     Args:
         source: model folder or hub name; `None` initialises `architecture` at random from `seed`.
@@ -33,33 +35,49 @@ def load_policy(
     """
     hf = _load("causal", source, architecture, tokenizer, seed)
     model = LanguageModel(hf, value_head=value_head)
-    if source is not None and not check_logits(model):
+    if not check_logits(model):
         raise ParentError(
-            f"model.init={source}: a {hf.config.model_type} changes its logits after the output layer, which this lab "
-            "does not support; choose a GPT-2, Llama, Qwen2 or similar model"
+            f"model.init={source or 'random'}: a {hf.config.model_type} changes its logits after the output layer, "
+            "which this lab does not support; choose a GPT-2, Llama, Qwen2 or similar model"
         )
     return model
 
 
-def load_scorer(source: str | None, architecture: dict[str, Any], tokenizer: Tokenizer, *, seed: int) -> ScoreModel:
+def load_scorer(
+    source: str | None, architecture: dict[str, Any], tokenizer: Tokenizer, *, seed: int, new_head: bool = True
+) -> ScoreModel:
     """A backbone with a scalar head: `source` may be a causal language model (a new head) or a reward model (its head).
 
     A new head starts from N(0, 1/√(D+1)) (Stiennon et al. 2020; Huang et al. 2024), and a pad token different from
     end-of-text is made sure of, since `AutoModelForSequenceClassification` scores the last token that is not padding.
+
+    Args:
+        new_head: whether a model without a head gets one; false where the scores are needed as they are.
+
+    Raises:
+        ParentError, ConfigError: as `load_policy`; also a model without a head where `new_head` is false.
     """
-    hf = _load("score", source, architecture, tokenizer, seed)
-    config = hf.config
-    if config.pad_token_id is None or config.pad_token_id == tokenizer.eos_id:
-        if tokenizer.pad_id is not None and tokenizer.pad_id != tokenizer.eos_id:
-            config.pad_token_id = tokenizer.pad_id
-        else:
-            if config.vocab_size <= tokenizer.vocab_size:
-                hf.resize_token_embeddings(tokenizer.vocab_size + 1, mean_resizing=False)
-            config.pad_token_id = tokenizer.vocab_size
+    hf = _load("score", source, architecture, tokenizer, seed, new_head)
+    known = hf.config.get_text_config().vocab_size
+    own = tokenizer.pad_id if tokenizer.pad_id != tokenizer.eos_id else None
+    pad = tokenizer.vocab_size if own is None else own
+    if known <= pad:
+        with torch.random.fork_rng(devices=[]):
+            hf.resize_token_embeddings(pad + 1, mean_resizing=False)
+        # Nobody reads it; a fixed value keeps exports of equal runs equal.
+        hf.get_input_embeddings().weight.data[known:] = 0.0
+    hf.config.pad_token_id = pad
     return ScoreModel(hf)
 
 
-def _load(kind: str, source: str | None, architecture: dict[str, Any], tokenizer: Tokenizer, seed: int) -> Any:
+def _load(
+    kind: str,
+    source: str | None,
+    architecture: dict[str, Any],
+    tokenizer: Tokenizer,
+    seed: int,
+    new_head: bool = True,
+) -> Any:
     import transformers
 
     auto = {
@@ -67,18 +85,20 @@ def _load(kind: str, source: str | None, architecture: dict[str, Any], tokenizer
         "score": transformers.AutoModelForSequenceClassification,
     }[kind]
     extra: dict[str, Any] = {"num_labels": 1} if kind == "score" else {}
-    generator_state = torch.get_rng_state()
-    torch.manual_seed(seed)
-    try:
+    where = f"model.init={source or 'random'}"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         if source is None:
-            hf = auto.from_config(_random_config(architecture, tokenizer, extra), attn_implementation="sdpa")
-            fresh_head = True
+            hf, fresh_head = _from_architecture(auto, architecture, tokenizer, extra), True
         else:
             hf, fresh_head = _from_pretrained(auto, source, extra)
-        if kind == "score" and fresh_head:
-            torch.nn.init.normal_(hf.score.weight, std=1 / math.sqrt(hidden_size(hf) + 1))
-    finally:
-        torch.set_rng_state(generator_state)
+    if kind == "score" and not hasattr(hf, "score"):
+        raise ParentError(f"{where}: {hf.config.model_type} has no scalar head on a causal model; choose another")
+    if kind == "score" and fresh_head:
+        if not new_head:
+            raise ParentError(f"{source} is a language model without a reward head; pass the folder of a reward model")
+        generator = torch.Generator().manual_seed(seed)
+        torch.nn.init.normal_(hf.score.weight, std=1 / math.sqrt(hidden_size(hf) + 1), generator=generator)
     text_config = hf.config.get_text_config()
     for name in ("attn_pdrop", "embd_pdrop", "resid_pdrop", "summary_first_dropout", "attention_dropout", "dropout"):
         if hasattr(text_config, name):
@@ -88,29 +108,58 @@ def _load(kind: str, source: str | None, architecture: dict[str, Any], tokenizer
             module.p = 0.0
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = 0.0
+    if source is None and text_config.vocab_size < tokenizer.vocab_size:
+        raise ConfigError(
+            f"model.architecture.vocab_size: {text_config.vocab_size}, but the tokenizer {tokenizer.name} has "
+            f"{tokenizer.vocab_size} tokens; pass at least that, or leave it out"
+        )
     if text_config.vocab_size < tokenizer.vocab_size:
         raise ParentError(
-            f"model.init={source}: the model knows {text_config.vocab_size} tokens, the tokenizer "
+            f"{where}: the model knows {text_config.vocab_size} tokens, the tokenizer "
             f"{tokenizer.name} has {tokenizer.vocab_size}; pass the model that belongs to the tokenizer"
         )
+    theirs = getattr(hf.config, "tokenizer_fingerprint", None)
+    if theirs is not None and theirs != tokenizer.fingerprint:
+        raise ParentError(
+            f"{where}: the model was trained with another tokenizer than {tokenizer.name} (its ids or chat template "
+            "differ); pass the model that belongs to the tokenizer"
+        )
     hf.config.eos_token_id = tokenizer.eos_id
-    return hf.float()
+    if getattr(hf, "generation_config", None) is not None:
+        hf.generation_config.eos_token_id = tokenizer.eos_id
+    return hf.float().train()
 
 
-def _random_config(architecture: dict[str, Any], tokenizer: Tokenizer, extra: dict[str, Any]) -> Any:
+def _from_architecture(auto: Any, architecture: dict[str, Any], tokenizer: Tokenizer, extra: dict[str, Any]) -> Any:
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     if "model_type" not in architecture:
-        raise ConfigError("model.init=random: model.architecture needs a model_type and sizes; choose model=tiny or gpt2")
+        raise ConfigError(
+            "model.init=random: model.architecture needs a model_type and sizes; choose model=tiny or gpt2"
+        )
+    kind = architecture["model_type"]
+    try:
+        defaults = AutoConfig.for_model(kind)
+    except ValueError as error:
+        raise ConfigError(f"model.architecture.model_type: {kind!r} is not one that transformers knows") from error
+    # A misspelt size would be kept as an attribute that nobody reads, and the default size used in silence.
+    known = set(defaults.to_dict()) | set(defaults.attribute_map) | {"rope_theta"}
+    if unknown := [key for key in architecture if key not in known]:
+        raise ConfigError(f"model.architecture.{unknown[0]}: a {kind} has no such key{nearest(unknown[0], known)}")
     options = {"vocab_size": tokenizer.vocab_size} | architecture | extra
     tokens = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
     try:
-        return AutoConfig.for_model(**(options | tokens))
-    except ValueError as error:
-        raise ConfigError(f"model.architecture.model_type: {architecture['model_type']!r} is not known: {error}") from error
+        config = AutoConfig.for_model(**(options | tokens))
+        return auto.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"model.architecture: these sizes make no {kind} that the lab can use: {reason}") from error
 
 
 def _from_pretrained(auto: Any, source: str, extra: dict[str, Any]) -> tuple[Any, bool]:
+    from huggingface_hub.errors import StrictDataclassError
+
     folder = Path(source)
     if folder.is_dir() and not list(folder.glob("*.safetensors")):
         raise ParentError(
@@ -124,15 +173,17 @@ def _from_pretrained(auto: Any, source: str, extra: dict[str, Any]) -> tuple[Any
             attn_implementation="sdpa",
             use_safetensors=True,
             output_loading_info=True,
+            trust_remote_code=False,
+            local_files_only=folder.is_dir() or not reachable(),
             **extra,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError, StrictDataclassError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ParentError(
             f"model.init: the weights of {source} could not be loaded ({reason}); "
             "pass model.init=FOLDER with config.json and safetensors, or model.init=random"
         ) from error
-    missing = set(report["missing_keys"]) - {"lm_head.weight"}
+    missing = set(report["missing_keys"])
     fresh_head = any(key.startswith("score") for key in missing)
     if lost := sorted(key for key in missing if not key.startswith("score")):
         raise ParentError(f"model.init={source}: the weights lack {len(lost)} tensors, first of them {lost[0]}")

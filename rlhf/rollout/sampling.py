@@ -84,6 +84,7 @@ def filtered_logits(logits: Tensor, sampling: Sampling) -> Tensor:
         ordered, order = logits.sort(dim=-1, descending=True)
         probabilities = ordered.softmax(-1)
         outside = probabilities.cumsum(-1) - probabilities >= sampling.top_p
+        outside[..., 0] = False
         logits = logits.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), -torch.inf)
     return logits
 

@@ -1,12 +1,13 @@
-"""Sampling in process: `transformers` backbone, key–value cache, prompts shared by their samples, finished rows dropped."""
+"""Sampling in process: key–value cache, prompts shared by their samples, finished rows dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlhf.models.language import LanguageModel
 from rlhf.rollout.sampling import Completion, Progress, Request, Sampling, draw, filtered_logits
@@ -19,7 +20,7 @@ class TorchSampler:
     Args:
         model: the policy.
         eos_id: the token that ends a response.
-        max_rows: sequences that are decoded at the same time.
+        max_rows: sequences that are decoded at the same time; a prompt's samples stay together, however many they are.
     """
 
     def __init__(self, model: LanguageModel, eos_id: int, max_rows: int = 64) -> None:
@@ -36,16 +37,23 @@ class TorchSampler:
         stream: int = 0,
         progress: Progress | None = None,
     ) -> list[Completion]:
-        """Continue every request `sampling.samples_per_prompt` times; see `Sampler`."""
+        """Continue every request `sampling.samples_per_prompt` times; see `Sampler`.
+
+        Raises:
+            ValueError: an empty prompt.
+        """
         n = sampling.samples_per_prompt
         order = sorted(range(len(requests)), key=lambda i: len(requests[i].tokens))
         prompts_at_once = max(1, self.max_rows // n)
         done: list[Completion] = []
+        if not all(request.tokens for request in requests):
+            raise ValueError("a request has an empty prompt: nothing predicts its first token")
         for start in range(0, len(order), prompts_at_once):
             group = order[start : start + prompts_at_once]
             keys = [(requests[i].number, s) for i in group for s in range(n)]
             numbers = torch.from_numpy(uniforms(seed, iteration, keys, sampling.max_new_tokens, stream))
-            tokens, logprobs = self._continue([requests[i].tokens for i in group], sampling, numbers)
+            with evaluating(self.model):
+                tokens, logprobs = self._continue([requests[i].tokens for i in group], sampling, numbers)
             for row, drawn in enumerate(tokens):
                 finished = drawn[-1] == self.eos_id
                 done.append(Completion(group[row // n], row % n, tuple(drawn), tuple(logprobs[row]), finished))
@@ -94,3 +102,15 @@ class TorchSampler:
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         ).last_hidden_state
         return self.model.head(states[:, -1])
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode within: in training mode, gradient checkpointing makes `transformers` drop the cache silently."""
+    before = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training

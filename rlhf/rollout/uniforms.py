@@ -15,7 +15,9 @@ TRAIN, EVALUATE = 0, 1
 """Streams: samples drawn to learn from, and samples drawn to look at, never share a draw."""
 
 
-def uniforms(seed: int, iteration: int, keys: Sequence[tuple[int, int]], length: int, stream: int = TRAIN) -> np.ndarray:
+def uniforms(
+    seed: int, iteration: int, keys: Sequence[tuple[int, int]], length: int, stream: int = TRAIN
+) -> np.ndarray:
     """Uniform numbers in [0, 1), float64, shape [len(keys), length].
 
     Args:

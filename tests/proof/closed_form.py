@@ -120,7 +120,7 @@ def make_world(beta: float = 0.5, seed: int = 0, temperature: float = 1.0) -> Wo
     alone = 0.3 * torch.randn(len(PROMPTS), len(OUTCOMES), generator=draw)
     sums = [[sum(x[t, token] for t, token in enumerate(outcome)) for outcome in OUTCOMES] for x in by_token]
     # The constant is no matter to the optimum, but to a discount that favours short responses it is.
-    scores = 3 + alone + 0.7 * torch.tensor(sums)
+    scores = 4 + alone + 0.7 * torch.tensor(sums)
     return World(new_policy(seed).eval().requires_grad_(False), scores, beta, temperature)
 
 

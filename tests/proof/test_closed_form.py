@@ -116,6 +116,17 @@ def test_dpo_reaches_the_optimum() -> None:
     assert world.total_variation(policy) <= REACHED
 
 
+MANY_UPDATES = {"epochs": 8, "minibatches": 4, "steps": 60}
+"""Clipping matters once a rollout is used for many updates."""
+
+
+@pytest.mark.slow
+def test_the_right_clip_is_safe_with_many_updates() -> None:
+    """The control of `clips_the_wrong_side`: same settings, right code, and so short a run that it only comes near."""
+    world = make_world(BETA)
+    assert world.total_variation(train_ppo(world, episodes=256, **MANY_UPDATES)) <= 0.06
+
+
 def wrong_sign(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The KL penalty becomes a KL bonus."""
     right = shaped_rewards
@@ -156,9 +167,9 @@ def shifted_mask(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def wrong_temperature(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Sampled at temperature 0.7, log-probabilities taken at 1."""
+    """Sampled at temperature 0.5, log-probabilities taken at 1."""
     right = PPOModule.sampling
-    monkeypatch.setattr(PPOModule, "sampling", lambda self: dataclasses.replace(right(self), temperature=0.7))
+    monkeypatch.setattr(PPOModule, "sampling", lambda self: dataclasses.replace(right(self), temperature=0.5))
     return {}
 
 
@@ -185,7 +196,7 @@ def clips_the_wrong_side(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return result._replace(losses=losses)
 
     monkeypatch.setattr(lightning_modules.ppo, "policy_loss", mutated)
-    return {}
+    return MANY_UPDATES
 
 
 MUTATIONS: list[Callable[[pytest.MonkeyPatch], dict[str, Any]]] = [
@@ -205,4 +216,4 @@ def test_a_mutation_misses_the_optimum(
 ) -> None:
     world = make_world(BETA)
     changes = mutate(monkeypatch)
-    assert world.total_variation(train_ppo(world, steps=100, episodes=256, **changes)) >= MISSED
+    assert world.total_variation(train_ppo(world, **({"steps": 100, "episodes": 256} | changes))) >= MISSED

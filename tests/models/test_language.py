@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from rlhf.data.batch import collate
+from rlhf.data.rows import Row
+from rlhf.models.language import LanguageModel, ScoreModel, check_logits, count_parameters, freeze
+
+PAD = 52
+ROWS = [Row((1, 2, 3), ((4, 5, 6, 7, 8), (9,))), Row((11,), ((12, 13), (14, 15, 16), (17,))), Row((20, 21), ((22,),))]
+
+
+@torch.no_grad()
+def test_scores_equal_the_classifier_on_padded_batches(
+    make_hf: Callable[..., Any], architecture: dict[str, Any]
+) -> None:
+    hf = make_hf("score", architecture, pad_token_id=PAD)
+    model = ScoreModel(hf)
+    model.reward_mean = 0.25
+    texts = [row.prompt + response for row in ROWS for response in row.responses]
+    longest = max(map(len, texts))
+    ids = torch.tensor([text + (PAD,) * (longest - len(text)) for text in texts])
+    theirs = hf(input_ids=ids, attention_mask=(ids != PAD).long()).logits.squeeze(-1)
+    torch.testing.assert_close(model(collate(ROWS)), theirs - 0.25, atol=1e-4, rtol=0)
+    assert theirs.std() > 0.1
+
+
+@torch.no_grad()
+def test_values_stand_at_the_states_that_chose_the_tokens(
+    make_hf: Callable[..., Any], architecture: dict[str, Any]
+) -> None:
+    hf = make_hf("score", architecture, pad_token_id=PAD)
+    model = ScoreModel(hf)
+    expected = []
+    for row in ROWS:
+        for response in row.responses:
+            ids = torch.tensor([row.prompt + response])
+            values = hf.score(hf.base_model(input_ids=ids).last_hidden_state)[0, :, 0]
+            expected.append(values[len(row.prompt) - 1 : -1])
+    batch = collate(ROWS)
+    torch.testing.assert_close(model(batch, at="sources"), torch.cat(expected), atol=1e-4, rtol=0)
+    model.reward_mean = -2.0
+    torch.testing.assert_close(model(batch, at="sources"), torch.cat(expected) + 2.0, atol=1e-4, rtol=0)
+
+
+def test_reward_mean_is_0_until_it_is_set(make_hf: Callable[..., Any], architecture: dict[str, Any]) -> None:
+    model = ScoreModel(make_hf("score", architecture))
+    assert model.reward_mean == 0.0
+    model.reward_mean = 1.5
+    assert model.hf.config.reward_mean == 1.5
+
+
+def test_a_value_head_starts_at_0_and_reads_the_trunk(
+    make_hf: Callable[..., Any], architecture: dict[str, Any]
+) -> None:
+    model = LanguageModel(make_hf("causal", architecture), value_head=True)
+    stats: Any = model(collate(ROWS))
+    assert stats.values.shape == stats.logprobs.shape
+    assert stats.values.abs().max() == 0
+    assert model.value_head is not None
+    torch.nn.init.ones_(model.value_head.weight)
+    states: Any = model(collate(ROWS), want_hidden=True)
+    after: Any = model(collate(ROWS))
+    torch.testing.assert_close(after.values, states.sum(-1))
+
+
+def test_frozen_models_neither_learn_nor_drop_out(make_hf: Callable[..., Any], architecture: dict[str, Any]) -> None:
+    model = freeze(LanguageModel(make_hf("causal", architecture)).train())
+    assert not model.training
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_tied_weights_count_once(make_hf: Callable[..., Any], architectures: dict[str, dict[str, Any]]) -> None:
+    tied = count_parameters(make_hf("causal", architectures["llama"], tie_word_embeddings=True))
+    untied = count_parameters(make_hf("causal", architectures["llama"]))
+    assert untied - tied == 53 * 32
+
+
+def test_scaled_logits_are_noticed(make_hf: Callable[..., Any], architectures: dict[str, dict[str, Any]]) -> None:
+    assert all(check_logits(LanguageModel(make_hf("causal", options))) for options in architectures.values())
+    granite = make_hf("causal", architectures["llama"] | {"model_type": "granite", "logits_scaling": 4.0})
+    assert not check_logits(LanguageModel(granite))
+    granite.config.final_logit_softcapping = 30.0
+    granite.config.logits_scaling = 1.0
+    assert not check_logits(LanguageModel(granite))
+
+
+def test_where_to_read_scores_must_be_known(make_hf: Callable[..., Any], architecture: dict[str, Any]) -> None:
+    with pytest.raises(KeyError):
+        ScoreModel(make_hf("score", architecture))(collate(ROWS), at="start")
