@@ -190,6 +190,11 @@ def _ppo_kl(config: TrainConfig) -> None:
         raise ConfigError(
             "algo.kl_controller: adaptive steers the KL penalty in the reward; with algo.kl_in=loss it must be fixed"
         )
+    if algo.kl_horizon <= 0.2 * config.train.batch_size:
+        raise ConfigError(
+            f"algo.kl_horizon: {algo.kl_horizon} is too short for {config.train.batch_size} episodes an iteration, which "
+            f"could bring the coefficient to 0 at once; it must be above {0.2 * config.train.batch_size:g}"
+        )
     if algo.kl_coef == 0:
         raise ConfigError(
             "algo.kl_coef: 0 stays 0 under algo.kl_controller=adaptive, which multiplies it; it must be > 0"

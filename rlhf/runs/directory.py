@@ -111,7 +111,7 @@ def inspect(directory: Path, run_id: str, resume: bool, config: Mapping[str, Any
         ConfigError: it is not empty and `resume` is false, or it holds another experiment or something else.
     """
     entries = _content(directory)
-    if not entries:
+    if not entries or _came_to_nothing(directory):
         return State.NEW
     if not resume:
         raise ConfigError(
@@ -127,6 +127,16 @@ def inspect(directory: Path, run_id: str, resume: bool, config: Mapping[str, Any
             "pass the configuration that it was started with, or choose another directory"
         )
     return State.FINISHED if summary.status == "finished" else State.RESUMABLE
+
+
+def _came_to_nothing(directory: Path) -> bool:
+    """Whether a run failed here before its first step, on a bad line of its data, say: once that is mended, the same
+    command should do, although mended data make another experiment."""
+    try:
+        summary = Summary.read(directory)
+    except ParentError:
+        return False
+    return summary.status == "failed" and summary.steps == 0 and not (directory / "metrics.csv").exists()
 
 
 def _difference(directory: Path, config: Mapping[str, Any] | None) -> str:

@@ -116,6 +116,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "algo.kl_controller: adaptive steers the KL penalty in the reward; with algo.kl_in=loss it must be fixed",
     ),
     (
+        {"algo": PPOConfig(kl_controller="adaptive", kl_horizon=6)},
+        "algo.kl_horizon: 6 is too short for 32 episodes an iteration",
+    ),
+    (
         {"algo": PPOConfig(kl_controller="adaptive", kl_coef=0)},
         "algo.kl_coef: 0 stays 0 under algo.kl_controller=adaptive",
     ),

@@ -135,3 +135,14 @@ def test_the_newest_run_of_an_experiment(tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "summary.json").write_text("{")
     assert newest_run(tmp_path, ID) == tmp_path / "multirun/t/0-x"
+
+
+def test_a_run_that_failed_before_its_first_step_can_be_started_again(tmp_path: Path) -> None:
+    """A newcomer mends the data file and repeats the command: other data, so another id, in the same directory."""
+    with pytest.raises(DataError), open_run(tmp_path / "run", "aaaaaaaa", resume=False):
+        raise DataError("f:1: bad")
+    with open_run(tmp_path / "run", "bbbbbbbb", resume=False) as run:
+        assert not run.resumed
+        run.metrics.write_text("step\n1\n")
+    with pytest.raises(ConfigError, match="is not empty"):
+        open_run(tmp_path / "run", "bbbbbbbb", resume=False)
