@@ -192,8 +192,8 @@ def _ppo_kl(config: TrainConfig) -> None:
         )
     if algo.kl_horizon <= 0.2 * config.train.batch_size:
         raise ConfigError(
-            f"algo.kl_horizon: {algo.kl_horizon} is too short for {config.train.batch_size} episodes an iteration, which "
-            f"could bring the coefficient to 0 at once; it must be above {0.2 * config.train.batch_size:g}"
+            f"algo.kl_horizon: {algo.kl_horizon} is too short for {config.train.batch_size} episodes an iteration, "
+            f"which could bring the coefficient to 0 at once; it must be above {0.2 * config.train.batch_size:g}"
         )
     if algo.kl_coef == 0:
         raise ConfigError(

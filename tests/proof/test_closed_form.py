@@ -89,6 +89,7 @@ def test_ppo_reaches_the_optimum(critic: str) -> None:
     assert world.total_variation(train_ppo(world, critic)) <= REACHED
 
 
+@pytest.mark.slow
 def test_ppo_reaches_the_optimum_at_another_temperature() -> None:
     """Sampling, log-probabilities and the optimum all at temperature 0.7: what is learned is the sampled policy."""
     world = make_world(BETA, temperature=0.7)
