@@ -9,6 +9,7 @@ import argparse
 import inspect
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -98,10 +99,17 @@ class Program:
         else:
             point = planner.plan(composed)
             found = newest_run(planner.outputs, point.id) if point.config.resume else None
-            directory = found or Path(composed.hydra.run.dir).absolute()
+            directory = found or self._fresh(overrides, Path(composed.hydra.run.dir).absolute())
         if inspect_directory(directory, point.id, point.config.resume, plain(point.config)) is State.FINISHED:
             print(f"{directory} is finished; nothing to do")
             return None
+        return directory
+
+    def _fresh(self, overrides: list[str], directory: Path) -> Path:
+        """A directory named by the time, at a time that no run of the same experiment has taken."""
+        while directory.exists():
+            time.sleep(0.05)
+            directory = Path(compose_point(overrides, self.name).hydra.run.dir).absolute()
         return directory
 
     def _plan_sweep(self, overrides: list[str], planner: Planner) -> list[str]:
