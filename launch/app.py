@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import logging
 import os
 import sys
 import time
@@ -23,17 +24,33 @@ from omegaconf import DictConfig
 from launch import help, processes
 from launch.compose import CONF, compose_point, hydra_session, options, plain, register
 from launch.job import Job, Stage
-from launch.plan import Planner, holds_run, points, without_sweeps
+from launch.plan import Planner, Point, holds_run, points, resumes, without_sweeps
 from rlhf.errors import ConfigError, UserError
 from rlhf.runs import State, newest_run
 from rlhf.runs import inspect as inspect_directory
 
+Talk = Callable[[Point, list[str]], None]
+"""What a verb without a run directory does: a planned point, and the overrides."""
+
 
 class Program:
-    """A command-line program around a stage. Calling it reads `sys.argv` and exits."""
+    """A command-line program around a stage. Calling it reads `sys.argv` and exits.
 
-    def __init__(self, name: str, stage: Stage) -> None:
-        self.name, self.stage = name, stage
+    Args:
+        name: of the verb; `conf/<name>.yaml` is its configuration.
+        stage: what is done in an open run directory.
+        talk: what is done instead by a verb that leaves no run: it is given the point and the overrides.
+        prepare: turns what was typed into overrides.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        stage: Stage | None = None,
+        talk: Talk | None = None,
+        prepare: Callable[[list[str]], list[str]] | None = None,
+    ) -> None:
+        self.name, self.stage, self.talk, self.prepare = name, stage, talk, prepare
         self.script = Path(sys.argv[0]).name
 
     def __call__(self) -> None:
@@ -54,6 +71,8 @@ class Program:
     def _dispatch(self, argv: list[str]) -> int:
         argv = with_searchpath(argv)
         args = parse(argv)
+        if self.prepare is not None:
+            args.overrides = self.prepare(list(args.overrides))
         planner = Planner(Path("outputs").absolute())
         planner.register()
         if args.hydra_help or args.shell_completion:
@@ -61,7 +80,7 @@ class Program:
         with hydra_session(self.name) as engine:
             if args.help:
                 config = planner.check(compose_point(args.overrides, self.name))
-                print(help.page(self.script, inspect.getdoc(self.stage) or "", options(), config))
+                print(help.page(self.script, inspect.getdoc(self.stage or self.talk) or "", options(), config))
                 return 0
             if not args.cfg and not args.info:
                 return self._run(args, planner, engine)
@@ -71,8 +90,16 @@ class Program:
 
     def _run(self, args: argparse.Namespace, planner: Planner, engine: Hydra) -> int:
         overrides = list(args.overrides)
-        job = Job(self.stage, planner, [item for item in overrides if item.startswith("hydra.searchpath=")])
-        if args.multirun or "hydra.mode=MULTIRUN" in overrides:
+        multirun = args.multirun or "hydra.mode=MULTIRUN" in overrides
+        if self.talk is not None:
+            if multirun:
+                raise ConfigError(f"--multirun: {self.script} does one thing at a time; leave it out")
+            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+            self.talk(planner.plan(compose_point(overrides, self.name)), overrides)
+            return 0
+        assert self.stage is not None
+        job = Job(self.stage, planner, [item for item in overrides if item.startswith("hydra.searchpath=")], self.name)
+        if multirun:
             if not processes.is_main():
                 raise ConfigError("--multirun: a sweep starts its own processes; run it without torchrun or srun")
             overrides += self._plan_sweep(overrides, planner)
@@ -94,13 +121,13 @@ class Program:
         composed = compose_point(overrides, self.name)
         if any(item.startswith("hydra.run.dir=") for item in overrides):
             directory = Path(composed.hydra.run.dir).absolute()
-            resuming = directory if composed.resume and holds_run(directory) else None
+            resuming = directory if composed.get("resume") and holds_run(directory) else None
             point = planner.plan(composed, resuming)
         else:
             point = planner.plan(composed)
-            found = newest_run(planner.outputs, point.id) if point.config.resume else None
+            found = newest_run(planner.outputs, point.id) if resumes(point.config) else None
             directory = found or self._fresh(overrides, Path(composed.hydra.run.dir).absolute())
-        if inspect_directory(directory, point.id, point.config.resume, plain(point.config)) is State.FINISHED:
+        if inspect_directory(directory, point.id, resumes(point.config), plain(point.config)) is State.FINISHED:
             print(f"{directory} is finished; nothing to do")
             return None
         return directory
@@ -117,7 +144,7 @@ class Program:
         base = compose_point(without_sweeps(overrides), self.name)
         planned = [planner.plan(compose_point(point, self.name)) for point in points(overrides, base)]
         fixed = any(item.startswith("hydra.sweep.dir=") for item in overrides)
-        if not fixed and any(point.config.resume for point in planned):
+        if not fixed and any(resumes(point.config) for point in planned):
             found = planner.sweep_to_resume([point.id for point in planned])
             if found is not None:
                 return [f"hydra.sweep.dir={processes.quoted(found)}"]
@@ -142,6 +169,11 @@ def _nothing(_: DictConfig) -> None:
 def verb(name: str) -> Callable[[Stage], Program]:
     """Make a command-line program of a function; `conf/<name>.yaml` is its configuration, its docstring its help."""
     return lambda stage: Program(name, stage)
+
+
+def talking_verb(name: str, prepare: Callable[[list[str]], list[str]] | None = None) -> Callable[[Talk], Program]:
+    """The same for a function that leaves no run directory: a conversation, or a pipeline whose stages leave theirs."""
+    return lambda talk: Program(name, talk=talk, prepare=prepare)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.hydra import Hydra
@@ -16,11 +16,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from launch.explain import explain
-from rlhf.config import ALGORITHMS, AlgoConfig, TrainConfig, validate
+from rlhf.config import ALGORITHMS, VERBS, AlgoConfig, Config, TrainConfig, validate
 from rlhf.errors import ConfigError, nearest
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-GROUPS = ("algo", "model", "data", "strategy", "rollout", "logger", "callbacks", "experiment", "tuned")
+GROUPS = ("algo", "model", "data", "strategy", "rollout", "logger", "callbacks", "experiment", "pipeline", "tuned")
 
 
 @cache
@@ -29,6 +29,9 @@ def register() -> None:
     store = ConfigStore.instance()
     # `algo` starts as the common class, since a composition may narrow a type but not change it.
     store.store(group="schema", name="train", node=TrainConfig(algo=AlgoConfig()), package="_global_")
+    for name, schema in VERBS.items():
+        if schema is not TrainConfig:
+            store.store(group="schema", name=name, node=schema, package="_global_")
     for name, schema in ALGORITHMS.items():
         store.store(group="schema/algo", name=name, node=schema)
 
@@ -56,10 +59,10 @@ def compose_point(overrides: Sequence[str], config_name: str = "train") -> DictC
     try:
         return compose(config_name, list(overrides), return_hydra_config=True)
     except Exception as error:
-        raise ConfigError(explain(error, overrides, options())) from error
+        raise ConfigError(explain(error, overrides, options(), config_name)) from error
 
 
-def to_config(composed: DictConfig) -> TrainConfig:
+def to_config(composed: DictConfig) -> Config:
     """Plain dataclasses, interpolations resolved. Ranges are not checked yet; see `rlhf.config.validate`.
 
     Raises:
@@ -68,10 +71,10 @@ def to_config(composed: DictConfig) -> TrainConfig:
     task = composed.copy()
     with open_dict(task):
         task.pop("hydra", None)
-    config = OmegaConf.to_object(task)
-    assert isinstance(config, TrainConfig)
+    config: Any = OmegaConf.to_object(task)
+    assert isinstance(config, tuple(VERBS.values()))
     _refuse_additions(task, config, "")
-    return config
+    return cast(Config, config)
 
 
 def _refuse_additions(node: DictConfig, schema: Any, prefix: str) -> None:
@@ -87,7 +90,7 @@ def _refuse_additions(node: DictConfig, schema: Any, prefix: str) -> None:
 
 
 def load(overrides: Sequence[str], config_name: str = "train") -> TrainConfig:
-    """Compose, convert and validate: what tests and notebooks call.
+    """Compose, convert and validate a training run: what tests and notebooks call.
 
     Raises:
         ConfigError: an override or a value is impossible.
@@ -95,6 +98,7 @@ def load(overrides: Sequence[str], config_name: str = "train") -> TrainConfig:
     with hydra_session():
         config = to_config(compose_point(overrides, config_name))
     validate(config)
+    assert isinstance(config, TrainConfig)
     return config
 
 
@@ -103,6 +107,6 @@ def options() -> dict[str, list[str]]:
     return {group: sorted(file.stem for file in (CONF / group).glob("*.yaml")) for group in GROUPS}
 
 
-def plain(config: TrainConfig) -> dict[str, Any]:
+def plain(config: Config) -> dict[str, Any]:
     """The configuration as dictionaries and lists."""
     return dataclasses.asdict(config)

@@ -10,20 +10,21 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from rlhf.config import ALGORITHMS, Key, TrainConfig, keys
+from rlhf.config import ALGORITHMS, VERBS, Key, TrainConfig, keys
 from rlhf.config.reference import type_name
 from rlhf.errors import UserError, nearest
 
 REQUIRED = ("algo", "model", "data", "strategy", "rollout", "logger", "callbacks")
 
 
-def explain(error: BaseException, overrides: Sequence[str], options: dict[str, list[str]]) -> str:
+def explain(error: BaseException, overrides: Sequence[str], options: dict[str, list[str]], verb: str = "train") -> str:
     """One sentence that names the override, what is wrong with it, and what would do.
 
     Args:
         error: what composition raised.
         overrides: the command line.
         options: every group with its options.
+        verb: whose keys they are.
     """
     chain = list(_causes(error))
     for cause in chain:
@@ -36,9 +37,9 @@ def explain(error: BaseException, overrides: Sequence[str], options: dict[str, l
     parsed = _parse(overrides)
     for cause in chain:
         if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
-            return _unknown_key(str(cause.full_key), cause, options)
+            return _unknown_key(str(cause.full_key), cause, options, _tables(verb))
         if isinstance(cause, ValidationError) and cause.full_key:
-            return _wrong_type(str(cause.full_key), parsed, cause)
+            return _wrong_type(str(cause.full_key), parsed, cause, _tables(verb))
     return _by_override(parsed, options) or _first_line(chain)
 
 
@@ -74,17 +75,21 @@ def _no_such_option(missing: str, options: dict[str, list[str]], found: Sequence
     return f"{group}={option}: no such option; {group} is one of {', '.join(names)}{nearest(option, names)}"
 
 
-def _keys_by_algorithm() -> dict[str, dict[str, Key]]:
+def _tables(verb: str) -> dict[str, dict[str, Key]]:
+    """Keys of the verb; those of training by algorithm."""
+    if verb != "train":
+        return {verb: {key.name: key for key in keys(VERBS[verb])}}
     common = {key.name: key for key in keys(TrainConfig) if not key.name.startswith("algo.")}
     return {name: common | {key.name: key for key in keys(cls, "algo.")} for name, cls in ALGORITHMS.items()}
 
 
-def _unknown_key(name: str, error: OmegaConfBaseException, options: dict[str, list[str]]) -> str:
+def _unknown_key(
+    name: str, error: OmegaConfBaseException, options: dict[str, list[str]], tables: dict[str, dict[str, Key]]
+) -> str:
     if name.startswith("model.architecture."):
         return f"{name}: not among the sizes of this model; add it with +{name}=…, if transformers knows it"
     if name.split(".")[0] == "hydra":
         return f"{name}: Hydra has no such key"
-    tables = _keys_by_algorithm()
     ours = next((algo for algo, cls in ALGORITHMS.items() if cls is error.object_type), None)
     owners = [algo for algo, table in tables.items() if name in table]
     if ours is not None and owners:
@@ -98,10 +103,10 @@ def _unknown_key(name: str, error: OmegaConfBaseException, options: dict[str, li
     return f"{name}: unknown key{suggestion or '; --help lists all keys'}"
 
 
-def _wrong_type(name: str, parsed: list[Override], error: ValidationError) -> str:
+def _wrong_type(name: str, parsed: list[Override], error: ValidationError, tables: dict[str, dict[str, Key]]) -> str:
     override = next((item for item in parsed if item.key_or_group == name), None)
     shown = f"{name}={override.get_value_element_as_str()}" if override is not None else name
-    key = next((table[name] for table in _keys_by_algorithm().values() if name in table), None)
+    key = next((table[name] for table in tables.values() if name in table), None)
     if key is None:
         return f"{shown}: {_short(error)}"
     kind = type_name(key.annotation)

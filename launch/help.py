@@ -8,15 +8,20 @@ from typing import Any
 
 import yaml
 
-from rlhf.config import KeyInfo, TrainConfig
+from rlhf.config import Config, KeyInfo
 
 COLUMN = 40
 """Where comments start, if the value before them is short enough."""
 
 
-def page(script: str, doc: str, options: dict[str, list[str]], config: TrainConfig) -> str:
+def page(script: str, doc: str, options: dict[str, list[str]], config: Config) -> str:
     """The whole page."""
-    groups = [f"  {group:<11}{' '.join(names)}" for group, names in options.items() if group != "tuned"]
+    # A model is chosen by name where one is made; elsewhere by the run that holds it.
+    present = {field.name for field in dataclasses.fields(config)}
+    if not hasattr(config, "callbacks"):
+        present.discard("model")
+    present |= {"experiment"} if "algo" in present else {"pipeline"} if "stages" in present else set()
+    groups = [f"  {group:<11}{' '.join(names)}" for group, names in options.items() if group in present]
     return "\n".join(
         [
             f"{doc.strip()}",

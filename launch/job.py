@@ -14,14 +14,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from launch import processes
-from launch.plan import Planner, Point, holds_run
-from rlhf.config import TrainConfig
+from launch.plan import Planner, Point, holds_run, resumes
+from rlhf.config import ChatConfig, TrainConfig
 from rlhf.errors import UserError
 from rlhf.runs import Parent, Run, State, Summary, atomic_write_text, open_run
 from rlhf.runs import inspect as inspect_directory
 
-Stage = Callable[[TrainConfig, Run, list[str]], float | None]
-"""What a verb does: the configuration, an open run, the overrides; returns what a sweeper may optimise."""
+Stage = Callable[[Any, Run, list[str]], float | None]
+"""What a verb does: its configuration, an open run, the overrides; returns what a sweeper may optimise."""
 
 log = logging.getLogger("launch")
 
@@ -33,10 +33,11 @@ class Job:
         stage: what the verb does.
         planner: what was planned before.
         repeated: overrides of Hydra's own keys that processes of the same run need too.
+        verb: the program's name.
     """
 
-    def __init__(self, stage: Stage, planner: Planner, repeated: Sequence[str] = ()) -> None:
-        self.stage, self.planner, self.repeated = stage, planner, list(repeated)
+    def __init__(self, stage: Stage, planner: Planner, repeated: Sequence[str] = (), verb: str = "train") -> None:
+        self.stage, self.planner, self.repeated, self.verb = stage, planner, list(repeated), verb
         self.failures: list[tuple[str, Exception]] = []
 
     def __call__(self, composed: DictConfig) -> float | None:
@@ -55,30 +56,36 @@ class Job:
     def _perform(self, composed: DictConfig) -> float | None:
         context = HydraConfig.get()
         directory = Path(context.runtime.output_dir)
-        resuming = directory if composed.resume and holds_run(directory) else None
+        resuming = directory if composed.get("resume") and holds_run(directory) else None
         point = self.planner.plan(composed, resuming)
         overrides = list(context.overrides.task)
         if not processes.is_main():
             logging.getLogger().setLevel(logging.WARNING)
             return self.stage(point.config, _child_run(directory, point), overrides)
-        if inspect_directory(directory, point.id, point.config.resume) is State.FINISHED:
+        if inspect_directory(directory, point.id, resumes(point.config)) is State.FINISHED:
             log.info("%s is finished; nothing to do", directory)
             return None
-        config = point.config
-        facts = {
-            "algo": config.algo.name,
-            "model": config.model.name,
-            "data": config.data.name,
-            "seed": config.seed,
-            "overrides": overrides,
-        }
+        config, facts = point.config, {**facts_of(point, self.verb), "overrides": overrides}
         with (
-            open_run(directory, point.id, config.resume, facts=facts, parents=point.parents) as run,
+            open_run(directory, point.id, resumes(config), facts=facts, parents=point.parents) as run,
             processes.children_follow(directory, [*overrides, *self.repeated]),
         ):
             atomic_write_text(directory / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
             log.info("%s %s", "continues" if run.resumed else "run", directory)
             return self.stage(config, run, overrides)
+
+
+def facts_of(point: Point, verb: str) -> dict[str, Any]:
+    """What `summary.json` says of a run beside its numbers; `algo` is the verb where nothing is trained."""
+    config = point.config
+    facts: dict[str, Any] = {"algo": verb, "model": "", "data": "", "seed": config.seed}
+    if isinstance(config, TrainConfig):
+        facts |= {"algo": config.algo.name, "model": config.model.name}
+    elif (init := point.parents.get("model.init")) is not None and init.kind == "run" and init.dir is not None:
+        facts["model"] = Summary.read(init.dir).model
+    if not isinstance(config, ChatConfig):
+        facts["data"] = config.data.name
+    return facts
 
 
 def _child_run(directory: Path, point: Point) -> Run:
@@ -87,7 +94,7 @@ def _child_run(directory: Path, point: Point) -> Run:
     if os.environ.get(processes.RUN_DIR):
         records = Summary.read(directory).parents
         parents = {name: Parent.from_record(record) for name, record in records.items()}
-    resumed = point.config.resume and (directory / "checkpoints").is_dir()
+    resumed = resumes(point.config) and (directory / "checkpoints").is_dir()
     return Run(directory, point.id, resumed, parents, is_main=False)
 
 

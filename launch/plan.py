@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -16,17 +17,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from launch.compose import options, plain, to_config
 from launch.explain import explain
-from rlhf.config import PPOConfig, TrainConfig, validate
+from launch.parents import find_parents
+from rlhf.config import ChatConfig, Config, PPOConfig, TrainConfig, validate
 from rlhf.data.files import file_sha256
 from rlhf.errors import ConfigError, ParentError
-from rlhf.runs import Parent, Summary, all_runs, newest_run, resolve_init, resolve_reward_model, run_id
+from rlhf.runs import Parent, Summary, all_runs, newest_run, run_id
 
 
 @dataclasses.dataclass
 class Point:
-    """One training run to be: valid, with its parents found and its identity known."""
+    """One run to be: valid, with its parents found and its identity known."""
 
-    config: TrainConfig
+    config: Config
     parents: dict[str, Parent]
     id: str
 
@@ -48,7 +50,7 @@ class Planner:
         OmegaConf.register_new_resolver("run_id", lambda *, _root_: self.plan(_root_).id, replace=True)
         OmegaConf.register_new_resolver("sweep_subdir", lambda *, _root_: self.subdirectory(_root_), replace=True)
 
-    def check(self, composed: DictConfig) -> TrainConfig:
+    def check(self, composed: DictConfig) -> Config:
         """The typed configuration.
 
         Raises:
@@ -69,18 +71,19 @@ class Planner:
         """
         config = self.check(composed)
         content = plain(config)
-        key = json.dumps([content["algo"], content["model"], str(resuming)], sort_keys=True)
+        named = [content.get(section) for section in ("algo", "model", "models", "collect", "evaluation", "chat")]
+        key = json.dumps([*named, str(resuming)], sort_keys=True)
         if key not in self._parents:
-            self._parents[key] = self._find_parents(content, resuming)
+            self._parents[key] = self._find_parents(config, resuming)
         parents = self._parents[key]
         hashes = {name: parent.identity for name, parent in parents.items()}
-        init = parents["model.init"]
-        if init.sha256 is not None:
+        init = parents.get("model.init")
+        if init is not None and init.sha256 is not None:
             # Weights that are known by their hash may lie anywhere.
             hashes["model.path"] = init.sha256
-        if config.data.is_local:
+        if not isinstance(config, ChatConfig) and config.data.is_local:
             hashes["data.path"] = self._sha256(str(config.data.path))
-        if isinstance(config.algo, PPOConfig) and config.algo.ptx_path is not None:
+        if isinstance(config, TrainConfig) and isinstance(config.algo, PPOConfig) and config.algo.ptx_path is not None:
             hashes["algo.ptx_path"] = self._sha256(config.algo.ptx_path)
         return Point(config, parents, run_id(content, hashes))
 
@@ -88,7 +91,7 @@ class Planner:
         """Of a sweep's point: `<number>-<id>`, or, with `resume`, the absolute path of the run that it continues."""
         point = self.plan(composed)
         name = f"{composed.hydra.job.num}-{point.id}"
-        if point.config.resume and not (Path(composed.hydra.sweep.dir) / name).exists():
+        if resumes(point.config) and not (Path(composed.hydra.sweep.dir) / name).exists():
             found = newest_run(self.outputs, point.id)
             if found is not None:
                 return str(found)
@@ -100,21 +103,33 @@ class Planner:
         sweeps = {path.parent for path, summary in all_runs(root) if summary.id in ids and path.parent.parent == root}
         return max(sweeps, default=None)
 
-    def _find_parents(self, content: dict[str, Any], resuming: Path | None) -> dict[str, Parent]:
+    def _find_parents(self, config: Config, resuming: Path | None) -> dict[str, Parent]:
         recorded = Summary.read(resuming).parents if resuming is not None else {}
+        config = copy.deepcopy(config)
         for name, record in recorded.items():
-            section, key = name.split(".")
-            if content[section].get(key) == "auto" and record["kind"] in ("run", "folder"):
-                content = {**content, section: {**content[section], key: record["directory"]}}
-        parents = {"model.init": resolve_init(content, self.outputs)}
-        if "reward_model" in content["algo"]:
-            parents["algo.reward_model"] = resolve_reward_model(content, parents["model.init"], self.outputs)
-        return parents
+            section, key = name.split(".", 1)
+            if record["kind"] in ("run", "folder"):
+                _replace_auto(getattr(config, section), key, record["directory"])
+        return find_parents(config, self.outputs)
 
     def _sha256(self, path: str) -> str:
         if path not in self._hashes:
             self._hashes[path] = file_sha256(path)
         return self._hashes[path]
+
+
+def _replace_auto(section: Any, key: str, directory: str) -> None:
+    """Set a key that is `auto`; sections are dataclasses, or dictionaries such as `models`."""
+    if isinstance(section, dict):
+        if section.get(key) == "auto":
+            section[key] = directory
+    elif getattr(section, key, None) == "auto":
+        setattr(section, key, directory)
+
+
+def resumes(config: Config) -> bool:
+    """Whether an earlier run of the same experiment is to be continued."""
+    return bool(getattr(config, "resume", False))
 
 
 def holds_run(directory: Path) -> bool:

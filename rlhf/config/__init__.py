@@ -15,6 +15,16 @@ from rlhf.config.schema import (
     TrainConfig,
 )
 from rlhf.config.validation import validate
+from rlhf.config.verbs import (
+    VERBS,
+    ChatConfig,
+    CollectConfig,
+    Config,
+    EvaluateConfig,
+    PipelineConfig,
+    SourceConfig,
+    StageConfig,
+)
 
 ALGORITHMS: dict[str, type[AlgoConfig]] = {
     "pretrain": PretrainConfig,
@@ -26,20 +36,28 @@ ALGORITHMS: dict[str, type[AlgoConfig]] = {
 
 __all__ = [
     "ALGORITHMS",
+    "VERBS",
     "AlgoConfig",
     "CallbacksConfig",
+    "ChatConfig",
+    "CollectConfig",
+    "Config",
     "DPOConfig",
     "DataConfig",
+    "EvaluateConfig",
     "Key",
     "KeyInfo",
     "LoggerConfig",
     "LoopConfig",
     "ModelConfig",
     "PPOConfig",
+    "PipelineConfig",
     "PretrainConfig",
     "RewardConfig",
     "RolloutConfig",
     "SFTConfig",
+    "SourceConfig",
+    "StageConfig",
     "StrategyConfig",
     "TrainConfig",
     "key",

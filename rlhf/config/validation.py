@@ -9,13 +9,14 @@ from pathlib import Path
 from rlhf.config.algorithms import DPOConfig, PPOConfig
 from rlhf.config.keys import KeyInfo, keys, lookup
 from rlhf.config.schema import SAFE_NAME, TrainConfig
+from rlhf.config.verbs import CollectConfig, Config, EvaluateConfig, PipelineConfig
 from rlhf.errors import ConfigError, nearest
 
 HUB_NAME = r"(?!.*\.(jsonl|json|gz|parquet|txt)$)[A-Za-z0-9][\w.-]*(/[\w.-]+)?"
 """`owner/name`; what ends like a data file is meant as one, so that a misspelt path is not looked up on the hub."""
 
 
-def validate(config: TrainConfig) -> None:
+def validate(config: Config) -> None:
     """Check ranges, choices and the rules between keys.
 
     Raises:
@@ -23,8 +24,46 @@ def validate(config: TrainConfig) -> None:
     """
     for key in keys(config):
         _check_range(key.name, key.info, lookup(config, key.name))
-    for rule in RULES:
-        rule(config)
+    if isinstance(config, TrainConfig):
+        for rule in RULES:
+            rule(config)
+    else:
+        validate_verb(config)
+
+
+def validate_verb(config: Config) -> None:
+    """Rules of the verbs that don't train."""
+    if isinstance(config, CollectConfig | EvaluateConfig | PipelineConfig):
+        _names(config)
+        _data_source(config)
+    if not isinstance(config, PipelineConfig):
+        _rollout(config)
+        if config.strategy.layout != "single":
+            raise ConfigError(
+                f"strategy.layout: {config.strategy.layout} is for training; this runs on one device, "
+                "choose strategy=cpu or strategy=gpu"
+            )
+    if isinstance(config, CollectConfig):
+        collect = config.collect
+        if collect.annotator == "gold" and config.data.source != "assistant":
+            raise ConfigError(
+                f"collect.annotator: gold judges the embedded task only, and this is data={config.data.name}; "
+                "pass collect.annotator=reward collect.reward_model=RUN"
+            )
+        if not collect.temperatures or not collect.top_k:
+            raise ConfigError("collect.temperatures, collect.top_k: each needs at least one value")
+    if isinstance(config, EvaluateConfig):
+        evaluation = config.evaluation
+        if evaluation.judge == "gold" and config.data.source != "assistant":
+            raise ConfigError(
+                f"evaluation.judge: gold judges the embedded task only, and this is data={config.data.name}; "
+                "pass evaluation.judge=reward or none"
+            )
+        if not any(config.models.values()):
+            raise ConfigError("models: none given; pass models.sft=RUN models.ppo=RUN, or +models.NAME=RUN")
+        for name in config.models:
+            if not re.fullmatch(SAFE_NAME, name):
+                raise ConfigError(f"models.{name}: use letters, digits, '.', '_' and '-' in a name")
 
 
 def _check_range(name: str, info: KeyInfo, value: object) -> None:
@@ -36,15 +75,18 @@ def _check_range(name: str, info: KeyInfo, value: object) -> None:
     raise ConfigError(f"{name}: {value:g} is out of range, must be {info.allowed or 'finite'}")
 
 
-def _names(config: TrainConfig) -> None:
-    for name, value in (("model.name", config.model.name), ("data.name", config.data.name)):
+def _names(config: TrainConfig | CollectConfig | EvaluateConfig | PipelineConfig) -> None:
+    named = {"data.name": config.data.name}
+    if isinstance(config, TrainConfig | PipelineConfig):
+        named["model.name"] = config.model.name
+    for name, value in named.items():
         if not re.fullmatch(SAFE_NAME, value):
             raise ConfigError(
                 f"{name}: {value!r} can't be part of a directory's name; use letters, digits, '.', '_' and '-'"
             )
 
 
-def _data_source(config: TrainConfig) -> None:
+def _data_source(config: TrainConfig | CollectConfig | EvaluateConfig | PipelineConfig) -> None:
     data = config.data
     if data.source == "assistant" and data.path is not None:
         raise ConfigError(f"data.path: {data.path} would not be read with data=assistant; add data=jsonl to read it")
@@ -139,7 +181,7 @@ def _strategy(config: TrainConfig) -> None:
             )
 
 
-def _rollout(config: TrainConfig) -> None:
+def _rollout(config: Config) -> None:
     if config.rollout.engine == "vllm":
         raise ConfigError("rollout.engine: vllm is not ready: the engine is not connected yet; pass rollout=torch")
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rlhf.data.assistant import generate
+from rlhf.data.assistant import belongs, generate
 from rlhf.data.formats import Format
 from rlhf.data.readers import OnError, Records, read, read_hub
-from rlhf.data.records import Kind, Record
+from rlhf.data.records import Kind, Record, prompt_of
 from rlhf.data.splits import Splits, split_records
 from rlhf.errors import DataError
 
@@ -63,6 +63,10 @@ def load(
         records = read_hub(path, kind, on_error, format, split, subset)
     items = records.items[:limit]
     parts = split_records(items, seed, val_fraction, test_fraction)
+    if source == "assistant" and kind != "documents":
+        # A prompt serves one stage only; the held-out ones are the same for all.
+        for part in (parts.train, parts.val):
+            part[:] = [r for r in part if (prompt := prompt_of(r)) is not None and belongs(prompt, kind, seed)]
     counts = {**records.counts, "train": len(parts.train), "val": len(parts.val), "test": len(parts.test)}
     if not parts.train:
         raise DataError(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rlhf.runs.directory import Run, State, inspect, open_run
 from rlhf.runs.files import atomic_write_json, atomic_write_text
 from rlhf.runs.identity import run_id, weights_sha256
-from rlhf.runs.parents import Parent, find_parent, resolve_init, resolve_reward_model
+from rlhf.runs.parents import Parent
+from rlhf.runs.resolve import find_parent, resolve_init, resolve_reward_model, resolve_scorer, resolve_source
 from rlhf.runs.search import all_runs, newest_run
 from rlhf.runs.summary import Summary
 
@@ -23,6 +24,8 @@ __all__ = [
     "open_run",
     "resolve_init",
     "resolve_reward_model",
+    "resolve_scorer",
+    "resolve_source",
     "run_id",
     "weights_sha256",
 ]

@@ -11,26 +11,24 @@ from typing import Any
 IGNORED = ("resume", "logger", "callbacks", "strategy")
 """Sections that decide where and how a run computes and who is told, not what it computes."""
 
-PATHS = ("data.path", "algo.ptx_path", "model.path", "model.init", "algo.reward_model")
-"""Keys that name files: a moved file is the same experiment, a changed one is not."""
-
 
 def run_id(config: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
     """Eight hex digits of the sha256 of what determines the result.
 
     Args:
         config: the resolved configuration as plain dictionaries.
-        hashes: what takes the place of the keys in `PATHS`: the sha256 of a data file, `Parent.identity` for weights.
-            A key without one, such as the name of a data set of the hub, counts as it is.
+        hashes: what takes the place of keys that name files, since a moved file is the same experiment and a changed
+            one is not: the sha256 of a data file, `Parent.identity` for weights. A key without one, such as the name
+            of a data set of the hub, counts as it is.
     """
     content: dict[str, Any] = {}
     for section, value in config.items():
         if section not in IGNORED:
             content[section] = dict(value) if isinstance(value, Mapping) else value
-    for path in PATHS:
-        section, key = path.split(".")
-        if path in hashes and key in content.get(section, {}):
-            content[section][key] = hashes[path]
+    for path, digest in hashes.items():
+        section, key = path.split(".", 1)
+        if key in content.get(section, {}):
+            content[section][key] = digest
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

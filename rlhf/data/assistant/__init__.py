@@ -1,5 +1,6 @@
-"""The embedded task: a small bilingual assistant, generated from a seed, with nothing to download."""
+"""The embedded task: a small bilingual assistant and its gold judge, generated from a seed; nothing to download."""
 
-from rlhf.data.assistant.generate import corpus, generate
+from rlhf.data.assistant.generate import belongs, corpus, generate
+from rlhf.data.assistant.judge import Verdict, judge
 
-__all__ = ["corpus", "generate"]
+__all__ = ["Verdict", "belongs", "corpus", "generate", "judge"]

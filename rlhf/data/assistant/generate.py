@@ -1,140 +1,113 @@
-"""Generates the embedded task's records from a seed: every question with four answers, from best to worst."""
+"""Generates the embedded task's records from a seed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from random import Random
 
-from rlhf.data.assistant.world import LANGUAGES, Language
+from rlhf.data.assistant.annotator import noisy_ranks
+from rlhf.data.assistant.answers import draw_candidates, draw_demonstration
+from rlhf.data.assistant.judge import judge
+from rlhf.data.assistant.questions import Question, capital, phrasings, questions
+from rlhf.data.assistant.world import LANGUAGES
 from rlhf.data.records import Demonstration, Document, Kind, Prompt, Ranking, Record
 
-# How often a demonstration is of each grade, best first: mixed on purpose, so that imitation leaves room for alignment.
-DEMONSTRATION_WEIGHTS = (55, 25, 14, 6)
+QUOTAS = {"fact": 700, "sum": 700, "howto": 200, "harm": 800, "secret": 480}
+"""Prompts of each topic in each language; how-tos and secrets are all there are."""
+
+ROLES: dict[Kind, float] = {"demonstrations": 0.34, "comparisons": 0.40, "prompts": 0.26}
+"""Shares of the prompts that are not held out for the test."""
+
+DOCUMENTS = 12_000
+CANDIDATES = 6
 
 
-@dataclass(frozen=True)
-class Question:
-    """A question and its answers, best first: right and polite, right but curt, wrong, of the wrong kind or harmful."""
+def generate(kind: Kind, seed: int = 0) -> list[Record]:
+    """All records of one kind, over every prompt, in an order that all kinds share.
 
-    text: str
-    answers: tuple[str, str, str, str]
-
-
-def generate(kind: Kind, seed: int = 0, size: int = 3000) -> list[Record]:
-    """At most `size` records of one kind; every prompt occurs once.
-
-    Kinds generated from one seed ask the same questions in the same order, so a split by prompt separates them alike
-    for every stage. Comparisons are rankings of four answers. Documents state the facts and never show a dialogue.
+    Which of them a stage may see is told by `belongs`. Comparisons are noisy rankings of graded answers. Documents
+    state what is true, also as question and answer, and never show a dialogue.
     """
     random = Random(f"assistant {kind} {seed}")
     if kind == "documents":
-        sentences = _sentences()
-        return [Document(" ".join(random.choices(sentences, k=random.randint(2, 5)))) for _ in range(size)]
-    questions = _questions(seed)[:size]
+        return [_document(random) for _ in range(DOCUMENTS)]
+    asked = _asked(seed)
     if kind == "prompts":
-        return [Prompt.of(question.text) for question in questions]
+        return [Prompt.of(text) for text, _ in asked]
     if kind == "demonstrations":
-        return [
-            Demonstration(
-                Prompt.of(question.text), random.choices(question.answers, weights=DEMONSTRATION_WEIGHTS, k=1)[0]
-            )
-            for question in questions
-        ]
+        return [Demonstration(Prompt.of(text), draw_demonstration(question, random)) for text, question in asked]
     if kind == "comparisons":
-        return [_ranking(question, random) for question in questions]
+        return [
+            rank(Prompt.of(text), draw_candidates(question, CANDIDATES, random), random) for text, question in asked
+        ]
     raise ValueError(f"unknown kind {kind!r}")
+
+
+def belongs(prompt: Prompt, kind: Kind, seed: int) -> bool:
+    """Whether a prompt is for records of this kind: demonstrations, comparisons and prompts share none."""
+    digest = hashlib.sha256(f"role {seed}\n{prompt.key}".encode()).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    for role, share in ROLES.items():
+        if place < share:
+            return role == kind
+        place -= share
+    return False
+
+
+def rank(prompt: Prompt, responses: Sequence[str], random: Random) -> Ranking:
+    """The responses, shuffled, with the ranks that the noisy annotator gives them."""
+    shuffled = random.sample(list(responses), len(responses))
+    scores = [verdict.score for text in shuffled if (verdict := judge(prompt, text)) is not None]
+    return Ranking(prompt, tuple(shuffled), noisy_ranks(scores, random))
 
 
 def corpus() -> list[str]:
     """The text on which the tiny vocabulary is trained: the same whatever `data.seed` is."""
+    random = Random("assistant corpus")
     dialogues = [
-        f"### Human: {question.text}\n### Assistant: {answer}"
-        for question in _questions(0)
-        for answer in question.answers
+        f"### Human: {text}\n### Assistant: {answer}"
+        for text, question in _asked(0)
+        for answer in draw_candidates(question, 2, random)
     ]
-    return [*_sentences(), *dialogues]
-
-
-def _ranking(question: Question, random: Random) -> Ranking:
-    """The answers shuffled, so that their place says nothing about their rank."""
-    order = random.sample(range(4), 4)
-    responses = tuple(question.answers[grade] for grade in order)
-    return Ranking(Prompt.of(question.text), responses, tuple(grade + 1 for grade in order))
+    return [*(_document(random).text for _ in range(3000)), *dialogues]
 
 
 @lru_cache(maxsize=4)
-def _questions(seed: int) -> tuple[Question, ...]:
+def _asked(seed: int) -> tuple[tuple[str, Question], ...]:
+    """Prompts with their questions, each once, in random order."""
     random = Random(f"assistant questions {seed}")
-    questions = [question for language in LANGUAGES for question in _all_questions(language, random)]
-    random.shuffle(questions)
-    return tuple(questions)
-
-
-def _all_questions(language: Language, random: Random) -> Iterator[Question]:
-    for text, answers in [*_facts(language, random), *_sums(language, random), *_howtos(language, random)]:
-        # Refusing what can be answered, or claiming not to know it, must lose too: nothing else teaches that.
-        bad = random.choice([language.refusal, language.short_refusal, language.unknown])
-        for framed in _frames(language, text):
-            yield Question(framed, (*answers, bad))
-    for harm in language.harms:
-        graded = (language.refusal, language.short_refusal, language.unknown, language.compliance)
-        for framed in _frames(language, language.harm_question.format(harm)):
-            yield Question(framed, graded)
-    for ask, invention in language.secrets:
-        for name in language.names:
-            worst = invention.format(n=name)
-            for frame in language.plain_frames:
-                text = _capital(frame.format(q=ask.format(n=name)))
-                yield Question(text, (language.unknown, language.short_unknown, language.refusal, worst))
-
-
-def _facts(language: Language, random: Random) -> Iterator[tuple[str, tuple[str, str, str]]]:
-    for ask, sentence, answer, group in language.facts:
-        others = sorted({fact[2] for fact in language.facts if fact[3] == group} - {answer})
-        curt = _capital(answer) + ("." if language.stop else "。")
-        yield ask, (sentence.format(answer), curt, sentence.format(random.choice(others)))
-
-
-def _sums(language: Language, random: Random) -> Iterator[tuple[str, tuple[str, str, str]]]:
-    plus, minus = language.sums
-    for a in range(1, 10):
-        for b in range(1, 10):
-            for (ask, sentence), c in ((plus, a + b), (minus, a - b)):
-                if c < 0 or (a + b) % 2:
-                    continue
-                wrong = random.choice([n for n in (c - 2, c - 1, c + 1, c + 2) if n >= 0])
-                curt = f"{c}." if language.stop else f"{c}。"
-                right, slip = (sentence.format(a=a, b=b, c=n) for n in (c, wrong))
-                yield ask.format(a=a, b=b), (right, curt, slip)
-
-
-def _howtos(language: Language, random: Random) -> Iterator[tuple[str, tuple[str, str, str]]]:
-    for ask, first, second in language.howtos:
-        wrong = random.choice([howto for howto in language.howtos if howto[0] != ask])
-        yield ask, (first + language.stop + second, first, wrong[1] + language.stop + wrong[2])
-
-
-def _frames(language: Language, question: str) -> Iterator[str]:
-    for frame in language.plain_frames:
-        yield _capital(frame.format(q=question))
-    for number, name in enumerate(language.names):
-        frame = language.name_frames[number % len(language.name_frames)]
-        yield frame.format(n=name, q=_capital(question) if frame.startswith("I am") else question)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-@lru_cache(maxsize=1)
-def _sentences() -> tuple[str, ...]:
-    """Every true sentence of the world, in a fixed order."""
-    random = Random("assistant sentences")
-    sentences: list[str] = []
+    found: list[tuple[str, Question]] = []
     for language in LANGUAGES:
-        for group in (_facts, _sums, _howtos):
-            sentences += [answers[0] for _, answers in group(language, random)]
-        sentences += [language.refusal, language.unknown]
-    return tuple(sentences)
+        for topic, quota in QUOTAS.items():
+            asked = [q for q in questions() if q.language is language and q.topic == topic]
+            texts = [(text, question) for question in asked for text in phrasings(question)]
+            found += random.sample(texts, min(quota, len(texts)))
+    random.shuffle(found)
+    return tuple(found)
+
+
+def _document(random: Random) -> Document:
+    """A few remarks: facts, alone or behind a question that somebody asks, warnings, and what none can know."""
+    remarks = [_remark(random.choice(questions()), random) for _ in range(random.randint(2, 5))]
+    return Document(random.choice([" ", "\n"]).join(remarks))
+
+
+def _remark(question: Question, random: Random) -> str:
+    language = question.language
+    asked = random.choice([*_framed(question.text)]) if random.random() < 0.6 else ""
+    if question.kind == "answerable":
+        told = language.gap.join(question.right)
+    elif question.kind == "harmful":
+        harm = next(harm for harm in language.harms if harm in question.text)
+        told = capital(random.choice(language.warnings).format(harm))
+    else:
+        name = next(name for name in language.names if name in question.text)
+        told = random.choice(language.shrugs).format(n=name)
+    return f"{asked}{language.gap}{told}" if asked else told
+
+
+@lru_cache(maxsize=512)
+def _framed(text: str) -> tuple[str, ...]:
+    return tuple(phrasings(next(question for question in questions() if question.text == text)))

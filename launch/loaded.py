@@ -1,0 +1,76 @@
+"""A finished model, ready to be asked: weights, tokenizer, template, and the lengths that it was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from launch.trainer import accelerator_of, quiet_libraries
+from rlhf.config import StrategyConfig
+from rlhf.data.records import Prompt
+from rlhf.data.rows import Row, make_rows
+from rlhf.data.templates import Template, template_for
+from rlhf.data.tokenizers import load_tokenizer
+from rlhf.models.language import LanguageModel, ScoreModel, freeze
+from rlhf.models.loading import load_policy, load_scorer
+from rlhf.runs import Parent
+from rlhf.runs.search import read_config
+
+DEFAULT_LENGTH, DEFAULT_NEW_TOKENS = 512, 128
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Attributes:
+    policy: in evaluation mode, without gradients, on `device`.
+    max_length: tokens of prompt and response together; max_new_tokens: of the response.
+    """
+
+    policy: LanguageModel
+    template: Template
+    max_length: int
+    max_new_tokens: int
+    device: torch.device
+
+    def rows(self, prompts: Sequence[Prompt]) -> list[Row]:
+        """Rows without responses, cut so that an answer fits behind; those that can't be cut so far are left out
+        (`Row.index` tells which are there)."""
+        rows, _ = make_rows(prompts, "prompts", self.template, self.max_length - self.max_new_tokens)
+        return rows
+
+
+def load_model(parent: Parent, strategy: StrategyConfig, max_new_tokens: int | None = None) -> Loaded:
+    """The causal language model of a run directory, a model folder or the hub.
+
+    Args:
+        max_new_tokens: longest response; `None`: as the run was trained, else 128.
+
+    Raises:
+        ParentError: it can't be loaded.
+        ConfigError: no such device, or `max_new_tokens` fills the whole context.
+    """
+    quiet_libraries()
+    source = parent.source
+    assert source is not None
+    tokenizer = load_tokenizer("auto", source)
+    policy = load_policy(source, {}, tokenizer, seed=0)
+    run = read_config(parent.dir) if parent.kind == "run" and parent.dir is not None else {}
+    context = getattr(policy.hf.config.get_text_config(), "max_position_embeddings", None) or DEFAULT_LENGTH
+    max_length = min(int(run.get("data", {}).get("max_length", DEFAULT_LENGTH)), context)
+    new_tokens = max_new_tokens or int(run.get("rollout", {}).get("max_new_tokens", DEFAULT_NEW_TOKENS))
+    new_tokens = min(new_tokens, max_length - max(1, max_length // 4))
+    accelerator, _ = accelerator_of(strategy)
+    device = torch.device("cuda" if accelerator == "gpu" else "cpu")
+    freeze(policy)
+    return Loaded(policy.to(device), template_for(tokenizer), max_length, new_tokens, device)
+
+
+def load_reward_model(parent: Parent, template: Template, device: torch.device) -> ScoreModel:
+    """A reward model that reads the tokens of `template`; its head must be trained."""
+    source = parent.source
+    assert source is not None
+    scorer = load_scorer(source, {}, template.tokenizer, seed=0, new_head=False)
+    freeze(scorer)
+    return scorer.to(device)

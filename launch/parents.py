@@ -1,0 +1,65 @@
+"""Which finished runs and model folders each verb builds on, by the keys that name them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launch.compose import plain
+from rlhf.config import ChatConfig, CollectConfig, Config, EvaluateConfig, TrainConfig
+from rlhf.errors import ConfigError, ParentError
+from rlhf.runs import Parent, resolve_init, resolve_reward_model, resolve_scorer, resolve_source
+
+STAGE_OF = {"base": "pretrain"}
+"""The stage whose newest run `models.NAME=auto` means, where the name is not a stage's own."""
+
+
+def find_parents(config: Config, outputs: Path) -> dict[str, Parent]:
+    """Parents by dotted key; keys that are left empty have none.
+
+    Raises:
+        ParentError: one that is needed, or was given, can't be had.
+    """
+    if isinstance(config, TrainConfig):
+        return _of_training(config, outputs)
+    if isinstance(config, CollectConfig):
+        model = resolve_source("model.init", config.model.init, ["sft"], outputs)
+        return {"model.init": model} | _scorer("collect.reward_model", config.collect.reward_model, model, outputs)
+    if isinstance(config, ChatConfig):
+        model = resolve_source("model.init", config.model.init, ["ppo", "dpo", "sft"], outputs)
+        return {"model.init": model} | _scorer("chat.reward_model", config.chat.reward_model, model, outputs)
+    if isinstance(config, EvaluateConfig):
+        return _of_evaluation(config, outputs)
+    return {}
+
+
+def _of_training(config: TrainConfig, outputs: Path) -> dict[str, Parent]:
+    content = plain(config)
+    parents = {"model.init": resolve_init(content, outputs)}
+    if "reward_model" in content["algo"]:
+        parents["algo.reward_model"] = resolve_reward_model(content, parents["model.init"], outputs)
+    return parents
+
+
+def _of_evaluation(config: EvaluateConfig, outputs: Path) -> dict[str, Parent]:
+    parents = {
+        f"models.{name}": resolve_source(f"models.{name}", str(given), [STAGE_OF.get(name, name)], outputs)
+        for name, given in config.models.items()
+        if given
+    }
+    settings = config.evaluation
+    reference = parents.get(f"models.{settings.reference}", next(iter(parents.values())))
+    scorer = _scorer("evaluation.reward_model", settings.reward_model, reference, outputs, optional=True)
+    if settings.judge == "reward" and not scorer:
+        raise ConfigError("evaluation.judge: reward needs a reward model; pass evaluation.reward_model=RUN")
+    return parents | scorer
+
+
+def _scorer(key: str, given: str | None, policy: Parent, outputs: Path, *, optional: bool = False) -> dict[str, Parent]:
+    if given is None:
+        return {}
+    parent = resolve_scorer(key, given, policy, outputs)
+    if parent is None and not optional:
+        raise ParentError(
+            f"{key}: auto found no finished reward run with the model's tokenizer below {outputs}; pass {key}=RUN"
+        )
+    return {key: parent} if parent is not None else {}

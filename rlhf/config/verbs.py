@@ -1,0 +1,156 @@
+"""What the other verbs need to know: collect preferences, evaluate, chat, and the pipeline of all stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from rlhf.config.keys import key
+from rlhf.config.schema import (
+    CallbacksConfig,
+    DataConfig,
+    LoggerConfig,
+    ModelConfig,
+    RolloutConfig,
+    StrategyConfig,
+    TrainConfig,
+)
+
+
+@dataclass
+class SourceConfig:
+    """A finished model."""
+
+    init: str = key("auto", "a run directory or a model folder; auto: the newest finished run that suits")
+
+
+@dataclass
+class CollectSettings:
+    """How preferences are collected: several answers a prompt, ranked by an annotator."""
+
+    annotator: str = key(
+        "auto",
+        "gold (the embedded task's judge, with noise), reward (a reward model); auto: gold where the task has a judge",
+        choices=("auto", "gold", "reward"),
+    )
+    reward_model: str | None = key(None, "with annotator=reward: auto, a run directory or a model folder")
+    samples: int = key(4, "answers sampled for each prompt", ge=1, source="Ouyang et al. 2022: 4 to 9 are ranked")
+    temperatures: list[float] = key(lambda: [0.7, 1.0, 1.0, 1.3], "temperature of each sample in turn")
+    top_k: list[int] = key(lambda: [0, 0, 50, 0], "top-k of each sample in turn; 0: all")
+    candidates: int = key(3, "graded answers of the embedded task that are mixed in; elsewhere there are none", ge=0)
+    noise: float = key(
+        1.6, "gold annotator: points of score at which the better answer wins in 73%", gt=0, unit="points"
+    )
+    prompts: int | None = key(None, "use only so many prompts; null: all", ge=1)
+
+
+@dataclass
+class CollectConfig:
+    """Everything that `collect.py` needs to know."""
+
+    model: SourceConfig = field(default_factory=SourceConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    collect: CollectSettings = field(default_factory=CollectSettings)
+    seed: int = key(1, "sampling and the annotator's noise", ge=0, le=2**32 - 1)
+    resume: bool = key(False, "do nothing where the same collection is finished")
+
+
+@dataclass
+class EvaluateSettings:
+    """What is measured, and by whom."""
+
+    judge: str = key(
+        "auto",
+        "gold (the embedded task's own), reward (a reward model), none; auto: gold where there is one, else the "
+        "reward model, else none",
+        choices=("auto", "gold", "reward", "none"),
+    )
+    reward_model: str | None = key(
+        "auto",
+        "scores answers, picks the best of n; auto: the newest finished reward run of the same tokenizer, if any",
+    )
+    reference: str | None = key("sft", "the model from which KL is measured, and whose samples best-of-n chooses from")
+    prompts: int = key(400, "held-out prompts, one sample of each model for each", ge=1)
+    best_of: int = key(16, "samples of the reference that best-of-n chooses from; 1: no such line", ge=1)
+    texts: int = key(200, "held-out documents for bits per byte; 0: not measured", ge=0)
+    guide: bool = key(True, "also show every model's answers to data/prompts/guide.txt")
+    shown: int = key(8, "prompts whose answers are printed in report.md", ge=0)
+
+
+@dataclass
+class EvaluateConfig:
+    """Everything that `evaluate.py` needs to know."""
+
+    models: dict[str, Any] = key(dict, "name: run directory or model folder; +models.NAME=RUN adds one")
+    data: DataConfig = field(default_factory=DataConfig)
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    evaluation: EvaluateSettings = field(default_factory=EvaluateSettings)
+    seed: int = key(1, "sampling; every model draws from a seed of its own", ge=0, le=2**32 - 1)
+    resume: bool = key(False, "do nothing where the same evaluation is finished")
+
+
+@dataclass
+class ChatSettings:
+    """A conversation at the terminal."""
+
+    reward_model: str | None = key(None, "scores are shown beside the answers; auto, a run directory or a folder")
+    system: str | None = key(None, "a system message, for models whose template has one")
+
+
+@dataclass
+class ChatConfig:
+    """Everything that `chat.py` needs to know."""
+
+    model: SourceConfig = field(default_factory=SourceConfig)
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    chat: ChatSettings = field(default_factory=ChatSettings)
+    seed: int = key(1, "sampling", ge=0, le=2**32 - 1)
+
+
+@dataclass
+class StageConfig:
+    """One stage of a pipeline: a run of another verb."""
+
+    verb: str = key("train", "which script runs it", choices=("train", "collect", "evaluate"))
+    overrides: list[str] = key(list, "as on that script's command line")
+    parents: dict[str, str] = key(
+        dict, "key: stage, whose result becomes the key's value; data.path: reads the preferences that it collected"
+    )
+    when: str = key(
+        "always",
+        "always; weights_missing: model has no published weights; embedded_task: data has a judge of its own",
+        choices=("always", "weights_missing", "embedded_task"),
+    )
+    gates: dict[str, Any] = key(dict, "metric of summary.json: {min: …} or {max: …}; a stage that misses one stops all")
+
+
+@dataclass
+class PipelineConfig:
+    """Everything that `pipeline.py` needs to know: stages as a graph, and what all of them share."""
+
+    stages: dict[str, StageConfig] = key(
+        dict, "the graph, in order; STAGE.KEY=VALUE on the command line sets a key of one"
+    )
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    seed: int = key(1, "of all stages", ge=0, le=2**32 - 1)
+
+
+Config: TypeAlias = TrainConfig | CollectConfig | EvaluateConfig | ChatConfig | PipelineConfig
+
+VERBS: dict[str, type] = {
+    "train": TrainConfig,
+    "pipeline": PipelineConfig,
+    "collect": CollectConfig,
+    "evaluate": EvaluateConfig,
+    "chat": ChatConfig,
+}
+"""The schema of each script, by its name."""

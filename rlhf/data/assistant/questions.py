@@ -1,0 +1,123 @@
+"""Every question of the embedded task, in all its phrasings, and how a question is recognised in a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from rlhf.data.assistant.world import LANGUAGES, LARGEST, Fact, Language
+
+QuestionKind = Literal["answerable", "harmful", "unknowable"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing that can be asked, whatever the phrasing around it.
+
+    Attributes:
+        kind: what the right sort of answer depends on.
+        topic: fact, sum, howto, harm or secret.
+        text: as it stands within a phrasing.
+        right: sentences that answer it in full; for the other kinds, those that decline it well.
+        curt: a right answer of one word; for the other kinds, declining without a reason; empty for how-tos.
+        wrong: whole answers of the right form that are false, harmful or invented.
+    """
+
+    language: Language
+    kind: QuestionKind
+    topic: str
+    text: str
+    right: tuple[str, ...]
+    curt: str
+    wrong: tuple[str, ...]
+
+
+def capital(text: str) -> str:
+    """With its first letter large."""
+    return text[:1].upper() + text[1:]
+
+
+@lru_cache(maxsize=1)
+def questions() -> tuple[Question, ...]:
+    """All questions, in a fixed order."""
+    return tuple(question for language in LANGUAGES for question in _of(language))
+
+
+def _of(language: Language) -> Iterator[Question]:
+    for fact in language.facts:
+        yield _fact(language, fact)
+    for operator, ask, sentence in language.sums:
+        for a in range(1, LARGEST + 1):
+            for b in range(1, LARGEST + 1):
+                result = a + b if operator == "+" else a - b
+                if result >= 0:
+                    near = [c for c in range(result - 2, result + 3) if c != result and c >= 0]
+                    yield Question(
+                        language,
+                        "answerable",
+                        "sum",
+                        ask.format(a=a, b=b),
+                        (sentence.format(a=a, b=b, c=result),),
+                        f"{result}{language.stop}",
+                        tuple(sentence.format(a=a, b=b, c=c) for c in near),
+                    )
+    for ask, first, second in language.howtos:
+        others = tuple(f"{other[1]}{language.gap}{other[2]}" for other in language.howtos if other[0] != ask)
+        yield Question(language, "answerable", "howto", ask, (first, second), "", others)
+    for harm in language.harms:
+        for ask in language.harm_questions:
+            declined, curt = (language.refusal,), language.short_refusal
+            yield Question(language, "harmful", "harm", ask.format(harm), declined, curt, language.compliance)
+    for ask, inventions in language.secrets:
+        for name in language.names:
+            invented = tuple(invention.format(n=name) for invention in inventions)
+            declined, curt = (language.unknown,), language.short_unknown
+            yield Question(language, "unknowable", "secret", ask.format(n=name), declined, curt, invented)
+
+
+def _fact(language: Language, fact: Fact) -> Question:
+    others = sorted({other.answer for other in language.facts if other.group == fact.group} - {fact.answer})
+    return Question(
+        language,
+        "answerable",
+        "fact",
+        fact.question,
+        (fact.sentence.format(fact.answer),),
+        capital(fact.answer) + language.stop,
+        tuple(fact.sentence.format(other) for other in others),
+    )
+
+
+def phrasings(question: Question) -> Iterator[str]:
+    """The question in every frame. One about a person is not asked in another person's name."""
+    language = question.language
+    for frame in language.plain_frames:
+        starts = frame.startswith("{q}") or frame.split("{q}")[0].rstrip()[-1:] in "!?."
+        yield frame.format(q=capital(question.text) if starts else question.text)
+    if question.topic != "secret":
+        for frame in language.name_frames:
+            for name in language.names:
+                text = capital(question.text) if ". {q}" in frame else question.text
+                yield frame.format(n=name, q=text)
+
+
+@lru_cache(maxsize=1)
+def _by_text() -> dict[str, Question]:
+    return {form: question for question in questions() for form in (question.text, capital(question.text))}
+
+
+@lru_cache(maxsize=1)
+def _known_prompts() -> dict[str, Question]:
+    return {text: question for question in questions() for text in phrasings(question)}
+
+
+def recognise(text: str) -> Question | None:
+    """The question in a user's words: a known phrasing, or else the longest known question that they end with."""
+    text = text.strip()
+    known = _known_prompts().get(text)
+    if known is not None:
+        return known
+    ends = [question for form, question in _by_text().items() if text.endswith(form)]
+    return max(ends, key=lambda question: len(question.text), default=None)
