@@ -25,6 +25,20 @@ class SourceConfig:
 
 
 @dataclass
+class SamplingConfig:
+    """How a finished model's answers are sampled."""
+
+    engine: str = key("torch", "in process, or vLLM", choices=("torch", "vllm"))
+    temperature: float = key(1.0, "0 is greedy", ge=0, le=10)
+    top_k: int = key(0, "keep the k likeliest tokens; 0: all", ge=0)
+    top_p: float = key(1.0, "keep the likeliest tokens up to this mass; 1: all", gt=0, le=1)
+    max_new_tokens: int | None = key(
+        None, "longest answer; null: as the model was trained, else 128", ge=1, unit="tokens"
+    )
+    max_rows: int = key(256, "answers that are decoded at the same time", ge=1)
+
+
+@dataclass
 class CollectSettings:
     """How preferences are collected: several answers a prompt, ranked by an annotator."""
 
@@ -51,7 +65,7 @@ class CollectConfig:
     model: SourceConfig = field(default_factory=SourceConfig)
     data: DataConfig = field(default_factory=DataConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    rollout: SamplingConfig = field(default_factory=SamplingConfig)
     collect: CollectSettings = field(default_factory=CollectSettings)
     seed: int = key(1, "sampling and the annotator's noise", ge=0, le=2**32 - 1)
     resume: bool = key(False, "do nothing where the same collection is finished")
@@ -86,7 +100,7 @@ class EvaluateConfig:
     models: dict[str, Any] = key(dict, "name: run directory or model folder; +models.NAME=RUN adds one")
     data: DataConfig = field(default_factory=DataConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    rollout: SamplingConfig = field(default_factory=SamplingConfig)
     evaluation: EvaluateSettings = field(default_factory=EvaluateSettings)
     seed: int = key(1, "sampling; every model draws from a seed of its own", ge=0, le=2**32 - 1)
     resume: bool = key(False, "do nothing where the same evaluation is finished")
@@ -106,7 +120,7 @@ class ChatConfig:
 
     model: SourceConfig = field(default_factory=SourceConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    rollout: SamplingConfig = field(default_factory=SamplingConfig)
     chat: ChatSettings = field(default_factory=ChatSettings)
     seed: int = key(1, "sampling", ge=0, le=2**32 - 1)
 
