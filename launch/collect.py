@@ -1,0 +1,187 @@
+"""Preferences: several sampled answers a prompt, ranked by an annotator, in the ranked JSONL that stages read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from itertools import cycle, islice
+from random import Random
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from launch.loaded import Loaded, load_model, load_reward_model
+from rlhf.config import CollectConfig, DataConfig
+from rlhf.data.assistant import judge
+from rlhf.data.assistant.annotator import ceiling
+from rlhf.data.assistant.answers import draw_candidates
+from rlhf.data.assistant.questions import recognise
+from rlhf.data.batch import collate, microbatches
+from rlhf.data.dataset import load
+from rlhf.data.records import Kind, Prompt, as_prompts
+from rlhf.data.rows import Row
+from rlhf.errors import DataError
+from rlhf.evaluation.annotators import Annotator, NoisyJudge, ScoreAnnotator
+from rlhf.models.language import ScoreModel
+from rlhf.rollout.sampling import Request, Sampling
+from rlhf.rollout.torch_sampler import TorchSampler
+from rlhf.rollout.uniforms import EVALUATE
+from rlhf.runs import Run, atomic_write_text
+
+FILE = "preferences.jsonl"
+TOKENS_PER_MICROBATCH = 8192
+
+log = logging.getLogger("rlhf")
+
+
+def run_collect(config: CollectConfig, run: Run, overrides: list[str]) -> float | None:
+    """Sample, mix in graded candidates, rank, write; returns the number of rankings.
+
+    Raises:
+        UserError: the model, the data or the annotator can't be had.
+    """
+    settings = config.collect
+    log.info("%s", run.parents["model.init"].reason)
+    loaded = load_model(run.parents["model.init"], config.strategy, config.rollout.max_new_tokens)
+    prompts = prompts_of(config.data, "comparisons")[: settings.prompts]
+    rows = loaded.rows(prompts)
+    prompts = [prompts[row.index] for row in rows]
+    answers = sample_answers(config, loaded, rows)
+    if gold := annotates_by_judge(config):
+        answers = [mix_in(config, prompt, texts) for prompt, texts in zip(prompts, answers, strict=True)]
+    answers = [shuffled(config.seed, p, texts) for p, texts in zip(prompts, answers, strict=True)]
+    annotator: Annotator = NoisyJudge(config.seed, settings.noise) if gold else _by_reward_model(config, run, loaded)
+    ranks = annotator.rank(prompts, answers)
+    lines, counts = [], Counter(prompts=len(prompts))
+    for prompt, texts, ranked in zip(prompts, answers, ranks, strict=True):
+        if ranked is None or len(texts) < 2:
+            counts["without_opinion" if ranked is None else "all_answers_equal"] += 1
+            continue
+        turns = [{"role": role, "content": text} for role, text in prompt.turns]
+        shown: str | list[dict[str, str]] = prompt.text if len(turns) == 1 else turns
+        responses = [{"text": text, "rank": rank} for text, rank in zip(texts, ranked, strict=True)]
+        lines.append(json.dumps({"prompt": shown, "responses": responses}, ensure_ascii=False))
+        counts["pairs"] += sum(a < b for a in ranked for b in ranked)
+    if not lines:
+        raise DataError("no prompt got two different answers and an opinion on them; raise collect.samples")
+    atomic_write_text(run.dir / FILE, "\n".join(lines) + "\n")
+    final: dict[str, float] = {"rankings": len(lines), "pairs": counts["pairs"]}
+    if gold:
+        final |= _gold_facts(prompts, answers, settings.noise)
+    log.info("%s", "  ".join(f"{name} {value:.4g}" for name, value in final.items()))
+    run.save(final={name: round(value, 6) for name, value in final.items()}, steps=len(lines))
+    log.info("preferences: %s", run.dir / FILE)
+    _show(prompts, answers, ranks)
+    return float(len(lines))
+
+
+def annotates_by_judge(config: CollectConfig) -> bool:
+    """Whether the embedded task's judge ranks."""
+    automatic = config.collect.annotator == "auto" and config.data.source == "assistant"
+    return config.collect.annotator == "gold" or automatic
+
+
+def prompts_of(data: DataConfig, kind: Kind) -> list[Prompt]:
+    """Prompts of the training and validation parts, each once; what is held out for the test stays out."""
+    dataset = load(
+        kind if data.source == "assistant" else "prompts",
+        source=data.source,  # type: ignore[arg-type]
+        path=data.path,
+        format=data.format,  # type: ignore[arg-type]
+        on_error=data.on_error,  # type: ignore[arg-type]
+        seed=data.seed,
+        val_fraction=data.val_fraction,
+        test_fraction=data.test_fraction,
+        limit=data.limit,
+        split=data.split,
+        subset=data.subset,
+    )
+    return as_prompts([*dataset.train, *dataset.val])
+
+
+def sample_answers(config: CollectConfig, loaded: Loaded, rows: Sequence[Row]) -> list[list[str]]:
+    """Different answers of each prompt: one at each temperature and top-k in turn, doubles and empty ones left out."""
+    settings = config.collect
+    sampler = TorchSampler(loaded.policy, loaded.template.tokenizer.eos_id, config.rollout.max_rows)
+    answers: list[dict[str, None]] = [{} for _ in rows]
+    ways = zip(cycle(settings.temperatures), cycle(settings.top_k), strict=False)
+    for number, (temperature, top_k) in enumerate(islice(ways, settings.samples)):
+        sampling = Sampling(loaded.max_new_tokens, temperature, top_k, config.rollout.top_p)
+        completions = sampler.sample(
+            [Request(row.index, row.prompt) for row in rows],
+            sampling,
+            seed=config.seed,
+            iteration=number,
+            stream=EVALUATE,
+        )
+        for completion in completions:
+            if text := loaded.template.parse(completion.tokens):
+                answers[completion.request][text] = None
+        log.info("sampled %d of %d at temperature %g", number + 1, settings.samples, temperature)
+    return [list(texts) for texts in answers]
+
+
+def mix_in(config: CollectConfig, prompt: Prompt, texts: list[str]) -> list[str]:
+    """The sampled answers and graded candidates, among them one of a kind that does not suit the question."""
+    question = recognise(prompt.text)
+    if question is None:
+        return texts
+    random = Random(f"candidates {config.seed} {prompt.key}")
+    return list(dict.fromkeys([*texts, *draw_candidates(question, config.collect.candidates, random)]))
+
+
+def shuffled(seed: int, prompt: Prompt, texts: list[str]) -> list[str]:
+    """In an order that says nothing about where an answer comes from."""
+    return Random(f"order {seed} {prompt.key}").sample(texts, len(texts))
+
+
+def _gold_facts(prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], noise: float) -> dict[str, float]:
+    """How good the answers are, and how well the noisy labels could be predicted at best."""
+    pairs = zip(prompts, answers, strict=True)
+    scores = [[verdict.score for text in texts if (verdict := judge(prompt, text))] for prompt, texts in pairs]
+    best = [statistics.fmean(found) for mine in scores if (found := ceiling(mine, noise))]
+    return {
+        "mean_score": statistics.fmean(score for mine in scores for score in mine),
+        "ceiling": statistics.fmean(best),
+    }
+
+
+def _by_reward_model(config: CollectConfig, run: Run, loaded: Loaded) -> Annotator:
+    parent = run.parents.get("collect.reward_model")
+    if parent is None:
+        raise DataError(
+            f"collect.annotator: data={config.data.name} has no judge of its own; "
+            "pass collect.annotator=reward collect.reward_model=RUN"
+        )
+    model = load_reward_model(parent, loaded.template, loaded.device)
+    return ScoreAnnotator(lambda prompts, texts: score_answers(model, loaded, prompts, texts))
+
+
+@torch.no_grad()
+def score_answers(model: ScoreModel, loaded: Loaded, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
+    """A reward model's score of each answer."""
+    rows = []
+    for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        response = tuple(loaded.template.response(text))
+        ids = loaded.template.prompt(prompt, max(1, loaded.max_length - len(response))).ids
+        rows.append(Row(ids, (response,), index=number))
+    scores = torch.zeros(len(rows))
+    for group in microbatches(rows, TOKENS_PER_MICROBATCH):
+        batch = collate(group).to(loaded.device)
+        scores[batch.row_index.cpu()] = model(batch).float().cpu()
+    return scores.tolist()
+
+
+def _show(prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], ranks: Sequence[tuple[int, ...] | None]) -> None:
+    """Two rankings, so that whoever looks sees what was collected."""
+    table = Table("rank", "answer", title="two of them", title_justify="left")
+    for prompt, texts, ranked in list(zip(prompts, answers, ranks, strict=True))[:2]:
+        if ranked is not None:
+            table.add_row("", f"[bold]{prompt.text}")
+            for rank, text in sorted(zip(ranked, texts, strict=True)):
+                table.add_row(str(rank), text)
+    Console().print(table)
