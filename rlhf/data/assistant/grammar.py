@@ -31,7 +31,10 @@ class Act:
 
 
 _SENTENCES = re.compile(r"[^.!?。！？]*[.!?。！？]+\s*|[^.!?。！？]+$")
-_SUM = {"en": re.compile(r"(\d+) ([+-]) (\d+) is (\d+)\."), "zh": re.compile(r"(\d+)([加减])(\d+)等于(\d+)。")}
+_SUM = {
+    "en": re.compile(r"(\d{1,9}) ([+-]) (\d{1,9}) is (\d{1,9})\."),
+    "zh": re.compile(r"(\d{1,9})([加减])(\d{1,9})等于(\d{1,9})。"),
+}
 _NUMBER = re.compile(r"\d+[.。]")
 
 
@@ -75,22 +78,16 @@ def _acts() -> dict[str, Act]:
     return table
 
 
-def read(text: str) -> list[Act] | None:
-    """The acts of an answer in order, or `None` where any part of it is not a sentence of this world.
+def read(text: str) -> list[Act | None]:
+    """The acts of an answer in order, with `None` for each part that is not a sentence of this world.
 
     A missing last full stop, and a first letter that should be large, are let pass.
     """
-    acts: list[Act] = []
-    for part in sentences(text):
-        act = _one(part)
-        if act is None:
-            return None
-        acts.append(act)
-    return acts
+    return [_one(part) for part in sentences(text)]
 
 
 def _one(part: str) -> Act | None:
-    for form in (part, f"{part}.", f"{part}。", capital(part)):
+    for form in (f"{start}{stop}" for start in (part, capital(part)) for stop in ("", ".", "。")):
         if form in _acts():
             return _acts()[form]
         if _NUMBER.fullmatch(form):

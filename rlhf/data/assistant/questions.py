@@ -114,10 +114,14 @@ def _known_prompts() -> dict[str, Question]:
 
 
 def recognise(text: str) -> Question | None:
-    """The question in a user's words: a known phrasing, or else the longest known question that they end with."""
+    """The question in a user's words: a known phrasing, or else a known question that they end with.
+
+    It has to stand by itself: «12加3等于几？» does not ask «2加3等于几？».
+    """
     text = text.strip()
     known = _known_prompts().get(text)
     if known is not None:
         return known
-    ends = [question for form, question in _by_text().items() if text.endswith(form)]
-    return max(ends, key=lambda question: len(question.text), default=None)
+    ends = (form for form in _by_text() if text.endswith(form) and not text.removesuffix(form)[-1:].isalnum())
+    form = next(ends, None)
+    return _by_text()[form] if form else None
