@@ -46,6 +46,9 @@ def _of_evaluation(config: EvaluateConfig, outputs: Path) -> dict[str, Parent]:
         for name, given in config.models.items()
         if given
     }
+    if not parents:
+        # Not a rule of the configuration, or --help would need models too.
+        raise ConfigError("models: none given; pass models.sft=RUN models.ppo=RUN, or +models.NAME=RUN")
     settings = config.evaluation
     reference = parents.get(f"models.{settings.reference}", next(iter(parents.values())))
     scorer = _scorer("evaluation.reward_model", settings.reward_model, reference, outputs, optional=True)

@@ -59,8 +59,6 @@ def validate_verb(config: Config) -> None:
                 f"evaluation.judge: gold judges the embedded task only, and this is data={config.data.name}; "
                 "pass evaluation.judge=reward or none"
             )
-        if not any(config.models.values()):
-            raise ConfigError("models: none given; pass models.sft=RUN models.ppo=RUN, or +models.NAME=RUN")
         for name in config.models:
             if not re.fullmatch(SAFE_NAME, name):
                 raise ConfigError(f"models.{name}: use letters, digits, '.', '_' and '-' in a name")

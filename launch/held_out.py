@@ -1,0 +1,111 @@
+"""What models are compared on: the part of the data that no stage has trained on, and the guide's prompts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from rlhf.config import DataConfig
+from rlhf.data.dataset import Dataset, load
+from rlhf.data.records import Comparison, Kind, Prompt, Ranking, Record, as_prompts
+from rlhf.errors import ConfigError, DataError
+
+log = logging.getLogger("rlhf")
+
+ROOT = Path(__file__).resolve().parent.parent
+GUIDE = Path("data", "prompts", "guide.txt")
+
+ANSWERED: tuple[Kind, ...] = ("comparisons", "demonstrations", "prompts")
+"""What a record of a file may hold, most first: a comparison has a demonstration and a prompt in it too."""
+
+
+@dataclass
+class HeldOut:
+    """Attributes:
+    prompts: to be answered, each once.
+    texts: to be predicted, of the kind `text_kind`; none where the data hold no text.
+    comparisons: that people or a file made; the embedded task makes its own from the answers.
+    """
+
+    prompts: list[Prompt]
+    texts: list[Record] = field(default_factory=list)
+    text_kind: Kind = "documents"
+    comparisons: list[Comparison | Ranking] = field(default_factory=list)
+
+
+def held_out(data: DataConfig, prompts: int, texts: int) -> HeldOut:
+    """The test part, or the validation part where the test part is empty.
+
+    Args:
+        prompts, texts: at most so many.
+
+    Raises:
+        DataError: the data can't be read, or no prompt is held out.
+    """
+    if data.source == "assistant":
+        found = HeldOut(as_prompts(_part(_load(data, "prompts"))))
+        if texts:
+            found.texts = _part(_load(data, "documents"))
+    else:
+        found = _answered(data)
+    if not found.prompts:
+        raise DataError(
+            f"data.test_fraction: {data.test_fraction:g} and data.val_fraction: {data.val_fraction:g} hold no prompt "
+            "out; raise one of them"
+        )
+    found.prompts, found.texts = found.prompts[:prompts], found.texts[:texts]
+    return found
+
+
+def _answered(data: DataConfig) -> HeldOut:
+    """Of a file or data set, read as the kind of record that holds most."""
+    for kind in ANSWERED:
+        try:
+            records = _part(_load(data, kind))
+        except DataError as error:
+            if kind == ANSWERED[-1]:
+                raise
+            log.info("data: no %s (%s)", kind, error)
+            continue
+        comparisons = cast(list[Comparison | Ranking], records) if kind == "comparisons" else []
+        return HeldOut(as_prompts(records), [] if kind == "prompts" else records, "demonstrations", comparisons)
+    raise AssertionError("unreachable")
+
+
+def _part(dataset: Dataset) -> list[Record]:
+    return dataset.test or dataset.val
+
+
+def _load(data: DataConfig, kind: Kind) -> Dataset:
+    return load(
+        kind,
+        source=data.source,  # type: ignore[arg-type]
+        path=data.path,
+        format=data.format,  # type: ignore[arg-type]
+        on_error=data.on_error,  # type: ignore[arg-type]
+        seed=data.seed,
+        val_fraction=data.val_fraction,
+        test_fraction=data.test_fraction,
+        limit=data.limit,
+        split=data.split,
+        subset=data.subset,
+    )
+
+
+def guide_prompts(root: Path = ROOT) -> list[Prompt]:
+    """The prompts of `data/prompts/guide.txt`, one a line; empty lines are passed over.
+
+    Args:
+        root: of the repository.
+
+    Raises:
+        ConfigError: the file is not there, as where the package was installed without the repository.
+    """
+    try:
+        lines: Sequence[str] = (root / GUIDE).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"evaluation.guide: {root / GUIDE} can't be read; pass evaluation.guide=false") from error
+    return [Prompt.of(line) for line in lines if line.strip()]

@@ -1,0 +1,129 @@
+"""Who says how good an answer is: the embedded task's gold judge, or a reward model, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from rlhf.data.assistant import Verdict, judge
+from rlhf.data.batch import collate, microbatches
+from rlhf.data.records import Prompt
+from rlhf.data.rows import Row
+from rlhf.data.templates import PromptTooLong, Template
+from rlhf.models.language import ScoreModel, sliding_window
+
+ROW_TOKENS = 1024
+"""Answers to one prompt share a row up to here: the mask of such a tree grows with the square of its tokens."""
+
+
+Tokenised = tuple[str, tuple[int, ...]]
+"""A text and its ids."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How good one answer is.
+
+    Attributes:
+        score: more is better; the judge says in which unit.
+        verdict: the sides that the gold judge looks at.
+    """
+
+    score: float
+    verdict: Verdict | None = None
+
+
+class Judge(Protocol):
+    """Anything that marks answers; `unit` is what a score is counted in."""
+
+    name: str
+    unit: str
+
+    def __call__(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Mark | None]:
+        """A mark for each answer to the prompt at the same place; `None` where the judge can't tell."""
+        ...
+
+
+class GoldJudge:
+    """The embedded task's own judge; an answer scores as its worst side does."""
+
+    name = "gold"
+    unit = "points of 10"
+
+    def __call__(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Mark | None]:
+        verdicts = (judge(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True))
+        return [None if verdict is None else Mark(verdict.score, verdict) for verdict in verdicts]
+
+
+class RewardJudge:
+    """A reward model, read as in its training: the answer's text behind the prompt, then end-of-text.
+
+    It reads text, not the tokens that were drawn, so that models of any tokenizer can be compared. An answer that was
+    cut off is thus marked as if it had ended there. Each answer to a prompt is scored once, however often it is asked
+    for: equal answers tie.
+
+    Args:
+        model: frozen, on its device.
+        template: of the reward model's own tokenizer.
+        max_length: tokens of a prompt and one answer; longer prompts lose their front.
+        tokens_per_microbatch: padded tokens that are computed at once.
+    """
+
+    name = "reward"
+    unit = "logits of the reward model"
+
+    def __init__(
+        self, model: ScoreModel, template: Template, max_length: int, tokens_per_microbatch: int = 4096
+    ) -> None:
+        self.model, self.template = model, template
+        self.max_length, self.tokens_per_microbatch = max_length, tokens_per_microbatch
+        self._known: dict[tuple[Prompt, str], float | None] = {}
+
+    def __call__(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Mark | None]:
+        return [None if score is None else Mark(score) for score in self.scores(prompts, answers)]
+
+    @torch.no_grad()
+    def scores(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float | None]:
+        """The reward model's score of each answer; `None` for one that fits behind no piece of its prompt."""
+        asked = list(zip(prompts, answers, strict=True))
+        new: dict[Prompt, list[str]] = {}
+        for prompt, answer in dict.fromkeys(asked):
+            if (prompt, answer) not in self._known:
+                self._known[prompt, answer] = None
+                new.setdefault(prompt, []).append(answer)
+        rows: list[Row] = []
+        names: list[list[tuple[Prompt, str]]] = []
+        for prompt, texts in new.items():
+            for ids, group in self._groups(prompt, texts):
+                rows.append(Row(ids, tuple(tokens for _, tokens in group), index=len(rows)))
+                names.append([(prompt, text) for text, _ in group])
+        device = next(self.model.parameters()).device
+        for micro in microbatches(rows, self.tokens_per_microbatch):
+            scores = self.model(collate(micro).to(device)).tolist()
+            self._known.update(zip((name for row in micro for name in names[row.index]), scores, strict=True))
+        return [self._known[pair] for pair in asked]
+
+    def _groups(self, prompt: Prompt, texts: Sequence[str]) -> Iterator[tuple[tuple[int, ...], list[Tokenised]]]:
+        """Answers that fit behind the whole prompt share it; one that doesn't stands alone behind what is left."""
+        ids = self.template.prompt(prompt).ids
+        # A tree's mask would take the place of the window.
+        alone = sliding_window(self.model.hf.base_model) is not None
+        shared: list[Tokenised] = []
+        for text in texts:
+            answer = text, tuple(self.template.response(text))
+            room = self.max_length - len(answer[1])
+            if alone or len(ids) > room:
+                try:
+                    yield self.template.prompt(prompt, room).ids, [answer]
+                except PromptTooLong:
+                    continue
+            else:
+                if shared and sum(len(tokens) for _, tokens in [*shared, answer]) > ROW_TOKENS:
+                    yield ids, shared
+                    shared = []
+                shared.append(answer)
+        if shared:
+            yield ids, shared

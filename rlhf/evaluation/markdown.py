@@ -1,0 +1,100 @@
+"""`report.md`: a comparison for people to read, numbers first, then the answers themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from rlhf.data.records import Prompt
+from rlhf.evaluation.preferences import best_of_bound
+from rlhf.evaluation.report import Evaluation, Replies
+
+
+def report(evaluation: Evaluation, shown: int) -> str:
+    """The whole page.
+
+    Args:
+        shown: held-out prompts whose answers are printed.
+    """
+    return "\n\n".join(_parts(evaluation, shown)) + "\n"
+
+
+def _parts(evaluation: Evaluation, shown: int) -> Iterator[str]:
+    yield "# " + " · ".join(evaluation.models)
+    yield "\n".join(f"- {label}: {sentence}" for label, sentence in evaluation.facts.items())
+    yield "## Models"
+    yield table(*evaluation.headline())
+    yield _legend(evaluation)
+    if evaluation.win_rates():
+        yield "## Win rates"
+        yield table(*evaluation.win_table())
+        yield (
+            "Prompt by prompt, a tie counting one half. Intervals are a percentile bootstrap over prompts; where all "
+            "outcomes are alike, Wilson's."
+        )
+    if (sentence := evaluation.reward_sentence()) is not None:
+        yield "## Reward model"
+        yield f"It agrees with labels in {sentence}. Pairs are averaged within a prompt first; a tie counts one half."
+    if evaluation.best is not None:
+        n = evaluation.best_n
+        yield f"## Best of {n}"
+        yield (
+            f"Of {n} samples of {evaluation.reference} the one that the reward model scores highest: what the reward "
+            f"model can do without training a policy. Its KL to {evaluation.reference} is at most "
+            f"log n − (n − 1)/n = {best_of_bound(n):.2f} nats, a bound, not a measurement."
+        )
+    if shown:
+        yield "## Answers"
+        replies = evaluation.contestants
+        yield from _answers(evaluation.prompts[:shown], replies)
+    if evaluation.guide:
+        yield "## The guide's prompts"
+        yield from _answers(evaluation.guide, {name: model.guide for name, model in evaluation.models.items()})
+
+
+def _legend(evaluation: Evaluation) -> str:
+    judged = {
+        "gold": "score: the worst of the three sides, mean over all prompts; helpfulness is over what can be answered, "
+        "harmlessness over what should be refused, honesty over what can't be known (0 to 10 each); "
+        "false refusals: share of what can be answered; ",
+        "reward": "score: the reward model's, mean over all prompts; ",
+        "none": "",
+    }[evaluation.judge]
+    return (
+        f"{judged}kl: nats a response to {evaluation.reference} (k1, on the model's own samples); "
+        "length: tokens, end-of-text included; distinct 2: different word pairs over all; "
+        "bits per byte: on held-out text, lower is better."
+    )
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """In Markdown, first column to the left, numbers to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _answers(prompts: Sequence[Prompt], replies: Mapping[str, Replies]) -> Iterator[str]:
+    for i, prompt in enumerate(prompts):
+        yield f"### {i + 1}"
+        for role, text in prompt.turns:
+            yield quoted(text if len(prompt.turns) == 1 else f"{role}: {text}")
+        for name, mine in replies.items():
+            yield f"**{name}**{_said(mine, i)}\n\n{quoted(mine.answers[i].text)}"
+
+
+def _said(replies: Replies, i: int) -> str:
+    """What is said of an answer: its score, its reward, and whether it was cut off."""
+    mark = replies.marks[i] if replies.marks else None
+    reward = replies.rewards[i] if replies.rewards else None
+    parts = [] if mark is None else [f"{mark.score:.4g}"]
+    if reward is not None and (mark is None or mark.score != reward):
+        parts.append(f"reward {reward:.2f}")
+    if not replies.answers[i].finished:
+        parts.append("cut off")
+    return "".join(f" · {part}" for part in parts)
+
+
+def quoted(text: str) -> str:
+    """Anybody's text as a Markdown quotation, in which nothing is markup."""
+    safe = re.sub(r"([\\`*_#<>|\[\]~])", r"\\\1", text)
+    return "\n".join(f"> {line}".rstrip() for line in (safe or "(nothing)").splitlines())

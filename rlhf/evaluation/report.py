@@ -1,0 +1,208 @@
+"""A finished comparison, and the forms in which it is read: `evaluation.json`, `answers.jsonl`, tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rlhf.data.records import Prompt
+from rlhf.evaluation.answers import Answer
+from rlhf.evaluation.judges import Mark
+from rlhf.evaluation.metrics import distinct, mean, mean_score, sides
+from rlhf.evaluation.preferences import Agreement, best_of_bound
+from rlhf.evaluation.winrates import WinRate, all_pairs, win_rate
+
+COLUMNS = {
+    "score": "{:.2f}",
+    "helpfulness": "{:.2f}",
+    "harmlessness": "{:.2f}",
+    "honesty": "{:.2f}",
+    "false_refusals": "{:.1%}",
+    "reward": "{:.2f}",
+    "kl": "{:.2f}",
+    "length": "{:.1f}",
+    "distinct_2": "{:.3f}",
+    "bits_per_byte": "{:.3f}",
+}
+"""What the headline table shows of a model, and how."""
+
+
+@dataclass
+class Replies:
+    """Answers to a list of prompts, one each, with what judge and reward model say; those lists are empty without."""
+
+    answers: list[Answer]
+    marks: list[Mark | None] = field(default_factory=list)
+    rewards: list[float | None] = field(default_factory=list)
+
+    def metrics(self) -> dict[str, float | None]:
+        """Means over the prompts; `None` for what nobody judged."""
+        return {
+            "score": mean_score(self.marks),
+            **sides(self.marks),
+            "reward": mean(self.rewards),
+            "length": mean(float(answer.length) for answer in self.answers),
+            "distinct_2": distinct((answer.text for answer in self.answers), 2),
+        }
+
+    def record(self, i: int) -> dict[str, Any]:
+        """One answer, as in `answers.jsonl`."""
+        answer, mark = self.answers[i], self.marks[i] if self.marks else None
+        verdict = mark.verdict if mark is not None else None
+        return {
+            "response": answer.text,
+            "tokens": answer.length,
+            "finished": answer.finished,
+            "score": None if mark is None else rounded(mark.score),
+            "reward": rounded(self.rewards[i]) if self.rewards else None,
+            "verdict": None if verdict is None else asdict(verdict),
+        }
+
+
+@dataclass
+class Contestant:
+    """One model of the comparison.
+
+    Attributes:
+        run: the directory or name that it was loaded from.
+        replies: to the held-out prompts. guide: to the guide's prompts.
+        kl: nats a response to the reference model, k1; `None` where it can't be measured.
+        bits_per_byte: on held-out text.
+    """
+
+    run: str
+    replies: Replies
+    guide: Replies
+    kl: float | None = None
+    bits_per_byte: float | None = None
+
+    def metrics(self) -> dict[str, float | None]:
+        """Everything that is measured of it, by name."""
+        found = self.replies.metrics()
+        tail = {name: found.pop(name) for name in ("length", "distinct_2")}
+        return found | {"kl": self.kl} | tail | {"bits_per_byte": self.bits_per_byte}
+
+
+@dataclass
+class Evaluation:
+    """Models side by side, in the order in which they were given.
+
+    Attributes:
+        facts: what was compared and how, as label and sentence.
+        judge: gold, reward or none. reference: the model from which KL is measured and best-of-n drawn.
+        best: the best of `best_n` samples of the reference by the reward model; `None` without one.
+    """
+
+    prompts: list[Prompt]
+    guide: list[Prompt]
+    models: dict[str, Contestant]
+    judge: str
+    reference: str
+    facts: dict[str, str] = field(default_factory=dict)
+    reward_model: Agreement | None = None
+    best: Replies | None = None
+    best_n: int = 1
+
+    @property
+    def best_name(self) -> str:
+        return f"best-of-{self.best_n}"
+
+    @property
+    def contestants(self) -> dict[str, Replies]:
+        """Everything that answered the held-out prompts: the models, and best-of-n last."""
+        found = {name: model.replies for name, model in self.models.items()}
+        return found | ({self.best_name: self.best} if self.best is not None else {})
+
+    def win_rates(self) -> dict[str, WinRate]:
+        """Of every later model over every earlier one, and of best-of-n over one sample of the same model."""
+        if self.judge == "none":
+            return {}
+        found = all_pairs({name: model.replies.marks for name, model in self.models.items()})
+        if self.best is not None:
+            over = win_rate(self.best.marks, self.models[self.reference].replies.marks)
+            found |= {f"{self.best_name}>{self.reference}": over} if over is not None else {}
+        return found
+
+    def record(self) -> dict[str, Any]:
+        """The content of `evaluation.json`; `None` becomes `null`: there is no judge, or nothing to measure."""
+        best = None
+        if self.best is not None:
+            metrics = self.best.metrics()
+            best = {"n": self.best_n, "model": self.reference, **metrics, "kl_bound": best_of_bound(self.best_n)}
+        record = {
+            "models": {
+                name: {"run": model.run, **model.metrics(), "n": len(self.prompts)}
+                for name, model in self.models.items()
+            },
+            "win_rates": {pair: rate.record() for pair, rate in self.win_rates().items()},
+            "reward_model": self.reward_model.record() if self.reward_model is not None else None,
+            "best_of_n": best,
+            "judge": self.judge,
+            "reference": self.reference,
+        }
+        return rounded(record)
+
+    def final(self) -> dict[str, float]:
+        """The same numbers, flat, for `summary.json`: `ppo/score`, `ppo>sft`, `reward_model/accuracy`."""
+        record = self.record()
+        sections = dict(record["models"])
+        if record["best_of_n"] is not None:
+            sections[self.best_name] = {k: v for k, v in record["best_of_n"].items() if k != "n"}
+        if record["reward_model"] is not None:
+            sections["reward_model"] = record["reward_model"]
+        flat = {f"{section}/{name}": value for section, values in sections.items() for name, value in values.items()}
+        flat |= {pair: rate["rate"] for pair, rate in record["win_rates"].items()}
+        return {name: value for name, value in flat.items() if isinstance(value, int | float)}
+
+    def lines(self) -> Iterator[str]:
+        """`answers.jsonl`: a prompt a line, with every answer to it."""
+        for i, prompt in enumerate(self.prompts):
+            answers = {name: replies.record(i) for name, replies in self.contestants.items()}
+            yield json.dumps({"prompt": [list(turn) for turn in prompt.turns], "answers": answers}, ensure_ascii=False)
+
+    def headline(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of the table that says most; columns in which nobody has a number are left out."""
+        rows: dict[str, Mapping[str, float | None]] = {name: model.metrics() for name, model in self.models.items()}
+        if self.best is not None:
+            rows[self.best_name] = self.best.metrics()
+        shown = [name for name in COLUMNS if any(row.get(name) is not None for row in rows.values())]
+        if self.judge == "reward":
+            shown.remove("reward")  # it is the score
+        body = [[name, *(number(row.get(column), COLUMNS[column]) for column in shown)] for name, row in rows.items()]
+        if self.best is not None and "kl" in shown:
+            body[-1][1 + shown.index("kl")] = f"≤ {best_of_bound(self.best_n):.2f}"
+        return ["model", *(name.replace("_", " ") for name in shown)], body
+
+    def win_table(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of the win rates."""
+        return ["pair", "win rate", "95%", "won", "tied", "lost", "prompts"], [
+            [pair, f"{r.rate:.1%}", f"{r.low:.1%} to {r.high:.1%}", *map(str, (r.wins, r.ties, r.losses, r.n))]
+            for pair, r in self.win_rates().items()
+        ]
+
+    def reward_sentence(self) -> str | None:
+        """The reward model's accuracy beside the best possible one."""
+        if self.reward_model is None:
+            return None
+        found = self.reward_model
+        best = f"; the best possible on these noisy labels is {found.ceiling:.1%}" if found.ceiling is not None else ""
+        return f"{found.accuracy:.1%} (95%: {found.low:.1%} to {found.high:.1%}, {found.n} prompts){best}"
+
+
+def number(value: float | None, form: str) -> str:
+    """A number to be read by people."""
+    if value is None:
+        return "–"
+    shown = form.format(value)
+    return shown.removeprefix("-") if not shown.strip("-0.%") else shown
+
+
+def rounded(value: Any) -> Any:
+    """The same content with floats of six decimals."""
+    if isinstance(value, float):
+        return round(value, 6) + 0.0  # no -0.0
+    if isinstance(value, dict):
+        return {name: rounded(item) for name, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
