@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -52,8 +53,13 @@ class TorchSampler:
             group = order[start : start + prompts_at_once]
             keys = [(requests[i].number, s) for i in group for s in range(n)]
             numbers = torch.from_numpy(uniforms(seed, iteration, keys, sampling.max_new_tokens, stream))
+            tokens: list[list[int]] = [[] for _ in keys]
+            logprobs: list[list[float]] = [[] for _ in keys]
             with evaluating(self.model):
-                tokens, logprobs = self._continue([requests[i].tokens for i in group], sampling, numbers)
+                for step in self._decode([requests[i].tokens for i in group], sampling, numbers):
+                    for row, token, logprob in step:
+                        tokens[row].append(token)
+                        logprobs[row].append(logprob)
             for row, drawn in enumerate(tokens):
                 finished = drawn[-1] == self.eos_id
                 done.append(Completion(group[row // n], row % n, tuple(drawn), tuple(logprobs[row]), finished))
@@ -61,10 +67,29 @@ class TorchSampler:
                 progress(len(done), n * len(requests))
         return sorted(done, key=lambda c: (c.request, c.sample))
 
-    def _continue(
+    @torch.no_grad()
+    def stream(
+        self, request: Request, sampling: Sampling, *, seed: int, iteration: int, stream: int = 0
+    ) -> Iterator[int]:
+        """The tokens of a request's first sample, the same as from `sample`, each as soon as it is drawn.
+
+        Raises:
+            ValueError: an empty prompt.
+        """
+        if not request.tokens:
+            raise ValueError("the request has an empty prompt: nothing predicts its first token")
+        numbers = torch.from_numpy(uniforms(seed, iteration, [(request.number, 0)], sampling.max_new_tokens, stream))
+        with evaluating(self.model):
+            for step in self._decode([request.tokens], replace(sampling, samples_per_prompt=1), numbers):
+                yield from (token for _, token, _ in step)
+
+    def _decode(
         self, prompts: list[tuple[int, ...]], sampling: Sampling, numbers: Tensor
-    ) -> tuple[list[list[int]], list[list[float]]]:
-        """Decode a group: `numbers` [prompts × samples, max_new_tokens] are its uniform draws."""
+    ) -> Iterator[Iterable[tuple[int, int, float]]]:
+        """Decode a group, position by position: (row, token, log-probability) of every row that goes on.
+
+        `numbers` [prompts × samples, max_new_tokens] are its uniform draws.
+        """
         from transformers import DynamicCache
 
         n, device = sampling.samples_per_prompt, next(self.model.parameters()).device
@@ -77,13 +102,9 @@ class TorchSampler:
             cache.batch_repeat_interleave(n)
             mask, logits = mask.repeat_interleave(n, 0), logits.repeat_interleave(n, 0)
         rows = torch.arange(len(prompts) * n, device=device)
-        tokens: list[list[int]] = [[] for _ in rows]
-        logprobs: list[list[float]] = [[] for _ in rows]
         for position in range(sampling.max_new_tokens):
             drawn, drawn_logprobs = draw(filtered_logits(logits, sampling), numbers[rows.cpu(), position])
-            for row, token, logprob in zip(rows.tolist(), drawn.tolist(), drawn_logprobs.tolist(), strict=True):
-                tokens[row].append(token)
-                logprobs[row].append(logprob)
+            yield zip(rows.tolist(), drawn.tolist(), drawn_logprobs.tolist(), strict=True)
             if position + 1 == sampling.max_new_tokens:
                 break
             alive = (drawn != self.eos_id).nonzero().squeeze(-1)
@@ -94,7 +115,6 @@ class TorchSampler:
                 rows, drawn, mask = rows[alive], drawn[alive], mask[alive]
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
             logits = self._logits(drawn[:, None], mask, mask.sum(-1, keepdim=True) - 1, cache)
-        return tokens, logprobs
 
     def _logits(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
         """Next-token logits [B, V] after `ids` [B, T]; the cache grows by T."""

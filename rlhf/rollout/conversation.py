@@ -1,0 +1,127 @@
+"""A conversation with a policy: each turn answers all that was said before, and is shown while it is being written."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from rlhf.data.records import Prompt
+from rlhf.data.rows import Row
+from rlhf.data.templates import Template
+from rlhf.data.tokenizers import Tokenizer
+from rlhf.rollout.sampling import Request, Sampling
+from rlhf.rollout.torch_sampler import TorchSampler
+from rlhf.rollout.uniforms import EVALUATE
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer.
+
+    Attributes:
+        text: what was shown, and what later turns are told was said.
+        row: the tokens of the prompt and the answer, for a reward model.
+        cut: tokens that the conversation lost at its front, so that an answer fits behind it.
+        finished: end-of-text was reached.
+        interrupted: Ctrl-C came first.
+    """
+
+    text: str
+    row: Row
+    cut: int
+    finished: bool
+    interrupted: bool
+
+
+class Conversation:
+    """Turns that take each other into account.
+
+    The n-th answer since the seed was set draws with iteration n, so that a question asked twice is answered twice,
+    and the same seed and questions make the same conversation.
+
+    Args:
+        limit: tokens that a prompt may have.
+        system: a system message, for templates that have a place for one.
+
+    Raises:
+        DataError: the template refuses a system message.
+    """
+
+    def __init__(
+        self,
+        sampler: TorchSampler,
+        template: Template,
+        limit: int,
+        sampling: Sampling,
+        seed: int,
+        system: str | None = None,
+    ) -> None:
+        self.sampler, self.template, self.limit, self.sampling = sampler, template, limit, sampling
+        self._opening = (("system", system),) if system else ()
+        template.text(Prompt((*self._opening, ("user", "?"))))
+        self.reset()
+        self.reseed(seed)
+
+    def reset(self) -> None:
+        """Forget what was said; what comes next is drawn anew all the same."""
+        self.turns: tuple[tuple[str, str], ...] = self._opening
+
+    def reseed(self, seed: int) -> None:
+        """Draw the next answers from another seed, or from the start of the same."""
+        self.seed, self._answers = seed, 0
+
+    def reply(self, question: str, show: Callable[[str], None]) -> Reply:
+        """Answer, and hand the text to `show` piece by piece.
+
+        An interrupted answer stays in the conversation as far as it was shown; a question that nothing was answered
+        to is taken out again, since templates want the turns to alternate.
+
+        Raises:
+            PromptTooLong: the question doesn't fit, even cut.
+        """
+        turns = (*self.turns, ("user", question))
+        prompt = self.template.prompt(Prompt(turns), self.limit)
+        drawn: list[int] = []
+        shown: list[str] = []
+        interrupted = False
+
+        def tokens() -> Iterator[int]:
+            request = Request(0, prompt.ids)
+            for token in self.sampler.stream(
+                request, self.sampling, seed=self.seed, iteration=self._answers, stream=EVALUATE
+            ):
+                drawn.append(token)
+                yield token
+
+        try:
+            for piece in text_of(tokens(), self.template.tokenizer):
+                shown.append(piece)
+                show(piece)
+        except KeyboardInterrupt:
+            interrupted = True
+        self._answers += 1
+        text = "".join(shown)
+        if text:
+            self.turns = (*turns, ("assistant", text))
+        finished = drawn[-1:] == [self.template.tokenizer.eos_id]
+        return Reply(text, Row(prompt.ids, (tuple(drawn),)), prompt.cut, finished, interrupted)
+
+
+def text_of(tokens: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
+    """What stands before the first end-of-text, without surrounding space, as `Template.parse` has it, but while the
+    tokens still come: a piece has complete characters only, whose bytes may be spread over several tokens, and a
+    character that never gets complete is left out."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    pending, started = "", False
+    for token in tokens:
+        if token == tokenizer.eos_id:
+            return
+        pending += decoder.decode(tokenizer.token_bytes(token))
+        if not started:
+            pending = pending.lstrip()
+        # Space waits for what comes after it: at the end of the text it isn't wanted.
+        ready = pending.rstrip()
+        if ready:
+            yield ready
+            pending, started = pending[len(ready) :], True
