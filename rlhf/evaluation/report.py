@@ -117,8 +117,6 @@ class Evaluation:
 
     def win_rates(self) -> dict[str, WinRate]:
         """Of every later model over every earlier one, and of best-of-n over one sample of the same model."""
-        if self.judge == "none":
-            return {}
         found = all_pairs({name: model.replies.marks for name, model in self.models.items()})
         if self.best is not None:
             over = win_rate(self.best.marks, self.models[self.reference].replies.marks)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from rlhf.data.assistant import generate, judge
+from rlhf.data.assistant.annotator import NOISE
 from rlhf.data.records import Comparison, Prompt, Ranking
 from rlhf.evaluation.intervals import wilson
 from rlhf.evaluation.preferences import agreement, best_accuracy, best_of, best_of_bound, noisy_rankings
@@ -72,17 +73,17 @@ def test_the_judge_itself_reaches_the_ceiling_and_no_more() -> None:
 
 
 def test_ceiling_by_hand() -> None:
-    """The better of two answers d points apart wins with probability σ(d/1.6); equal scores make no pair."""
+    """The better of two answers d points apart wins with probability σ(d/noise); equal scores make no pair."""
     prompt, right = Prompt.of("What is the capital of France?"), "The capital of France is Paris."
     good, bad = judge(prompt, right), judge(prompt, "Rome.")
     assert good is not None and bad is not None
     assert good.score - bad.score > 5
-    sure = 1 / (1 + math.exp(-(good.score - bad.score) / 1.6))
+    sure = 1 / (1 + math.exp(-(good.score - bad.score) / NOISE))
     assert best_accuracy([Ranking(prompt, ("Rome.", right), (1, 2))]) == pytest.approx(sure)
     silence = judge(prompt, "")
     assert silence is not None
     gaps = [good.score - bad.score, good.score - silence.score, abs(bad.score - silence.score)]
-    mixed = sum(1 / (1 + math.exp(-gap / 1.6)) for gap in gaps) / 3
+    mixed = sum(1 / (1 + math.exp(-gap / NOISE)) for gap in gaps) / 3
     both = [Ranking(prompt, ("Rome.", right), (1, 2)), Ranking(prompt, ("Rome.", right, ""), (1, 2, 3))]
     assert best_accuracy(both) == pytest.approx((sure + mixed) / 2)
     assert best_accuracy([Ranking(prompt, ("?", "?"), (1, 1))]) is None

@@ -45,7 +45,7 @@ def evaluation(make_answer: Callable[..., Answer]) -> Evaluation:
         reference="sft",
         facts={"prompts": "two"},
         reward_model=Agreement(0.8, 0.7, 0.9, 50, 0.88),
-        best=Replies([make_answer("x y", 3), make_answer("x z", 3)], marked(5, 5), [3.0, 4.0]),
+        best=Replies([make_answer("x y", 3), make_answer("x z", 3)], marked(5, 6), [3.0, 4.0]),
         best_n=16,
     )
 
@@ -74,11 +74,16 @@ def test_the_record_has_the_keys_of_the_contract(evaluation: Evaluation) -> None
     over = record["win_rates"]["ppo>sft"]
     assert set(over) == {"rate", "low", "high", "n", "ties", "wins", "losses"}
     assert (over["rate"], over["n"], over["wins"], over["ties"], over["losses"]) == (0.75, 2, 1, 1, 0)
-    assert record["win_rates"]["best-of-16>sft"]["rate"] == 0.5
+    assert record["win_rates"]["best-of-16>sft"]["rate"] == 0.75
     assert record["reward_model"] == {"accuracy": 0.8, "low": 0.7, "high": 0.9, "n": 50, "ceiling": 0.88}
     best = record["best_of_n"]
-    assert (best["n"], best["model"], best["score"], best["reward"]) == (16, "sft", 5, 3.5)
+    assert (best["n"], best["model"], best["score"], best["reward"]) == (16, "sft", 5.5, 3.5)
     assert best["kl_bound"] == pytest.approx(1.835089)
+
+
+def test_no_number_is_minus_zero(evaluation: Evaluation) -> None:
+    evaluation.models["sft"].kl = -1e-9
+    assert str(evaluation.record()["models"]["sft"]["kl"]) == "0.0"
 
 
 def test_where_there_is_no_judge_there_is_null(unjudged: Evaluation) -> None:
@@ -101,7 +106,7 @@ def test_the_summary_has_no_null(unjudged: Evaluation) -> None:
 def test_the_summary_names_what_gates_ask_for(evaluation: Evaluation) -> None:
     final = evaluation.final()
     assert (final["ppo/score"], final["ppo>sft"], final["reward_model/accuracy"]) == (7.5, 0.75, 0.8)
-    assert (final["best-of-16/score"], final["best-of-16>sft"], final["reward_model/ceiling"]) == (5, 0.5, 0.88)
+    assert (final["best-of-16/score"], final["best-of-16>sft"], final["reward_model/ceiling"]) == (5.5, 0.75, 0.88)
     assert "sft/honesty" not in final and "best-of-16/n" not in final
     assert all(isinstance(value, int | float) for value in final.values())
 

@@ -175,8 +175,12 @@ def test_the_last_models_score_is_returned(main: Main, monkeypatch: pytest.Monke
     right = evaluate.stage
     assert right is not None
     monkeypatch.setattr(evaluate, "stage", lambda *args: returned.append(right(*args)) or returned[-1])
-    assert main("models.base={b} models.ppo={a} evaluation.guide=false evaluation.texts=0") == 0
-    assert returned == [pytest.approx(result()["models"]["ppo"]["score"], abs=1e-5)]
+    judged = "evaluation.judge=reward evaluation.reward_model={r} evaluation.best_of=1"
+    assert main(f"models.base={{b}} models.ppo={{a}} {judged} evaluation.guide=false evaluation.texts=0") == 0
+    base, ppo = result()["models"].values()
+    assert returned == [pytest.approx(ppo["score"], abs=1e-5)] != [pytest.approx(base["score"], abs=1e-5)]
+    assert ppo["helpfulness"] is None and result()["best_of_n"] is None
+    assert result()["reward_model"]["ceiling"] > 0.7, "labels of the embedded task, whoever judges"
 
 
 REFUSED = [
