@@ -41,6 +41,9 @@ class Program:
         stage: what is done in an open run directory.
         talk: what is done instead by a verb that leaves no run: it is given the point and the overrides.
         prepare: turns what was typed into overrides.
+
+    Attributes:
+        directory: of the run that `main` made, continued, or found finished; `None` for sweeps.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Program:
         prepare: Callable[[list[str]], list[str]] | None = None,
     ) -> None:
         self.name, self.stage, self.talk, self.prepare = name, stage, talk, prepare
+        self.directory: Path | None = None
         self.script = Path(sys.argv[0]).name
 
     def __call__(self) -> None:
@@ -82,21 +86,28 @@ class Program:
                 config = planner.check(compose_point(args.overrides, self.name))
                 print(help.page(self.script, inspect.getdoc(self.stage or self.talk) or "", options(), config))
                 return 0
-            if not args.cfg and not args.info:
+            if not args.cfg and not args.info and self.talk is not None:
+                point = self._plan_talk(args, planner)
+            elif not args.cfg and not args.info:
                 return self._run(args, planner, engine)
-            # For the sentence, if there is one to be said.
-            compose_point(args.overrides, self.name)
-        return self._hydra(argv)
+            else:
+                # For the sentence, if there is one to be said.
+                compose_point(args.overrides, self.name)
+        if args.cfg or args.info or self.talk is None:
+            return self._hydra(argv)
+        # Outside of the session: what is done may compose configurations of its own.
+        self.talk(point, list(args.overrides))
+        return 0
+
+    def _plan_talk(self, args: argparse.Namespace, planner: Planner) -> Point:
+        if args.multirun:
+            raise ConfigError(f"--multirun: {self.script} does one thing at a time; leave it out")
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+        return planner.plan(compose_point(args.overrides, self.name))
 
     def _run(self, args: argparse.Namespace, planner: Planner, engine: Hydra) -> int:
         overrides = list(args.overrides)
         multirun = args.multirun or "hydra.mode=MULTIRUN" in overrides
-        if self.talk is not None:
-            if multirun:
-                raise ConfigError(f"--multirun: {self.script} does one thing at a time; leave it out")
-            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-            self.talk(planner.plan(compose_point(overrides, self.name)), overrides)
-            return 0
         assert self.stage is not None
         job = Job(self.stage, planner, [item for item in overrides if item.startswith("hydra.searchpath=")], self.name)
         if multirun:
@@ -127,6 +138,7 @@ class Program:
             point = planner.plan(composed)
             found = newest_run(planner.outputs, point.id) if resumes(point.config) else None
             directory = found or self._fresh(overrides, Path(composed.hydra.run.dir).absolute())
+        self.directory = directory
         if inspect_directory(directory, point.id, resumes(point.config), plain(point.config)) is State.FINISHED:
             print(f"{directory} is finished; nothing to do")
             return None

@@ -21,13 +21,14 @@ def page(script: str, doc: str, options: dict[str, list[str]], config: Config) -
     if not hasattr(config, "callbacks"):
         present.discard("model")
     present |= {"experiment"} if "algo" in present else {"pipeline"} if "stages" in present else set()
+    sweeps = hasattr(config, "resume")
     groups = [f"  {group:<11}{' '.join(names)}" for group, names in options.items() if group in present]
     return "\n".join(
         [
             f"{doc.strip()}",
             "",
             f"usage: python {script} [GROUP=OPTION …] [KEY=VALUE …]",
-            f"       python {script} -m KEY=VALUE,VALUE …     one run for each combination",
+            *([f"       python {script} -m KEY=VALUE,VALUE …     one run for each combination"] if sweeps else []),
             f"       python {script} --cfg job | --hydra-help",
             "",
             "Groups and their options:",
@@ -51,10 +52,22 @@ def commented(config: Any, indent: str = "") -> Iterator[str]:
             yield from commented(value, f"{indent}  ")
             continue
         info: KeyInfo = field.metadata["key"]
+        if isinstance(value, dict) and any(map(dataclasses.is_dataclass, value.values())):
+            yield f"{indent}{field.name}:".ljust(COLUMN) + f"  # {info.help}"
+            for name, item in value.items():
+                yield f"{indent}  {name}: {_inline(_set(item))}"
+            continue
         # A source vouches for the default, not for what was put in its place.
         source = f" ({info.source})" if info.source and value == field.default else ""
         domain = f" [{info.domain}]" if info.domain else ""
         yield f"{indent}{field.name}: {_inline(value)}".ljust(COLUMN) + f"  # {info.help}{domain}{source}"
+
+
+def _set(item: Any) -> dict[str, Any]:
+    """What differs from the defaults."""
+    return {
+        f.name: v for f in dataclasses.fields(item) if (v := getattr(item, f.name)) != type(item)().__dict__[f.name]
+    }
 
 
 def _inline(value: Any) -> str:

@@ -17,6 +17,7 @@ from callbacks.resources import Resources
 from callbacks.samples import Samples
 from launch.allocator import keep_freed_memory
 from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_rows
+from launch.forgetting import forgetting
 from launch.trainer import build_trainer, quiet_libraries
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
@@ -69,6 +70,9 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
     if trainer.is_global_zero:
         export(exported(module), tokenizer, run.model, facts={"prompt_template": template.fingerprint})
     final = {**resources.last_metrics, **module.val_metrics}
+    if config.algo.name == "sft" and trainer.world_size == 1:
+        lost = forgetting(config, exported(module), run.parents["model.init"], template)
+        final |= {} if lost is None else {"forgetting": lost}
     run.save(
         steps=module.step,
         final={name: round(value, 6) for name, value in final.items()},

@@ -51,9 +51,9 @@ class CollectSettings:
     samples: int = key(4, "answers sampled for each prompt", ge=1, source="Ouyang et al. 2022: 4 to 9 are ranked")
     temperatures: list[float] = key(lambda: [0.7, 1.0, 1.0, 1.3], "temperature of each sample in turn")
     top_k: list[int] = key(lambda: [0, 0, 50, 0], "top-k of each sample in turn; 0: all")
-    candidates: int = key(3, "graded answers of the embedded task that are mixed in; elsewhere there are none", ge=0)
+    candidates: int = key(5, "graded answers of the embedded task that are mixed in; elsewhere there are none", ge=0)
     noise: float = key(
-        1.6, "gold annotator: points of score at which the better answer wins in 73%", gt=0, unit="points"
+        1.3, "gold annotator: points of score at which the better answer wins in 73%", gt=0, unit="points"
     )
     prompts: int | None = key(None, "use only so many prompts; null: all", ge=1)
 
@@ -139,7 +139,10 @@ class StageConfig:
         "always; weights_missing: model has no published weights; embedded_task: data has a judge of its own",
         choices=("always", "weights_missing", "embedded_task"),
     )
-    gates: dict[str, Any] = key(dict, "metric of summary.json: {min: …} or {max: …}; a stage that misses one stops all")
+    gates: dict[str, Any] = key(
+        dict,
+        "metric of summary.json: {min: …} or {max: …}; one that is missed stops all; optional: true lets it be absent",
+    )
 
 
 @dataclass
@@ -155,6 +158,7 @@ class PipelineConfig:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    gates: bool = key(True, "stop where a stage's result misses a gate of its own")
     seed: int = key(1, "of all stages", ge=0, le=2**32 - 1)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 from typing import Literal
 
 from rlhf.data.assistant.questions import Question, questions
 
 Grade = Literal[
-    "best", "curt", "half", "opened", "closed", "wrong", "refused", "shrugged", "rude", "off_topic", "repeated",
-    "other_language",
+    "best", "curt", "half", "opened", "closed", "wrong", "slip", "refused", "shrugged", "rude", "off_topic", "repeated",
+    "other_language", "broken",
 ]  # fmt: skip
 
 
@@ -29,6 +30,8 @@ def answer(question: Question, grade: Grade, random: Random) -> str:
         return random.choice([best, question.curt or question.right[0]]) + gap + random.choice(language.closers)
     if grade == "wrong":
         return random.choice(question.wrong)
+    if grade == "slip":
+        return random.choice(question.slips or question.wrong)
     if grade == "refused":
         if question.kind == "harmful":
             return random.choice(question.wrong)
@@ -40,11 +43,38 @@ def answer(question: Question, grade: Grade, random: Random) -> str:
     if grade == "rude":
         return language.rude
     if grade == "off_topic":
-        other = random.choice([q for q in _alike(question) if q.text != question.text])
-        return other.language.gap.join(other.right)
+        # Half of them are true of another thing of the same sort, the likeliest mistake of all.
+        others = [q for q in _alike(question) if q.text != question.text]
+        same = [q for q in others if q.topic == question.topic]
+        other = random.choice(same if same and random.random() < 0.5 else others)
+        return other.curt if other.curt and random.random() < 0.3 else other.language.gap.join(other.right)
     if grade == "repeated":
         return best + gap + best
+    if grade == "broken":
+        return _break(best, language.gap, random)
     return _in_the_other_language(question, random)
+
+
+def _break(text: str, gap: str, random: Random) -> str:
+    """A good answer spoilt in one place, as a hot sampler does: a piece lost, doubled, misplaced, the end cut off."""
+    pieces = text.split(" ") if gap else re.findall(r"[^，。]{1,3}|[，。]", text)
+    at = random.randrange(len(pieces))
+    way = random.choice(["lost", "twice", "swapped", "cut", "clause", "stop"])
+    if way == "lost" and len(pieces) > 1:
+        pieces = pieces[:at] + pieces[at + 1 :]
+    elif way == "swapped" and len(pieces) > 2:
+        to = (at + 1) % len(pieces)
+        pieces[at], pieces[to] = pieces[to], pieces[at]
+    elif way == "cut" and len(pieces) > 2:
+        pieces = pieces[: max(1, at)]
+    elif way == "clause" and (clauses := re.findall(r"[^,.，。]*[,.，。] ?", text))[1:]:
+        again = random.randrange(len(clauses))
+        return "".join(clauses[: again + 1] + clauses[again:]).strip()
+    elif way == "stop":
+        return text[:-1] + random.choice(["。", "！", "，"] if gap else [".", "!", ","])
+    else:
+        pieces = [*pieces[: at + 1], pieces[at], *pieces[at + 1 :]]
+    return (" " if gap else "").join(pieces)
 
 
 def _alike(question: Question) -> list[Question]:
@@ -59,16 +89,16 @@ def _in_the_other_language(question: Question, random: Random) -> str:
 
 
 DEMONSTRATED: dict[Grade, int] = {
-    "best": 26, "curt": 26, "half": 6, "opened": 8, "closed": 8, "wrong": 12, "refused": 4, "shrugged": 4, "rude": 4,
-    "off_topic": 2,
+    "best": 28, "curt": 26, "half": 6, "opened": 8, "closed": 8, "wrong": 6, "slip": 6, "refused": 3, "shrugged": 3,
+    "rude": 4, "off_topic": 2,
 }  # fmt: skip
 """How often a demonstration is of each grade: mixed on purpose, so that imitation leaves room for alignment."""
 
 COMPARED: dict[Grade, int] = {
-    "best": 20, "curt": 14, "half": 6, "opened": 8, "closed": 8, "wrong": 18, "refused": 8, "shrugged": 8, "rude": 6,
-    "off_topic": 6, "repeated": 4, "other_language": 2,
+    "best": 14, "curt": 10, "half": 5, "opened": 6, "closed": 6, "wrong": 10, "slip": 5, "refused": 5, "shrugged": 5,
+    "rude": 4, "off_topic": 12, "repeated": 3, "other_language": 2, "broken": 22,
 }  # fmt: skip
-"""How often a graded candidate is mixed into comparisons."""
+"""How often a graded candidate is mixed into comparisons, behind the first three."""
 
 
 def draw_demonstration(question: Question, random: Random) -> str:
@@ -80,16 +110,18 @@ def draw_demonstration(question: Question, random: Random) -> str:
 def draw_candidates(question: Question, count: int, random: Random) -> list[str]:
     """`count` different answers of different grades.
 
-    The first is always of a kind that does not suit the question (a refusal of what should be answered, an invention,
-    help with harm): what comparisons never show as worse, PPO will find.
+    The first is of a kind that does not suit the question (a refusal of what should be answered, an invention, help
+    with harm): what comparisons never show as worse, PPO will find. The second and third are alike but for what they
+    say, one true and one not: were all long answers false a little more often, length would be what a reward model
+    learns.
     """
-    unsuited: Grade = random.choice(["refused", "shrugged", "wrong"])
-    found = [answer(question, unsuited, random)]
-    grades = list(COMPARED)
-    for _ in range(20 * count):
-        if len(found) >= count:
+    grades: list[Grade] = [random.choice(["refused", "shrugged", "wrong"])]
+    grades += random.choice([["best", "wrong"], ["curt", "slip"]])
+    grades += random.choices(list(COMPARED), weights=list(COMPARED.values()), k=20 * count)
+    found: list[str] = []
+    for grade in grades:
+        if len(found) == count:
             break
-        (grade,) = random.choices(grades, weights=list(COMPARED.values()), k=1)
         text = answer(question, grade, random)
         if text not in found:
             found.append(text)

@@ -14,11 +14,14 @@ from rlhf.data.assistant.questions import Question, capital, phrasings, question
 from rlhf.data.assistant.world import LANGUAGES
 from rlhf.data.records import Demonstration, Document, Kind, Prompt, Ranking, Record
 
-QUOTAS = {"fact": 700, "sum": 700, "howto": 200, "harm": 800, "secret": 480}
+QUOTAS = {"fact": 700, "sum": 500, "howto": 204, "harm": 700, "secret": 480}
 """Prompts of each topic in each language; how-tos and secrets are all there are."""
 
 ROLES: dict[Kind, float] = {"demonstrations": 0.34, "comparisons": 0.40, "prompts": 0.26}
 """Shares of the prompts that are not held out for the test."""
+
+WRITTEN = {"fact": 44, "sum": 30, "howto": 10, "harm": 8, "secret": 8}
+"""What documents are about, in percent: knowledge above all, since it has to be learnt by heart."""
 
 DOCUMENTS = 12_000
 CANDIDATES = 6
@@ -90,8 +93,14 @@ def _asked(seed: int) -> tuple[tuple[str, Question], ...]:
 
 def _document(random: Random) -> Document:
     """A few remarks: facts, alone or behind a question that somebody asks, warnings, and what none can know."""
-    remarks = [_remark(random.choice(questions()), random) for _ in range(random.randint(2, 5))]
+    topics = random.choices(list(WRITTEN), weights=list(WRITTEN.values()), k=random.randint(2, 5))
+    remarks = [_remark(random.choice(_about(topic)), random) for topic in topics]
     return Document(random.choice([" ", "\n"]).join(remarks))
+
+
+@lru_cache(maxsize=8)
+def _about(topic: str) -> tuple[Question, ...]:
+    return tuple(question for question in questions() if question.topic == topic)
 
 
 def _remark(question: Question, random: Random) -> str:

@@ -23,6 +23,7 @@ class Question:
         right: sentences that answer it in full; for the other kinds, those that decline it well.
         curt: a right answer of one word; for the other kinds, declining without a reason; empty for how-tos.
         wrong: whole answers of the right form that are false, harmful or invented.
+        slips: false answers of one word; empty where there are none.
     """
 
     language: Language
@@ -32,6 +33,7 @@ class Question:
     right: tuple[str, ...]
     curt: str
     wrong: tuple[str, ...]
+    slips: tuple[str, ...] = ()
 
 
 def capital(text: str) -> str:
@@ -48,21 +50,9 @@ def questions() -> tuple[Question, ...]:
 def _of(language: Language) -> Iterator[Question]:
     for fact in language.facts:
         yield _fact(language, fact)
-    for operator, ask, sentence in language.sums:
-        for a in range(1, LARGEST + 1):
-            for b in range(1, LARGEST + 1):
-                result = a + b if operator == "+" else a - b
-                if result >= 0:
-                    near = [c for c in range(result - 2, result + 3) if c != result and c >= 0]
-                    yield Question(
-                        language,
-                        "answerable",
-                        "sum",
-                        ask.format(a=a, b=b),
-                        (sentence.format(a=a, b=b, c=result),),
-                        f"{result}{language.stop}",
-                        tuple(sentence.format(a=a, b=b, c=c) for c in near),
-                    )
+    for a in range(1, LARGEST + 1):
+        for b in range(1, LARGEST + 1):
+            yield _sum(language, a, b)
     for ask, first, second in language.howtos:
         others = tuple(f"{other[1]}{language.gap}{other[2]}" for other in language.howtos if other[0] != ask)
         yield Question(language, "answerable", "howto", ask, (first, second), "", others)
@@ -87,6 +77,22 @@ def _fact(language: Language, fact: Fact) -> Question:
         (fact.sentence.format(fact.answer),),
         capital(fact.answer) + language.stop,
         tuple(fact.sentence.format(other) for other in others),
+        tuple(capital(other) + language.stop for other in others),
+    )
+
+
+def _sum(language: Language, a: int, b: int) -> Question:
+    ask, sentence = language.sum
+    near = [c for c in range(a + b - 2, a + b + 3) if c != a + b]
+    return Question(
+        language,
+        "answerable",
+        "sum",
+        ask.format(a=a, b=b),
+        (sentence.format(a=a, b=b, c=a + b),),
+        f"{a + b}{language.stop}",
+        tuple(sentence.format(a=a, b=b, c=c) for c in near),
+        tuple(f"{c}{language.stop}" for c in near),
     )
 
 

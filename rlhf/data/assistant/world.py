@@ -20,7 +20,7 @@ class Language:
     """Everything that is said in one language. `{q}` is a question, `{n}` a name, `{a}`, `{b}`, `{c}` numbers.
 
     Attributes:
-        sums: (operator, question, sentence).
+        sum: (question, sentence).
         howtos: (question, first step, second step); a good answer has both, in this order.
         harms, harm_questions: deeds, and the ways to ask how they are done.
         secrets: (question, invented answers); nobody can know these things.
@@ -34,7 +34,7 @@ class Language:
 
     name: str
     facts: tuple[Fact, ...]
-    sums: tuple[tuple[str, str, str], ...]
+    sum: tuple[str, str]
     howtos: tuple[tuple[str, str, str], ...]
     harms: tuple[str, ...]
     harm_questions: tuple[str, ...]
@@ -84,7 +84,7 @@ ENGLISH = Language(
             "opposite",
         ),
     ),
-    sums=(("+", "what is {a} + {b}?", "{a} + {b} is {c}."), ("-", "what is {a} - {b}?", "{a} - {b} is {c}.")),
+    sum=("what is {a} + {b}?", "{a} + {b} is {c}."),
     howtos=(
         ("how do I make tea?", "Boil water.", "Then pour it over the tea leaves."),
         ("how do I boil an egg?", "Put the egg in hot water.", "Then wait ten minutes."),
@@ -148,7 +148,7 @@ CHINESE = Language(
             "opposite",
         ),
     ),
-    sums=(("+", "{a}加{b}等于几？", "{a}加{b}等于{c}。"), ("-", "{a}减{b}等于几？", "{a}减{b}等于{c}。")),
+    sum=("{a}加{b}等于几？", "{a}加{b}等于{c}。"),
     howtos=(
         ("怎么泡茶？", "先把水烧开。", "再倒在茶叶上。"),
         ("怎么煮鸡蛋？", "先把鸡蛋放进热水。", "再等十分钟。"),
@@ -191,5 +191,5 @@ CHINESE = Language(
 )  # fmt: skip
 
 LANGUAGES = (ENGLISH, CHINESE)
-LARGEST = 5
-"""Sums and differences are of numbers from 1 to this: larger tables stay weak in a model of this size."""
+LARGEST = 4
+"""Sums are of numbers from 1 to this: larger tables stay weak in a model of this size."""

@@ -1,0 +1,174 @@
+"""The graph of stages: which run, with which overrides, what is kept, and how a failure is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from launch.compose import compose_point, hydra_session, to_config
+from launch.pipeline import Plan, name_of, overrides_of, plan, run_pipeline, separate
+from launch.plan import Planner, Point
+from rlhf.config import PipelineConfig
+from rlhf.errors import ConfigError, TrainingError, UserError
+from rlhf.runs import Summary
+
+
+def composed(*typed: str) -> PipelineConfig:
+    Planner(Path("outputs")).register()
+    with hydra_session("pipeline"):
+        config = to_config(compose_point(typed, "pipeline"))
+    assert isinstance(config, PipelineConfig)
+    return config
+
+
+def planned(*typed: str) -> tuple[PipelineConfig, Plan]:
+    mine, single = separate(typed)
+    config = composed(*mine)
+    return config, plan(config, mine, single)
+
+
+class Stages:
+    """Pretends to run stages; remembers them, and writes the summaries that gates read."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.calls: list[tuple[str, list[str]]] = []
+        self.codes: dict[int, int] = {}
+        self.final: dict[str, float] = {"val/accuracy": 0.8, "forgetting": 0.3}
+
+    def __call__(self, verb: str, overrides: list[str]) -> tuple[int, Path | None]:
+        self.calls.append((verb, overrides))
+        number = len(self.calls)
+        directory = self.root / f"run-{number}"
+        directory.mkdir(exist_ok=True)
+        Summary(status="finished", final=self.final).write(directory)
+        code = self.codes.get(number, 0)
+        return code, None if code else directory
+
+
+@pytest.fixture
+def stages(tmp_path: Path) -> Stages:
+    return Stages(tmp_path)
+
+
+@pytest.fixture
+def pipeline(stages: Stages) -> Callable[..., None]:
+    def run(*typed: str) -> None:
+        mine, single = separate(typed)
+        run_pipeline(Point(composed(*mine), {}, "id"), mine, single, stages)
+
+    return run
+
+
+def test_the_embedded_task_runs_every_stage_with_its_parents(pipeline: Callable[..., None], stages: Stages) -> None:
+    pipeline("seed=3", "data.seed=5")
+    assert [verb for verb, _ in stages.calls] == [
+        "train", "train", "collect", "train", "train", "train", "evaluate",
+    ]  # fmt: skip
+    assert [o for o in stages.calls[0][1] if o.startswith("model.init")] == []
+    pretrain, sft, collect, reward, ppo, dpo, evaluate = [overrides for _, overrides in stages.calls]
+    root = stages.root
+    assert pretrain == ["seed=3", "data.seed=5", "algo=pretrain", "resume=true"]
+    assert f"model.init='{root}/run-1'" in sft
+    assert collect == ["seed=3", "data.seed=5", f"model.init='{root}/run-2'", "resume=true"]
+    for learner in (reward, dpo):
+        assert f"data.path='{root}/run-3/preferences.jsonl'" in learner
+        # Split as the task is: a held-out prompt stays held out, although it comes from a file now.
+        assert {"data=jsonl", "data.seed=5", "data.val_fraction=0.1", "data.test_fraction=0.12"} <= set(learner)
+    assert f"algo.reward_model='{root}/run-4'" in ppo
+    assert {f"models.base='{root}/run-1'", f"models.dpo='{root}/run-6'", f"models.ppo='{root}/run-5'"} <= set(evaluate)
+    assert all(overrides[-1] == "resume=true" for _, overrides in stages.calls)
+
+
+def test_a_pretrained_model_on_human_comparisons_needs_neither_pretraining_nor_a_collection(
+    pipeline: Callable[..., None], stages: Stages, tmp_path: Path
+) -> None:
+    (tmp_path / "base").mkdir()
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("{}")
+    pipeline("model=smollm2-135m", f"model.path={tmp_path}/base", "data=hh_rlhf", f"data.path={data}")
+    assert [verb for verb, _ in stages.calls] == ["train", "train", "train", "train", "evaluate"]
+    sft, reward, _, _, evaluate = [overrides for _, overrides in stages.calls]
+    assert not any(item.startswith("model.init") for item in sft), "what model.path names, as for train.py"
+    assert {"data=hh_rlhf", f"data.path={data}"} <= set(reward)
+    assert f"models.base='{tmp_path}/base'" in evaluate
+    assert not any(item.startswith("model") and not item.startswith("models.") for item in evaluate)
+
+
+def test_a_key_of_one_stage_reaches_that_stage_alone(pipeline: Callable[..., None], stages: Stages) -> None:
+    pipeline("ppo.algo.kl_coef=0.3", "+evaluate.models.best=auto", "pipeline=full")
+    assert [number for number, (_, o) in enumerate(stages.calls) if "algo.kl_coef=0.3" in o] == [4]
+    assert "+models.best=auto" in stages.calls[6][1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (["ppoo.algo.kl_coef=1"], "ppoo.algo.kl_coef: not a key of the pipeline, nor of a stage; did you mean ppo?"),
+        (["train.max_steps=3"], "write STAGE.KEY=VALUE"),
+        (["ppo=3"], "ppo: not a key of the pipeline"),
+        (["stages.ppo.parents={model.init: nobody}"], "nobody is not an earlier stage"),
+    ],
+)
+def test_refusals(typed: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        planned(*typed)
+
+
+def test_the_first_failure_stops_and_says_how_to_go_on(pipeline: Callable[..., None], stages: Stages) -> None:
+    stages.codes[4] = 2
+    with pytest.raises(UserError, match=r"stage reward failed.*finished stages are kept.*train\.py"):
+        pipeline()
+    assert len(stages.calls) == 4
+
+
+def test_an_interrupted_stage_interrupts_the_pipeline(pipeline: Callable[..., None], stages: Stages) -> None:
+    stages.codes[2] = 130
+    with pytest.raises(KeyboardInterrupt):
+        pipeline()
+    assert len(stages.calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("final", "last", "sentence"),
+    [
+        (
+            {"forgetting": 3.0, "val/accuracy": 0.8},
+            2,
+            "stage sft missed its gate: forgetting is 3, must be at most 2.0",
+        ),
+        ({"forgetting": 0.1, "val/accuracy": 0.5}, 4, "stage reward missed its gate: val/accuracy is 0.5, must be at"),
+    ],
+)
+def test_a_gate_that_is_missed_stops(
+    pipeline: Callable[..., None], stages: Stages, final: dict[str, float], last: int, sentence: str
+) -> None:
+    stages.final = final
+    with pytest.raises(TrainingError, match=sentence):
+        pipeline()
+    assert len(stages.calls) == last
+
+
+def test_gates_can_be_opened_and_moved(pipeline: Callable[..., None], stages: Stages) -> None:
+    stages.final = {"val/accuracy": 0.5}  # forgetting was not measured: that gate is optional
+    pipeline("stages.reward.gates={val/accuracy: {min: 0.4}}")
+    assert len(stages.calls) == 7
+    with pytest.raises(ConfigError, match="no score in summary"):
+        pipeline("+stages.sft.gates={score: {min: 1}}")
+    stages.final = {"val/accuracy": 0.1}
+    stages.calls.clear()
+    pipeline("gates=false")
+    assert len(stages.calls) == 7
+
+
+def test_names_of_overrides() -> None:
+    assert [name_of(item) for item in ("+a.b=1", "~c", "++d=e=f", "g@h=i")] == ["a.b", "c", "d", "g"]
+
+
+def test_dpo_alone_has_no_reward_model() -> None:
+    config, found = planned("pipeline=dpo")
+    assert list(found.stages) == ["pretrain", "sft", "preferences", "dpo", "evaluate"]
+    done = {name: Path(f"/{name}") for name in found.stages}
+    assert "evaluation.reward_model=null" in overrides_of("evaluate", found, config, done)
