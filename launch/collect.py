@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 from random import Random
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -20,20 +19,18 @@ from rlhf.data.assistant import judge
 from rlhf.data.assistant.annotator import ceiling
 from rlhf.data.assistant.answers import draw_candidates
 from rlhf.data.assistant.questions import recognise
-from rlhf.data.batch import collate, microbatches
 from rlhf.data.dataset import load
 from rlhf.data.records import Kind, Prompt, as_prompts
 from rlhf.data.rows import Row
-from rlhf.errors import DataError
+from rlhf.errors import ConfigError, DataError
 from rlhf.evaluation.annotators import Annotator, NoisyJudge, ScoreAnnotator
-from rlhf.models.language import ScoreModel
+from rlhf.evaluation.judges import RewardJudge
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.rollout.uniforms import EVALUATE
 from rlhf.runs import Run, atomic_write_text
 
 FILE = "preferences.jsonl"
-TOKENS_PER_MICROBATCH = 8192
 
 log = logging.getLogger("rlhf")
 
@@ -153,27 +150,12 @@ def _gold_facts(prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], noi
 def _by_reward_model(config: CollectConfig, run: Run, loaded: Loaded) -> Annotator:
     parent = run.parents.get("collect.reward_model")
     if parent is None:
-        raise DataError(
+        raise ConfigError(
             f"collect.annotator: data={config.data.name} has no judge of its own; "
             "pass collect.annotator=reward collect.reward_model=RUN"
         )
     model = load_reward_model(parent, loaded.template, loaded.device)
-    return ScoreAnnotator(lambda prompts, texts: score_answers(model, loaded, prompts, texts))
-
-
-@torch.no_grad()
-def score_answers(model: ScoreModel, loaded: Loaded, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
-    """A reward model's score of each answer."""
-    rows = []
-    for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
-        response = tuple(loaded.template.response(text))
-        ids = loaded.template.prompt(prompt, max(1, loaded.max_length - len(response))).ids
-        rows.append(Row(ids, (response,), index=number))
-    scores = torch.zeros(len(rows))
-    for group in microbatches(rows, TOKENS_PER_MICROBATCH):
-        batch = collate(group).to(loaded.device)
-        scores[batch.row_index.cpu()] = model(batch).float().cpu()
-    return scores.tolist()
+    return ScoreAnnotator(RewardJudge(model, loaded.template, loaded.max_length).scores)
 
 
 def _show(prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], ranks: Sequence[tuple[int, ...] | None]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
-from rlhf.config import ALGORITHMS, TrainConfig
+from rlhf.config import ALGORITHMS, VERBS, StageConfig, TrainConfig
 from rlhf.config.algorithms import AlgoConfig
 from rlhf.config.keys import Key, keys, type_hints
 
@@ -34,7 +34,18 @@ def reference() -> str:
             parts.append(_table(f"`{name}`", _summary(section), keys(section, f"{name}.")))
     for name, cls in ALGORITHMS.items():
         parts.append(_table(f"`algo={name}`", _summary(cls), keys(cls, "algo.")))
+    shared = set(sections.values())
+    for verb, cls in VERBS.items():
+        own = [key for key in keys(cls) if _section(cls, key.name) not in shared]
+        if cls is not TrainConfig:
+            parts.append(_table(f"`{verb}.py`", f"{_summary(cls)} Beside these it has groups of the tables above.", own))
+    parts.append(_table("A stage of a pipeline", _summary(StageConfig), keys(StageConfig, "stages.NAME.")))
     return "\n\n".join(parts)
+
+
+def _section(cls: type, name: str) -> type | None:
+    """The class of the section that a key stands in; `None` at the top level."""
+    return type_hints(cls)[name.split(".")[0]] if "." in name else None
 
 
 def _summary(cls: type) -> str:

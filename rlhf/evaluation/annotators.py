@@ -10,8 +10,8 @@ from rlhf.data.assistant import judge
 from rlhf.data.assistant.annotator import NOISE, noisy_ranks
 from rlhf.data.records import Prompt
 
-Scorer = Callable[[Sequence[Prompt], Sequence[str]], list[float]]
-"""One number for each answer, given its prompt."""
+Scorer = Callable[[Sequence[Prompt], Sequence[str]], list[float | None]]
+"""One number for each answer, given its prompt; `None` for one that can't be read."""
 
 
 class Annotator(Protocol):
@@ -52,6 +52,7 @@ class ScoreAnnotator:
         scores = iter(self.scorer(flat, [text for texts in answers for text in texts]))
         ranked: list[tuple[int, ...] | None] = []
         for texts in answers:
-            mine = [next(scores) for _ in texts]
-            ranked.append(tuple(1 + sum(other > score for other in set(mine)) for score in mine))
+            mine = [score for _ in texts if (score := next(scores)) is not None]
+            ranks = tuple(1 + sum(other > score for other in set(mine)) for score in mine)
+            ranked.append(ranks if len(ranks) == len(texts) else None)
         return ranked

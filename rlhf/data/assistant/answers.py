@@ -47,11 +47,12 @@ def answer(question: Question, grade: Grade, random: Random) -> str:
         others = [q for q in _alike(question) if q.text != question.text]
         same = [q for q in others if q.topic == question.topic]
         other = random.choice(same if same and random.random() < 0.5 else others)
-        return other.curt if other.curt and random.random() < 0.3 else other.language.gap.join(other.right)
+        return other.curt if other.curt and random.random() < 0.5 else other.language.gap.join(other.right)
     if grade == "repeated":
         return best + gap + best
     if grade == "broken":
-        return _break(best, language.gap, random)
+        # Long and short answers alike, or length would tell which of them are whole.
+        return _break(random.choice([best, question.curt or best]), language.gap, random)
     return _in_the_other_language(question, random)
 
 
@@ -96,7 +97,7 @@ DEMONSTRATED: dict[Grade, int] = {
 
 COMPARED: dict[Grade, int] = {
     "best": 14, "curt": 10, "half": 5, "opened": 6, "closed": 6, "wrong": 10, "slip": 5, "refused": 5, "shrugged": 5,
-    "rude": 4, "off_topic": 12, "repeated": 3, "other_language": 2, "broken": 22,
+    "rude": 4, "off_topic": 10, "repeated": 3, "other_language": 2, "broken": 14,
 }  # fmt: skip
 """How often a graded candidate is mixed into comparisons, behind the first three."""
 

@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from random import Random
+from typing import get_args
 
 from rlhf.data.assistant.annotator import noisy_ranks
-from rlhf.data.assistant.answers import draw_candidates, draw_demonstration
+from rlhf.data.assistant.answers import Grade, answer, draw_candidates, draw_demonstration
 from rlhf.data.assistant.judge import judge
 from rlhf.data.assistant.questions import Question, capital, phrasings, questions
 from rlhf.data.assistant.world import LANGUAGES
@@ -70,9 +71,9 @@ def corpus() -> list[str]:
     """The text on which the tiny vocabulary is trained: the same whatever `data.seed` is."""
     random = Random("assistant corpus")
     dialogues = [
-        f"### Human: {text}\n### Assistant: {answer}"
+        f"### Human: {text}\n### Assistant: {said}"
         for text, question in _asked(0)
-        for answer in draw_candidates(question, 2, random)
+        for said in [answer(question, grade, random) for grade in random.sample(get_args(Grade), 2)]
     ]
     return [*(_document(random).text for _ in range(3000)), *dialogues]
 
