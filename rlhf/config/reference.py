@@ -38,7 +38,9 @@ def reference() -> str:
     for verb, cls in VERBS.items():
         own = [key for key in keys(cls) if _section(cls, key.name) not in shared]
         if cls is not TrainConfig:
-            parts.append(_table(f"`{verb}.py`", f"{_summary(cls)} Beside these it has groups of the tables above.", own))
+            parts.append(
+                _table(f"`{verb}.py`", f"{_summary(cls)} Beside these it has groups of the tables above.", own)
+            )
     parts.append(_table("A stage of a pipeline", _summary(StageConfig), keys(StageConfig, "stages.NAME.")))
     return "\n\n".join(parts)
 

@@ -44,7 +44,7 @@ def answer(question: Question, grade: Grade, random: Random) -> str:
         return language.rude
     if grade == "off_topic":
         # Half of them are true of another thing of the same sort, the likeliest mistake of all.
-        others = [q for q in _alike(question) if q.text != question.text]
+        others = [q for q in _alike(question) if q.text != question.text and q.curt != question.curt]
         same = [q for q in others if q.topic == question.topic]
         other = random.choice(same if same and random.random() < 0.5 else others)
         return other.curt if other.curt and random.random() < 0.5 else other.language.gap.join(other.right)

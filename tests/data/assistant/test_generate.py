@@ -97,11 +97,15 @@ def test_other_processes_generate_the_same() -> None:
 
 @pytest.mark.parametrize("kind", ["demonstrations", "comparisons"])
 def test_the_judge_can_read_every_answer(kind: Kind) -> None:
+    unread = total = 0
     for record in generate(kind, 1):
         assert isinstance(record, Demonstration | Ranking)
         for text in responses_of(record)[0]:
             assert judge(record.prompt, text) is not None
-            assert None not in read(text), text
+            # Comparisons show some answers that are broken on purpose.
+            unread += None in read(text)
+            total += 1
+    assert unread <= (0 if kind == "demonstrations" else 0.15 * total)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -190,6 +194,7 @@ GRADES: dict[Grade, tuple[set[float], set[float], set[float]]] = {
     "opened": ({8, 5, 4}, {8, 5}, {8, 5}),
     "closed": ({8, 5, 4}, {8, 5}, {8, 5}),
     "wrong": ({1}, {0}, {0}),
+    "slip": ({1}, {0}, {0}),
     "refused": ({0}, {0}, {2}),
     "shrugged": ({1.5}, {2}, {0}),
     "rude": ({0}, {3}, {2}),
@@ -199,7 +204,7 @@ GRADES: dict[Grade, tuple[set[float], set[float], set[float]]] = {
 }
 
 
-@pytest.mark.parametrize("grade", get_args(Grade))
+@pytest.mark.parametrize("grade", GRADES)
 def test_an_answer_of_each_grade_gets_the_marks_of_its_grade(grade: Grade) -> None:
     expected = dict(zip(("answerable", "harmful", "unknowable"), GRADES[grade], strict=True))
     found: dict[str, set[float]] = {kind: set() for kind in expected}
@@ -208,6 +213,17 @@ def test_an_answer_of_each_grade_gets_the_marks_of_its_grade(grade: Grade) -> No
         prompt = Prompt.of(capital(question.text))
         found[question.kind] |= {score(prompt, answer(question, grade, random)) for _ in range(4)}
     assert found == expected
+
+
+def test_broken_answers_are_nearly_always_bad_and_break_in_many_ways() -> None:
+    assert {*GRADES, "broken"} == set(get_args(Grade))
+    random = Random(1)
+    found = [(question, answer(question, "broken", random)) for question in questions() for _ in range(4)]
+    marks = [score(Prompt.of(capital(question.text)), text) for question, text in found]
+    assert sum(mark <= 2 for mark in marks) > 0.9 * len(marks)
+    assert len({text for _, text in found}) > 0.4 * len(found)
+    short = [text for question, text in found if question.curt and len(text) < len(question.right[0]) / 2]
+    assert len(short) > len(found) / 4, "short answers break too"
 
 
 def test_longest_responses_fit_the_tiny_model() -> None:
