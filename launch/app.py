@@ -67,7 +67,8 @@ class Program:
         try:
             return self._dispatch(list(argv))
         except KeyboardInterrupt:
-            print("interrupted; the same command with resume=true continues", file=sys.stderr)
+            how = "with resume=true continues" if self.talk is None else "goes on"
+            print(f"interrupted; the same command {how}", file=sys.stderr)
             return 130
         except Exception as error:
             return report(error)

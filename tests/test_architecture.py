@@ -102,7 +102,17 @@ def test_objectives_know_torch_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["rlhf/config", "rlhf/runs", "rlhf/errors", "train", "launch/app", "launch/plan", "launch/compose"]
+    "package",
+    [
+        "rlhf/config",
+        "rlhf/runs",
+        "rlhf/errors",
+        "launch/app",
+        "launch/plan",
+        "launch/compose",
+        "launch/children",
+        *SCRIPTS,
+    ],
 )
 def test_help_waits_for_no_heavy_library(package: str) -> None:
     """The slow half of the two-second promise: nothing heavy, however indirectly, before a configuration is valid."""
