@@ -34,6 +34,8 @@ def cut(rows: Sequence[Row], tokens_per_microbatch: int, rank: int = 0, world: i
     ranks get equally many: a collective that one rank skips would hang the others.
     """
     whole = microbatches(rows, tokens_per_microbatch)
+    if not whole:
+        return []
     mine = [Micro(rows) for rows in whole[rank::world]]
     missing = -(-len(whole) // world) - len(mine)
     return mine + [Micro(whole[0], live=False)] * missing

@@ -14,6 +14,7 @@ from lightning_modules.dpo import DPOModule
 from lightning_modules.ppo import PPOModule
 from lightning_modules.reward import RewardModule
 from lightning_modules.sft import SFTModule
+from lightning_modules.work import cut
 from rlhf.config import DPOConfig, PPOConfig, RewardConfig, SFTConfig, TrainConfig
 from rlhf.data.rows import Row
 from rlhf.errors import TrainingError
@@ -165,3 +166,7 @@ def test_every_option_of_ppo_changes_the_update(algo: dict[str, Any]) -> None:
     assert not torch.equal(plain.policy.hf.transformer.wte.weight, other.policy.hf.transformer.wte.weight)
     if "ptx_coef" in algo:
         assert other.seen[0]["policy/ptx_loss"] > 0  # type: ignore[index, union-attr]
+
+
+def test_no_rows_make_no_micro_batches_on_any_rank() -> None:
+    assert cut([], 100) == cut([], 100, rank=1, world=2) == []

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from launch.children import perform
+from rlhf.errors import ConfigError
 from rlhf.runs import Summary, all_runs
+from rlhf.runs.lock import Lock
 
 ROOT = Path(__file__).parents[2]
 SHORT = (
@@ -39,6 +41,19 @@ def finish(folder: Path) -> str:
     return said
 
 
+def wait_until_unlocked(outputs: Path) -> None:
+    """A killed pipeline's stage dies with it, as soon as it notices."""
+    for directory, _ in all_runs(outputs):
+        for _ in range(600):
+            try:
+                Lock(directory).release()
+                break
+            except ConfigError:
+                time.sleep(0.05)
+        else:
+            raise AssertionError(f"{directory} is still in use")
+
+
 def finals(folder: Path) -> dict[str, dict[str, float]]:
     """Final numbers by stage, but for what a clock says."""
     found = {summary.algo: summary.final for _, summary in all_runs(folder / "outputs")}
@@ -57,13 +72,15 @@ def test_killed_and_run_again_it_ends_the_same_and_redoes_nothing(tmp_path: Path
     (tmp_path / "parts").mkdir()
     assert "evaluate" in finish(tmp_path / "whole")
     started: dict[str, str] = {}
-    for moment in (9, 16, 24):
+    outputs = tmp_path / "parts" / "outputs"
+    for sign in ("pretrain/*/*/checkpoints/*.ckpt", "sft/*/*/metrics.csv", "reward/*/*/checkpoints/*.ckpt"):
         process = start(tmp_path / "parts")
-        time.sleep(moment)
+        while not list(outputs.glob(sign)) and process.poll() is None:
+            time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        time.sleep(1)  # its stage dies with it, as soon as it notices
-        for _, summary in all_runs(tmp_path / "parts" / "outputs"):
+        wait_until_unlocked(outputs)
+        for _, summary in all_runs(outputs):
             if summary.status == "finished":
                 started.setdefault(summary.algo, summary.finished_at or "")
     finish(tmp_path / "parts")
