@@ -12,10 +12,12 @@ import yaml
 
 from launch.compose import CONF, compose_point, hydra_session, load, options, to_config
 from launch.plan import Planner
-from rlhf.config import TrainConfig, validate
+from rlhf.config import PipelineConfig, TrainConfig, validate
 from rlhf.errors import ConfigError
 
-OPTIONS = [(group, option) for group, found in options().items() for option in found if group != "tuned"]
+OPTIONS = [
+    (group, option) for group, found in options().items() for option in found if group not in ("tuned", "pipeline")
+]
 NEEDS = {
     ("model", "hf"): "model.path: missing",
     ("data", "jsonl"): "data.path: missing",
@@ -37,7 +39,9 @@ def planner() -> Iterator[None]:
 @cache
 def composed(*overrides: str) -> TrainConfig:
     with hydra_session():
-        return to_config(compose_point(overrides))
+        config = to_config(compose_point(overrides))
+    assert isinstance(config, TrainConfig)
+    return config
 
 
 def test_there_are_options() -> None:
@@ -72,6 +76,24 @@ def test_the_default_is_sft_of_tiny_on_the_embedded_task() -> None:
     validate(config)
     assert (config.algo.name, config.model.name, config.data.name) == ("sft", "tiny", "assistant")
     assert (config.strategy.accelerator, config.strategy.devices) == ("cpu", 1)
+
+
+@pytest.mark.parametrize("option", options()["pipeline"])
+def test_every_pipeline_composes_and_so_do_its_stages(option: str) -> None:
+    with hydra_session("pipeline"):
+        config = to_config(compose_point([f"pipeline={option}"], "pipeline"))
+    assert isinstance(config, PipelineConfig)
+    validate(config)
+    for stage in config.stages.values():
+        # Those of the other verbs need runs, and are composed in tests of the pipeline.
+        if stage.verb == "train":
+            validate(composed(*stage.overrides))
+
+
+@pytest.mark.parametrize(("verb", "needs"), [("collect", []), ("chat", []), ("evaluate", ["models.sft=auto"])])
+def test_every_verb_composes(verb: str, needs: list[str]) -> None:
+    with hydra_session(verb):
+        validate(to_config(compose_point(needs, verb)))
 
 
 MODELS = options()["model"]
@@ -131,7 +153,7 @@ def test_budgets_of_the_guide() -> None:
 
 
 def test_the_command_line_wins_over_stage_pair_and_experiment() -> None:
-    assert composed("algo=dpo").algo.lr == 1e-4
+    assert composed("algo=dpo").algo.lr == 2e-4
     assert composed("algo=dpo", "model=gpt2").algo.lr == 1e-6
     assert composed("algo=dpo", "algo.lr=3e-5").algo.lr == 3e-5
     assert composed("experiment=small").train.tokens_per_microbatch == 8192

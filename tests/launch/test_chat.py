@@ -33,7 +33,7 @@ ARCHITECTURE = {
     "intermediate_size": 24,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
-    "max_position_embeddings": 4096,
+    "max_position_embeddings": 65536,
     "initializer_range": 0.2,
     "pad_token_id": None,
 }
@@ -48,7 +48,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     export(policy, tokenizer, folder / "policy")
     export(policy, tokenizer, folder / "run" / "model")
     Summary(status="finished", algo="sft", model="tiny").write(folder / "run")
-    (folder / "run" / "config.yaml").write_text("{data: {max_length: 4000}, rollout: {max_new_tokens: 3000}}")
+    (folder / "run" / "config.yaml").write_text("{data: {max_length: 40000}, rollout: {max_new_tokens: 30000}}")
     scorer = load_scorer(None, ARCHITECTURE, tokenizer, seed=2)
     scorer.reward_mean = 0.75
     export(scorer, tokenizer, folder / "reward")
@@ -312,7 +312,7 @@ def test_ctrl_c_in_a_terminal(models: Path, tmp_path: Path) -> None:
     keys = [f"model.init={models}/run", "rollout.temperature=0", "strategy.threads=1"]
     script = Screen([sys.executable, str(ROOT / "chat.py"), *keys], tmp_path)
     try:
-        script.wait("answers of at most 3000 tokens to the last 1000(.|\n)*> $")
+        script.wait("answers of at most 30000 tokens to the last 10000(.|\n)*> $")
         script.type("What is it?\n")
         script.wait(r"What is it\?\r\n..")
         script.type("\x03")
