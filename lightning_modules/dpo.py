@@ -97,7 +97,9 @@ class DPOModule(StageModule):
             micros = cut(rows, self.config.train.tokens_per_microbatch, self.global_rank, self.world_size)
             for done, micro in enumerate(micros):
                 batch = collate(micro.rows, self.pad_id).to(self.device)
-                sums = response_logprobs(self.policy, batch).cpu()
+                # Lightning's hooks run outside of autocast: a reference in fp32 is not the policy's own in bf16.
+                with self.trainer.precision_plugin.forward_context():
+                    sums = response_logprobs(self.policy, batch).cpu()
                 for row, part in zip(micro.rows, sums.split([len(r.responses) for r in micro.rows]), strict=True):
                     found[f"{split}/{row.index}"] = part.clone()
                 self.on_progress(f"reference ({split})", done + 1, len(micros))

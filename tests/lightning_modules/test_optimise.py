@@ -95,6 +95,16 @@ def test_dpo_refuses_to_take_a_changed_policy_for_the_reference(tmp_path: Any) -
         module.prepare_reference()
 
 
+def test_the_reference_of_dpo_has_the_precision_of_the_policy() -> None:
+    """In bf16 too the first margins are 0 but for rounding: rows are batched as they are in the first step."""
+    module = DPOModule(configured(DPOConfig(lr=1e-9), 10**6), 1, new_policy(), {"train": RANKINGS})
+    seen: list[float] = []
+    right = module.learn
+    module.learn = lambda step: seen.append(right(step)["margin"]) or {"tokens": 1.0}  # type: ignore[method-assign, func-returns-value]
+    fit(module, StageData(RANKINGS, [], lambda step: [0, 1, 2], 10**6), "bf16-mixed")
+    assert seen == [pytest.approx(0, abs=1e-7)]
+
+
 def iteration(critic: str = "shared", steps: int = 1, **algo: Any) -> PPOModule:
     """PPO for a step or two in the closed-form world; returns the module with what it measured."""
     world = make_world()

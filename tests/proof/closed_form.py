@@ -124,9 +124,10 @@ def make_world(beta: float = 0.5, seed: int = 0, temperature: float = 1.0) -> Wo
     return World(new_policy(seed).eval().requires_grad_(False), scores, beta, temperature)
 
 
-def fit(module: L.LightningModule, data: StageData) -> None:
+def fit(module: L.LightningModule, data: StageData, precision: Any = "32-true") -> None:
     """The real Trainer, silently."""
     trainer = L.Trainer(
+        precision=precision,
         accelerator="cpu",
         max_epochs=-1,
         logger=False,
