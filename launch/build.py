@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from launch.datasets import load_data
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
 from lightning_modules.dpo import DPOModule
@@ -77,19 +78,7 @@ def read_rows(config: TrainConfig, template: Template, kind: Kind) -> StageRows:
         DataError: the data can't be read, or nothing is left to train on.
     """
     data = config.data
-    dataset = load(
-        kind,
-        source=data.source,  # type: ignore[arg-type]
-        path=data.path,
-        format=data.format,  # type: ignore[arg-type]
-        on_error=data.on_error,  # type: ignore[arg-type]
-        seed=data.seed,
-        val_fraction=data.val_fraction,
-        test_fraction=data.test_fraction,
-        limit=data.limit,
-        split=data.split,
-        subset=data.subset,
-    )
+    dataset = load_data(data, kind)
     limit = prompt_limit(config) if kind == "prompts" else data.max_length
     train, counts = make_rows(dataset.train, kind, template, limit)
     val, val_counts = make_rows(dataset.val, kind, template, limit)

@@ -13,13 +13,13 @@ from random import Random
 from rich.console import Console
 from rich.table import Table
 
+from launch.datasets import load_data
 from launch.loaded import Loaded, load_model, load_reward_model
 from rlhf.config import CollectConfig, DataConfig
 from rlhf.data.assistant import judge
 from rlhf.data.assistant.annotator import ceiling
 from rlhf.data.assistant.answers import draw_candidates
 from rlhf.data.assistant.questions import recognise
-from rlhf.data.dataset import load
 from rlhf.data.records import Kind, Prompt, as_prompts
 from rlhf.data.rows import Row
 from rlhf.errors import ConfigError, DataError
@@ -84,19 +84,7 @@ def annotates_by_judge(config: CollectConfig) -> bool:
 
 def prompts_of(data: DataConfig, kind: Kind) -> list[Prompt]:
     """Prompts of the training and validation parts, each once; what is held out for the test stays out."""
-    dataset = load(
-        kind if data.source == "assistant" else "prompts",
-        source=data.source,  # type: ignore[arg-type]
-        path=data.path,
-        format=data.format,  # type: ignore[arg-type]
-        on_error=data.on_error,  # type: ignore[arg-type]
-        seed=data.seed,
-        val_fraction=data.val_fraction,
-        test_fraction=data.test_fraction,
-        limit=data.limit,
-        split=data.split,
-        subset=data.subset,
-    )
+    dataset = load_data(data, kind if data.source == "assistant" else "prompts")
     return as_prompts([*dataset.train, *dataset.val])
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+from launch.datasets import load_data
 from rlhf.config import DataConfig
-from rlhf.data.dataset import Dataset, load
+from rlhf.data.dataset import Dataset
 from rlhf.data.records import Comparison, Kind, Prompt, Ranking, Record, as_prompts
 from rlhf.errors import ConfigError, DataError
 
@@ -46,9 +47,9 @@ def held_out(data: DataConfig, prompts: int, texts: int) -> HeldOut:
         DataError: the data can't be read, or no prompt is held out.
     """
     if data.source == "assistant":
-        found = HeldOut(as_prompts(_part(_load(data, "prompts"))))
+        found = HeldOut(as_prompts(_part(load_data(data, "prompts"))))
         if texts:
-            found.texts = _part(_load(data, "documents"))
+            found.texts = _part(load_data(data, "documents"))
     else:
         found = _answered(data)
     if not found.prompts:
@@ -64,7 +65,7 @@ def _answered(data: DataConfig) -> HeldOut:
     """Of a file or data set, read as the kind of record that holds most."""
     for kind in ANSWERED:
         try:
-            records = _part(_load(data, kind))
+            records = _part(load_data(data, kind))
         except DataError as error:
             if kind == ANSWERED[-1]:
                 raise
@@ -77,22 +78,6 @@ def _answered(data: DataConfig) -> HeldOut:
 
 def _part(dataset: Dataset) -> list[Record]:
     return dataset.test or dataset.val
-
-
-def _load(data: DataConfig, kind: Kind) -> Dataset:
-    return load(
-        kind,
-        source=data.source,  # type: ignore[arg-type]
-        path=data.path,
-        format=data.format,  # type: ignore[arg-type]
-        on_error=data.on_error,  # type: ignore[arg-type]
-        seed=data.seed,
-        val_fraction=data.val_fraction,
-        test_fraction=data.test_fraction,
-        limit=data.limit,
-        split=data.split,
-        subset=data.subset,
-    )
 
 
 def guide_prompts(root: Path = ROOT) -> list[Prompt]:
