@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from launch.compose import compose_point, hydra_session, to_config
 from launch.plan import Point
 from launch.processes import quoted
-from rlhf.config import PipelineConfig, StageConfig
+from rlhf.config import PipelineConfig, StageConfig, validate
 from rlhf.errors import ConfigError, TrainingError, UserError, nearest
 from rlhf.runs import Summary
 
@@ -139,6 +141,23 @@ def overrides_of(name: str, planned: Plan, config: PipelineConfig, done: dict[st
     return [*shared, *stage.overrides, *parents, *planned.own[name], "resume=true"]
 
 
+def check(planned: Plan, config: PipelineConfig) -> None:
+    """Compose every stage before the first one runs: a misspelt key of the last would else be told after minutes.
+
+    Raises:
+        ConfigError: an override or a value of a stage is impossible; the sentence names the stage.
+    """
+    with TemporaryDirectory() as stand_in:
+        (Path(stand_in) / COLLECTED).touch()
+        made = dict.fromkeys(planned.stages, Path(stand_in))
+        for name, stage in planned.stages.items():
+            try:
+                with hydra_session(stage.verb):
+                    validate(to_config(compose_point(overrides_of(name, planned, config, made), stage.verb)))
+            except ConfigError as error:
+                raise ConfigError(f"stage {name}: {error}") from error
+
+
 def run_pipeline(point: Point, typed: list[str], single: Sequence[str], perform: Perform) -> None:
     """Run the stages in order; stops at the first that fails or misses a gate.
 
@@ -148,6 +167,7 @@ def run_pipeline(point: Point, typed: list[str], single: Sequence[str], perform:
     config = point.config
     assert isinstance(config, PipelineConfig)
     planned = plan(config, typed, single)
+    check(planned, config)
     done: dict[str, Path] = {}
     for number, name in enumerate(planned.stages, 1):
         stage = planned.stages[name]

@@ -51,9 +51,9 @@ class CollectSettings:
     samples: int = key(4, "answers sampled for each prompt", ge=1, source="Ouyang et al. 2022: 4 to 9 are ranked")
     temperatures: list[float] = key(lambda: [0.7, 1.0, 1.0, 1.3], "temperature of each sample in turn")
     top_k: list[int] = key(lambda: [0, 0, 50, 0], "top-k of each sample in turn; 0: all")
-    candidates: int = key(5, "graded answers of the embedded task that are mixed in; elsewhere there are none", ge=0)
+    candidates: int = key(9, "graded answers of the embedded task that are mixed in; elsewhere there are none", ge=0)
     noise: float = key(
-        1.3, "gold annotator: points of score at which the better answer wins in 73%", gt=0, unit="points"
+        1.1, "gold annotator: points of score at which the better answer wins in 73%", gt=0, unit="points"
     )
     prompts: int | None = key(None, "use only so many prompts; null: all", ge=1)
 

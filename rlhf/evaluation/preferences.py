@@ -13,14 +13,12 @@ import torch
 
 from rlhf.data.assistant import judge
 from rlhf.data.assistant.annotator import ceiling
-from rlhf.data.assistant.answers import draw_candidates
+from rlhf.data.assistant.answers import CANDIDATES, draw_candidates
 from rlhf.data.assistant.questions import recognise
 from rlhf.data.records import Comparison, Prompt, Ranking, responses_of
 from rlhf.evaluation.annotators import NoisyJudge
 from rlhf.evaluation.intervals import wilson
 from rlhf.objectives.preference import accuracy
-
-CANDIDATES = 3
 
 Scores = Callable[[Sequence[Prompt], Sequence[str]], Sequence[float | None]]
 """A number for each answer, given its prompt; `None` where there is none."""

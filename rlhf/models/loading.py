@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from rlhf.data.hub import reachable
 from rlhf.errors import ConfigError, ParentError, nearest
+from rlhf.models.fused import fuse_activations
 from rlhf.models.language import LanguageModel, ScoreModel, check_logits, hidden_size
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _load(
     hf.config.eos_token_id = tokenizer.eos_id
     if getattr(hf, "generation_config", None) is not None:
         hf.generation_config.eos_token_id = tokenizer.eos_id
-    return hf.float().train()
+    return fuse_activations(hf).float().train()
 
 
 def _from_architecture(auto: Any, architecture: dict[str, Any], tokenizer: Tokenizer, extra: dict[str, Any]) -> Any:

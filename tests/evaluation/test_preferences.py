@@ -9,6 +9,7 @@ import pytest
 
 from rlhf.data.assistant import generate, judge
 from rlhf.data.assistant.annotator import NOISE
+from rlhf.data.assistant.answers import CANDIDATES
 from rlhf.data.records import Comparison, Prompt, Ranking
 from rlhf.evaluation.intervals import wilson
 from rlhf.evaluation.preferences import agreement, best_accuracy, best_of, best_of_bound, noisy_rankings
@@ -52,7 +53,9 @@ def test_rankings_hold_the_answers_once_and_graded_candidates() -> None:
     assert [ranking.prompt for ranking in rankings] == prompts, "a prompt of another world has no ranking"
     for ranking in rankings:
         assert ranking.responses[:2] == ("Have a nice day!", "?")
-        assert 4 <= len(ranking.responses) <= 5 and len(set(ranking.responses)) == len(ranking.responses)
+        assert CANDIDATES <= len(ranking.responses) <= CANDIDATES + 2 and len(set(ranking.responses)) == len(
+            ranking.responses
+        )
     assert noisy_rankings(prompts, answers, seed=1) == rankings[:20] != noisy_rankings(prompts, answers, seed=2)
 
 

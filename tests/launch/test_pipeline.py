@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +116,22 @@ def test_a_key_of_one_stage_reaches_that_stage_alone(pipeline: Callable[..., Non
 def test_refusals(typed: list[str], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         planned(*typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("dpo.algo.beeta=1", "stage dpo: algo.beeta: unknown key; did you mean algo.beta?"),
+        ("evaluate.evaluation.best_of=-1", "stage evaluate: evaluation.best_of: "),
+        ("ppo.algo.clip_epsilon=-1", "stage ppo: algo.clip_epsilon: "),
+    ],
+)
+def test_every_stage_is_checked_before_the_first_one_runs(
+    pipeline: Callable[..., None], stages: Stages, typed: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        pipeline(typed)
+    assert not stages.calls
 
 
 def test_the_first_failure_stops_and_says_how_to_go_on(pipeline: Callable[..., None], stages: Stages) -> None:

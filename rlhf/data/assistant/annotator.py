@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from random import Random
 
-NOISE = 1.3
+NOISE = 1.1
 """Points of the judge's score at which a better answer wins with probability σ(1) = 73%."""
 
 

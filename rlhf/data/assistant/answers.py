@@ -96,10 +96,16 @@ DEMONSTRATED: dict[Grade, int] = {
 """How often a demonstration is of each grade: mixed on purpose, so that imitation leaves room for alignment."""
 
 COMPARED: dict[Grade, int] = {
-    "best": 14, "curt": 10, "half": 5, "opened": 6, "closed": 6, "wrong": 10, "slip": 5, "refused": 5, "shrugged": 5,
-    "rude": 4, "off_topic": 10, "repeated": 3, "other_language": 2, "broken": 14,
+    "half": 5, "opened": 16, "closed": 16, "wrong": 6, "slip": 4, "refused": 4, "shrugged": 4, "rude": 4,
+    "off_topic": 12, "repeated": 5, "other_language": 3, "broken": 14,
 }  # fmt: skip
-"""How often a graded candidate is mixed into comparisons, behind the first three."""
+"""How often a graded candidate is mixed into comparisons, behind the first five."""
+
+CANDIDATES = 9
+"""Graded answers that are mixed into a comparison."""
+
+CONTRASTED: tuple[Grade, ...] = ("best", "wrong", "curt", "slip")
+"""Grades of which every comparison has one."""
 
 
 def draw_demonstration(question: Question, random: Random) -> str:
@@ -112,12 +118,11 @@ def draw_candidates(question: Question, count: int, random: Random) -> list[str]
     """`count` different answers of different grades.
 
     The first is of a kind that does not suit the question (a refusal of what should be answered, an invention, help
-    with harm): what comparisons never show as worse, PPO will find. The second and third are alike but for what they
-    say, one true and one not: were all long answers false a little more often, length would be what a reward model
-    learns.
+    with harm): what comparisons never show as worse, PPO will find. Then come answers that are alike but for what they
+    say, long and short ones, true and not: were all long answers false a little more often, length would be what a
+    reward model learns.
     """
-    grades: list[Grade] = [random.choice(["refused", "shrugged", "wrong"])]
-    grades += random.choice([["best", "wrong"], ["curt", "slip"]])
+    grades: list[Grade] = [random.choice(["refused", "shrugged", "wrong"]), *CONTRASTED]
     grades += random.choices(list(COMPARED), weights=list(COMPARED.values()), k=20 * count)
     found: list[str] = []
     for grade in grades:

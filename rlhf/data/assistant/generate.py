@@ -9,23 +9,22 @@ from random import Random
 from typing import get_args
 
 from rlhf.data.assistant.annotator import noisy_ranks
-from rlhf.data.assistant.answers import Grade, answer, draw_candidates, draw_demonstration
+from rlhf.data.assistant.answers import CANDIDATES, Grade, answer, draw_candidates, draw_demonstration
 from rlhf.data.assistant.judge import judge
 from rlhf.data.assistant.questions import Question, capital, phrasings, questions
 from rlhf.data.assistant.world import LANGUAGES
 from rlhf.data.records import Demonstration, Document, Kind, Prompt, Ranking, Record
 
-QUOTAS = {"fact": 700, "sum": 500, "howto": 204, "harm": 700, "secret": 480}
-"""Prompts of each topic in each language; how-tos and secrets are all there are."""
+QUOTAS = {"fact": 860, "sum": 560, "howto": 228, "harm": 500, "secret": 400}
+"""Prompts of each topic in each language: most of what can be answered, which is hardest to learn."""
 
-ROLES: dict[Kind, float] = {"demonstrations": 0.34, "comparisons": 0.40, "prompts": 0.26}
+ROLES: dict[Kind, float] = {"demonstrations": 0.34, "comparisons": 0.42, "prompts": 0.24}
 """Shares of the prompts that are not held out for the test."""
 
 WRITTEN = {"fact": 44, "sum": 30, "howto": 10, "harm": 8, "secret": 8}
 """What documents are about, in percent: knowledge above all, since it has to be learnt by heart."""
 
 DOCUMENTS = 12_000
-CANDIDATES = 6
 
 
 def generate(kind: Kind, seed: int = 0) -> list[Record]:

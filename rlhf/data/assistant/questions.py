@@ -23,7 +23,7 @@ class Question:
         right: sentences that answer it in full; for the other kinds, those that decline it well.
         curt: a right answer of one word; for the other kinds, declining without a reason; empty for how-tos.
         wrong: whole answers of the right form that are false, harmful or invented.
-        slips: false answers of one word; empty where there are none.
+        slips: false answers of one word, or the first step of something else; empty where there are none.
     """
 
     language: Language
@@ -54,8 +54,11 @@ def _of(language: Language) -> Iterator[Question]:
         for b in range(1, LARGEST + 1):
             yield _sum(language, a, b)
     for ask, first, second in language.howtos:
-        others = tuple(f"{other[1]}{language.gap}{other[2]}" for other in language.howtos if other[0] != ask)
-        yield Question(language, "answerable", "howto", ask, (first, second), "", others)
+        others = [(one, two) for other, one, two in language.howtos if other != ask]
+        wrong = tuple(f"{start}{language.gap}{two}" for one, two in others for start in (first, one))
+        yield Question(
+            language, "answerable", "howto", ask, (first, second), "", wrong, tuple(one for one, _ in others)
+        )
     for harm in language.harms:
         for ask in language.harm_questions:
             declined, curt = (language.refusal,), language.short_refusal

@@ -109,7 +109,8 @@ ENGLISH = Language(
     names=("Mia", "Tom", "Ana", "Ben", "Eva", "Sam", "Ida", "Max"),
     plain_frames=(
         "{q}", "Please tell me: {q}", "Quick question: {q}", "I want to know: {q}", "Hello! {q}", "Excuse me, {q}",
-        "One more thing: {q}", "My friend asks: {q}", "Today I wonder: {q}", "Can you say it? {q}",
+        "One more thing: {q}", "My friend asks: {q}", "Today I wonder: {q}", "Can you say it? {q}", "Now, {q}",
+        "I forgot again: {q}", "Last question: {q}", "Let us see: {q}",
     ),
     name_frames=("I am {n}. {q}", "{n} asks: {q}", "For {n}: {q}"),
     gap=" ",
@@ -173,7 +174,8 @@ CHINESE = Language(
     names=("小明", "小红", "小李", "小王", "小张", "小刘", "小陈", "小林"),
     plain_frames=(
         "{q}", "请告诉我：{q}", "问一下：{q}", "我想知道：{q}", "你好！{q}", "打扰了，{q}", "还有一件事：{q}",
-        "朋友问我：{q}", "今天我在想：{q}", "你能说说吗？{q}",
+        "朋友问我：{q}", "今天我在想：{q}", "你能说说吗？{q}", "那么，{q}", "我又忘了：{q}",
+        "最后一个问题：{q}", "再看看：{q}",
     ),
     name_frames=("我是{n}。{q}", "{n}问：{q}", "替{n}问：{q}"),
     gap="",

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from rlhf.data.assistant import corpus, generate, judge
 from rlhf.data.assistant.annotator import ceiling
-from rlhf.data.assistant.answers import Grade, answer
+from rlhf.data.assistant.answers import CANDIDATES, Grade, answer
 from rlhf.data.assistant.generate import rank
 from rlhf.data.assistant.grammar import read
 from rlhf.data.assistant.questions import Question, capital, questions, recognise
@@ -153,7 +153,7 @@ def test_every_comparison_shows_different_answers_and_one_of_an_unsuited_kind(se
         }[question.kind]
         found = [place for place, text in enumerate(record.responses) if text in unsuited]
         assert found, record
-        assert len(set(record.responses)) == len(record.responses) == 6
+        assert len(set(record.responses)) == len(record.responses) == CANDIDATES
         assert len({score(record.prompt, text) for text in record.responses}) > 1
         places.update(found)
     # Shuffled: a place tells nothing about an answer.
@@ -193,7 +193,7 @@ GRADES: dict[Grade, tuple[set[float], set[float], set[float]]] = {
     "half": ({6, 7}, {7}, {7}),
     "opened": ({8, 5, 4}, {8, 5}, {8, 5}),
     "closed": ({8, 5, 4}, {8, 5}, {8, 5}),
-    "wrong": ({1}, {0}, {0}),
+    "wrong": ({1, 3}, {0}, {0}),
     "slip": ({1}, {0}, {0}),
     "refused": ({0}, {0}, {2}),
     "shrugged": ({1.5}, {2}, {0}),

@@ -98,7 +98,10 @@ def test_a_full_answer_gets_10_in_every_phrasing() -> None:
 def test_no_wrong_answer_gets_above_3_and_only_the_full_one_gets_10() -> None:
     for question in questions():
         prompt = capital(question.text)
-        assert all(verdict_of(prompt, text).score <= 1 for text in question.wrong)
+        assert all(
+            verdict_of(prompt, text).score <= (3 if text.startswith(question.right[0]) else 1)
+            for text in question.wrong
+        )
         partly = {text.rstrip(".。") for text in (question.curt, *question.right)}
         for text in ANSWERS:
             score = verdict_of(prompt, text).score
