@@ -56,7 +56,7 @@ def converse(config: Config, parents: Mapping[str, Parent]) -> None:
     sampling = Sampling(loaded.max_new_tokens, rollout.temperature, rollout.top_k, rollout.top_p)
     scorer = None
     if "chat.reward_model" in parents:
-        scorer = load_reward_model(parents["chat.reward_model"], loaded.template, loaded.device)
+        scorer = load_reward_model(parents["chat.reward_model"], loaded.template, config.strategy)
     try:
         conversation = Conversation(
             TorchSampler(loaded.policy, loaded.template.tokenizer.eos_id),

@@ -142,7 +142,7 @@ def _by_reward_model(config: CollectConfig, run: Run, loaded: Loaded) -> Annotat
             f"collect.annotator: data={config.data.name} has no judge of its own; "
             "pass collect.annotator=reward collect.reward_model=RUN"
         )
-    model = load_reward_model(parent, loaded.template, loaded.device)
+    model = load_reward_model(parent, loaded.template, config.strategy)
     return ScoreAnnotator(RewardJudge(model, loaded.template, loaded.max_length).scores)
 
 

@@ -14,7 +14,7 @@ from launch.allocator import keep_freed_memory
 from launch.answering import Collected, collect_answers, context_of, reference_of
 from launch.held_out import HeldOut, guide_prompts, held_out
 from launch.loaded import load_reward_model
-from launch.trainer import accelerator_of, quiet_libraries
+from launch.trainer import quiet_libraries
 from rlhf.config import EvaluateConfig
 from rlhf.data.records import Prompt
 from rlhf.data.templates import template_for
@@ -131,8 +131,7 @@ def _reward_judge(config: EvaluateConfig, run: Run, max_length: int) -> RewardJu
     if parent is None:
         return None
     template = template_for(load_tokenizer("auto", parent.source))
-    device = torch.device("cuda" if accelerator_of(config.strategy)[0] == "gpu" else "cpu")
-    model = load_reward_model(parent, template, device)
+    model = load_reward_model(parent, template, config.strategy)
     return RewardJudge(model, template, min(max_length, context_of(model.hf) or max_length))
 
 

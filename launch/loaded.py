@@ -61,16 +61,26 @@ def load_model(parent: Parent, strategy: StrategyConfig, max_new_tokens: int | N
     max_length = min(int(run.get("data", {}).get("max_length", DEFAULT_LENGTH)), context)
     new_tokens = max_new_tokens or int(run.get("rollout", {}).get("max_new_tokens", DEFAULT_NEW_TOKENS))
     new_tokens = min(new_tokens, max_length - max(1, max_length // 4))
-    accelerator, _ = accelerator_of(strategy)
-    device = torch.device("cuda" if accelerator == "gpu" else "cpu")
+    device = device_of(strategy)
     freeze(policy)
-    return Loaded(policy.to(device), template_for(tokenizer), max_length, new_tokens, device)
+    policy.to(device=device, dtype=dtype_of(strategy))
+    return Loaded(policy, template_for(tokenizer), max_length, new_tokens, device)
 
 
-def load_reward_model(parent: Parent, template: Template, device: torch.device) -> ScoreModel:
+def device_of(strategy: StrategyConfig) -> torch.device:
+    """Where a single process computes."""
+    return torch.device("cuda" if accelerator_of(strategy)[0] == "gpu" else "cpu")
+
+
+def dtype_of(strategy: StrategyConfig) -> torch.dtype:
+    """Of the weights of models that only answer: without an optimiser nothing needs fp32 masters."""
+    return torch.float32 if strategy.precision == "fp32" else torch.bfloat16
+
+
+def load_reward_model(parent: Parent, template: Template, strategy: StrategyConfig) -> ScoreModel:
     """A reward model that reads the tokens of `template`; its head must be trained."""
     source = parent.source
     assert source is not None
     scorer = load_scorer(source, {}, template.tokenizer, seed=0, new_head=False)
     freeze(scorer)
-    return scorer.to(device)
+    return scorer.to(device=device_of(strategy), dtype=dtype_of(strategy))

@@ -109,6 +109,16 @@ def test_a_model_answers_the_same_whatever_it_is_compared_with(main: Main) -> No
     assert first == second
 
 
+def test_bf16_is_the_arithmetic_and_not_another_measurement(main: Main) -> None:
+    line = "models.base={b} models.sft={a} evaluation.reward_model={r} evaluation.guide=false"
+    found = []
+    for precision in ("fp32", "bf16"):
+        assert main(f"{line} strategy.precision={precision} hydra.run.dir={precision}") == 0
+        found.append(json.loads(Path(precision, "evaluation.json").read_text("utf-8"))["models"]["base"])
+    exact, rounded = (model["bits_per_byte"] for model in found)
+    assert exact != rounded == pytest.approx(exact, rel=0.02)
+
+
 def test_nothing_is_done_twice(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each model is loaded once, the reference last, and only one is held at a time."""
     import weakref
