@@ -234,7 +234,7 @@ def test_options_of_ones_own_folder(main: Main, stage: Any, tmp_path: Path) -> N
 
 def test_the_script_answers_from_anywhere(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "train.py"), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300, check=True)
     assert done.stdout.startswith("Train one stage") and done.stderr == ""
     assert json.dumps(os.listdir(tmp_path)) == "[]"
 
