@@ -187,6 +187,16 @@ def test_ranks_follow_the_scores() -> None:
     assert wins > 980
 
 
+def test_every_comparison_holds_true_and_false_answers_long_and_short() -> None:
+    for record in generate("comparisons", 1)[:300]:
+        assert isinstance(record, Ranking)
+        question = asked(record.prompt)
+        whole, short = question.language.gap.join(question.right), question.curt or question.right[0]
+        assert {whole, short} <= set(record.responses)
+        assert set(question.wrong) & set(record.responses)
+        assert set(question.slips or question.wrong) & set(record.responses)
+
+
 GRADES: dict[Grade, tuple[set[float], set[float], set[float]]] = {
     "best": ({10}, {10}, {10}),
     "curt": ({6, 7}, {7}, {7}),
