@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,11 +41,36 @@ class Loaded:
         return rows
 
 
-def load_model(parent: Parent, strategy: StrategyConfig, max_new_tokens: int | None = None) -> Loaded:
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of prompt and response together, and of a response alone; `None`: not known."""
+
+    total: int | None = None
+    response: int | None = None
+
+
+def lengths_of(parent: Parent) -> Lengths:
+    """Those that a run was trained with; a folder does not tell."""
+    run = read_config(parent.dir) if parent.kind == "run" and parent.dir is not None else {}
+    return Lengths(run.get("data", {}).get("max_length"), run.get("rollout", {}).get("max_new_tokens"))
+
+
+def common_lengths(parents: Iterable[Parent]) -> Lengths:
+    """The smallest of all runs: models that are compared read and write as much as each other."""
+    lengths = [lengths_of(parent) for parent in parents]
+    totals = [mine.total for mine in lengths if mine.total is not None]
+    responses = [mine.response for mine in lengths if mine.response is not None]
+    return Lengths(min(totals, default=None), min(responses, default=None))
+
+
+def load_model(
+    parent: Parent, strategy: StrategyConfig, max_new_tokens: int | None = None, lengths: Lengths | None = None
+) -> Loaded:
     """The causal language model of a run directory, a model folder or the hub.
 
     Args:
-        max_new_tokens: longest response; `None`: as the run was trained, else 128.
+        max_new_tokens: longest response; `None`: that of `lengths`, else 128.
+        lengths: `None`: as the run was trained.
 
     Raises:
         ParentError: it can't be loaded.
@@ -56,10 +81,10 @@ def load_model(parent: Parent, strategy: StrategyConfig, max_new_tokens: int | N
     assert source is not None
     tokenizer = load_tokenizer("auto", source)
     policy = load_policy(source, {}, tokenizer, seed=0)
-    run = read_config(parent.dir) if parent.kind == "run" and parent.dir is not None else {}
+    lengths = lengths or lengths_of(parent)
     context = getattr(policy.hf.config.get_text_config(), "max_position_embeddings", None) or DEFAULT_LENGTH
-    max_length = min(int(run.get("data", {}).get("max_length", DEFAULT_LENGTH)), context)
-    new_tokens = max_new_tokens or int(run.get("rollout", {}).get("max_new_tokens", DEFAULT_NEW_TOKENS))
+    max_length = min(lengths.total or DEFAULT_LENGTH, context)
+    new_tokens = max_new_tokens or lengths.response or DEFAULT_NEW_TOKENS
     new_tokens = min(new_tokens, max_length - max(1, max_length // 4))
     device = device_of(strategy)
     freeze(policy)
