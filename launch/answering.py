@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from launch.held_out import HeldOut
-from launch.loaded import Loaded, common_lengths, load_model
+from launch.loaded import Loaded, lengths_beside, load_model
 from rlhf.config import EvaluateConfig
 from rlhf.data.records import Prompt
 from rlhf.data.rows import Row, make_rows
@@ -52,12 +52,12 @@ def collect_answers(config: EvaluateConfig, run: Run, held: HeldOut, guide: list
     # Without a reward model nobody could choose among the samples.
     chooses = "evaluation.reward_model" in run.parents and config.evaluation.best_of > 1
     best = config.evaluation.best_of if chooses else 0
-    lengths = common_lengths(run.parents[f"models.{name}"] for name in names)
+    lengths = dict(zip(names, lengths_beside([run.parents[f"models.{name}"] for name in names]), strict=True))
     with Watch((len(names) + best) * len(held.prompts)) as watch:
         for name in sorted(names, key=lambda name: name == reference):
             watch.start(name)
             parent = run.parents[f"models.{name}"]
-            loaded = load_model(parent, config.strategy, config.rollout.max_new_tokens, lengths)
+            loaded = load_model(parent, config.strategy, config.rollout.max_new_tokens, lengths[name])
             collected[name] = _ask(config, name, loaded, held, guide, watch, best if name == reference else 0)
             if name == reference:
                 _measure_kl(config, name, loaded, collected)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,12 +55,12 @@ def lengths_of(parent: Parent) -> Lengths:
     return Lengths(run.get("data", {}).get("max_length"), run.get("rollout", {}).get("max_new_tokens"))
 
 
-def common_lengths(parents: Iterable[Parent]) -> Lengths:
-    """The smallest of all runs: models that are compared read and write as much as each other."""
-    lengths = [lengths_of(parent) for parent in parents]
-    totals = [mine.total for mine in lengths if mine.total is not None]
-    responses = [mine.response for mine in lengths if mine.response is not None]
-    return Lengths(min(totals, default=None), min(responses, default=None))
+def lengths_beside(parents: Sequence[Parent]) -> list[Lengths]:
+    """Of each; those that don't tell read and write as much as the longest run beside them."""
+    known = [lengths_of(parent) for parent in parents]
+    total = max((mine.total for mine in known if mine.total is not None), default=None)
+    response = max((mine.response for mine in known if mine.response is not None), default=None)
+    return [Lengths(mine.total or total, mine.response or response) for mine in known]
 
 
 def load_model(

@@ -33,7 +33,10 @@ class SamplingConfig:
     top_k: int = key(0, "keep the k likeliest tokens; 0: all", ge=0)
     top_p: float = key(1.0, "keep the likeliest tokens up to this mass; 1: all", gt=0, le=1)
     max_new_tokens: int | None = key(
-        None, "longest answer; null: as the model was trained (of several, the shortest), else 128", ge=1, unit="tokens"
+        None,
+        "longest answer; null: as the model was trained; a folder: as the runs beside it, else 128",
+        ge=1,
+        unit="tokens",
     )
     max_rows: int = key(256, "answers that are decoded at the same time", ge=1)
 

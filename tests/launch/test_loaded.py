@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launch.loaded import Lengths, common_lengths, lengths_of
+from launch.loaded import Lengths, lengths_beside, lengths_of
 from rlhf.runs import Parent
 
 
@@ -13,9 +13,9 @@ def run(folder: Path, max_length: int, max_new_tokens: int) -> Parent:
     return Parent("run", folder)
 
 
-def test_models_that_are_compared_read_and_write_as_much_as_each_other(tmp_path: Path) -> None:
+def test_a_folder_reads_and_writes_as_much_as_the_runs_beside_it(tmp_path: Path) -> None:
     folder, long, short = Parent("folder", tmp_path), run(tmp_path / "a", 512, 32), run(tmp_path / "b", 128, 64)
     assert lengths_of(long) == Lengths(512, 32)
     assert lengths_of(folder) == Lengths()
-    assert common_lengths([folder, long, short]) == Lengths(128, 32)
-    assert common_lengths([folder]) == common_lengths([]) == Lengths()
+    assert lengths_beside([folder, long, short]) == [Lengths(512, 64), Lengths(512, 32), Lengths(128, 64)]
+    assert lengths_beside([folder]) == [Lengths()]
