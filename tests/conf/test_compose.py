@@ -153,7 +153,7 @@ def test_budgets_of_the_guide() -> None:
 
 
 def test_the_command_line_wins_over_stage_pair_and_experiment() -> None:
-    assert composed("algo=dpo").algo.lr == 2e-4
+    assert composed("algo=dpo").algo.lr == 2.5e-4
     assert composed("algo=dpo", "model=gpt2").algo.lr == 1e-6
     assert composed("algo=dpo", "algo.lr=3e-5").algo.lr == 3e-5
     assert composed("experiment=small").train.tokens_per_microbatch == 8192

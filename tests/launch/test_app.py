@@ -214,7 +214,7 @@ def test_help_shows_groups_and_keys_as_the_overrides_set_them(
     assert re.search(r"^  kl_coef: 0\.25 +# weight of KL.policy ‖ reference. \[score/nat, ≥ 0\]$", text, re.M)
     assert "Ziegler et al. 2019" in text
     keys = yaml.safe_load(text.split("Keys, as these overrides set them:")[1])
-    assert keys["algo"]["kl_coef"] == 0.25 and keys["train"]["max_steps"] == 120
+    assert keys["algo"]["kl_coef"] == 0.25 and keys["train"]["max_steps"] == 100
     assert keys["algo"]["adam_eps"] == 1e-8, "numbers stay numbers"
     assert stage.calls == []
 

@@ -287,7 +287,7 @@ class Screen:
     def type(self, keys: str) -> None:
         os.write(self.master, keys.encode())
 
-    def wait(self, pattern: str, seconds: float = 90) -> None:
+    def wait(self, pattern: str, seconds: float = 300) -> None:
         """Until the pattern is there, after all that was waited for before."""
         until = time.monotonic() + seconds
         while (found := re.search(pattern, self.text)) is None:
