@@ -24,7 +24,7 @@ DEFAULT_LENGTH, DEFAULT_NEW_TOKENS = 512, 128
 @dataclass(frozen=True)
 class Loaded:
     """Attributes:
-    policy: in evaluation mode, without gradients, on `device`.
+    policy: in evaluation mode, without gradients, where and as precise as `strategy` says.
     max_length: tokens of prompt and response together; max_new_tokens: of the response.
     """
 
@@ -32,7 +32,6 @@ class Loaded:
     template: Template
     max_length: int
     max_new_tokens: int
-    device: torch.device
 
     def rows(self, prompts: Sequence[Prompt]) -> list[Row]:
         """Rows without responses, cut so that an answer fits behind; those that can't be cut so far are left out
@@ -86,10 +85,9 @@ def load_model(
     max_length = min(lengths.total or DEFAULT_LENGTH, context)
     new_tokens = max_new_tokens or lengths.response or DEFAULT_NEW_TOKENS
     new_tokens = min(new_tokens, max_length - max(1, max_length // 4))
-    device = device_of(strategy)
     freeze(policy)
-    policy.to(device=device, dtype=dtype_of(strategy))
-    return Loaded(policy, template_for(tokenizer), max_length, new_tokens, device)
+    policy.to(device=device_of(strategy), dtype=dtype_of(strategy))
+    return Loaded(policy, template_for(tokenizer), max_length, new_tokens)
 
 
 def device_of(strategy: StrategyConfig) -> torch.device:

@@ -80,8 +80,8 @@ class StrategyConfig:
         "fp32; bf16-mixed (autocast); bf16 (bf16 arithmetic, fp32 master weights and moments)",
         choices=("fp32", "bf16-mixed", "bf16"),
     )
-    gradient_checkpointing: bool = key(False, "recompute activations: less memory, about a third more time")
-    compile: bool = key(False, "torch.compile the backbone")
+    gradient_checkpointing: bool = key(False, "in training, recompute activations: less memory, a third more time")
+    compile: bool = key(False, "in training, torch.compile the backbone")
     threads: int | None = key(None, "CPU threads a process; null: PyTorch's choice", ge=1)
 
 

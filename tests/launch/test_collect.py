@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from collect import collect
+from rlhf.config.verbs import CollectSettings
 from rlhf.data.assistant import belongs
+from rlhf.data.assistant.annotator import NOISE
+from rlhf.data.assistant.answers import CANDIDATES
 from rlhf.data.dataset import load
 from rlhf.data.readers import read
 from rlhf.data.records import Prompt, Ranking, as_prompts
@@ -73,6 +76,11 @@ def test_rankings_of_samples_and_candidates_that_stages_can_read(main: Main) -> 
     assert all(belongs(prompt, "comparisons", 1) for prompt in prompts)
     held_out = load("comparisons", seed=1, val_fraction=0.1, test_fraction=0.12).test
     assert not {prompt.key for prompt in prompts} & {prompt.key for prompt in as_prompts(held_out)}
+
+
+def test_the_defaults_are_those_of_the_task_itself() -> None:
+    """`rlhf.config` may not import the data, so its numbers are written a second time."""
+    assert (CollectSettings().candidates, CollectSettings().noise) == (CANDIDATES, NOISE)
 
 
 def test_the_same_seed_collects_the_same(main: Main) -> None:

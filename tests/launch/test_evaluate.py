@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -117,6 +118,33 @@ def test_bf16_is_the_arithmetic_and_not_another_measurement(main: Main) -> None:
         found.append(json.loads(Path(precision, "evaluation.json").read_text("utf-8"))["models"]["base"])
     exact, rounded = (model["bits_per_byte"] for model in found)
     assert exact != rounded == pytest.approx(exact, rel=0.02)
+
+
+def test_bf16_is_for_the_reward_model_too(main: Main) -> None:
+    """Greedy answers in fp32 and bf16 differ here and there; only where they are the same do scores tell."""
+    scores: list[dict[str, float]] = []
+    for precision in ("fp32", "bf16"):
+        line = "models.sft={a} evaluation.reward_model={r} evaluation.guide=false rollout.temperature=0"
+        assert main(f"{line} strategy.precision={precision} hydra.run.dir={precision}") == 0
+        lines = [json.loads(text) for text in Path(precision, "answers.jsonl").read_text("utf-8").splitlines()]
+        scores.append(
+            {str((x["prompt"], x["answers"]["sft"]["response"])): x["answers"]["sft"]["reward"] for x in lines}
+        )
+    exact, rounded = scores
+    same = exact.keys() & rounded.keys()
+    assert len(same) > 3
+    assert all(rounded[answer] == pytest.approx(exact[answer], abs=0.1) for answer in same)
+    assert any(rounded[answer] != exact[answer] for answer in same)
+
+
+def test_a_folder_answers_at_the_length_of_the_run_beside_it(main: Main, models: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(models / "a", run / "model")
+    Summary(status="finished", algo="sft", model="tiny").write(run)
+    (run / "config.yaml").write_text("{data: {max_length: 100}, rollout: {max_new_tokens: 5}}", encoding="utf-8")
+    line = f"models.base={{b}} models.sft={run} rollout.max_new_tokens=null evaluation.guide=false"
+    assert main(line) == 0
+    assert max(model["length"] for model in result()["models"].values()) <= 5
 
 
 def test_nothing_is_done_twice(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:

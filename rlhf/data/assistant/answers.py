@@ -115,7 +115,7 @@ def draw_demonstration(question: Question, random: Random) -> str:
 
 
 def draw_candidates(question: Question, count: int, random: Random) -> list[str]:
-    """`count` different answers of different grades.
+    """`count` different answers, whatever grades it takes.
 
     The first is of a kind that does not suit the question (a refusal of what should be answered, an invention, help
     with harm): what comparisons never show as worse, PPO will find. Then come answers that are alike but for what they
