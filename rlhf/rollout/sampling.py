@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Progress = Callable[[int, int], None]
 """Called with (finished samples, all samples)."""
+
+CANDIDATES = 1024
+"""The most probable entries, among which top-p looks first."""
+
+BLOCK = 256
+"""Vocabulary entries whose probabilities are summed at once, about the square root of a large vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +82,29 @@ def filtered_logits(logits: Tensor, sampling: Sampling) -> Tensor:
     if sampling.temperature == 0:
         best = logits.argmax(-1, keepdim=True)
         return torch.full_like(logits, -torch.inf).scatter(-1, best, 0.0)
-    logits = logits / sampling.temperature
+    if sampling.temperature != 1:
+        logits = logits / sampling.temperature
     if 0 < sampling.top_k < logits.shape[-1]:
         smallest_kept = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < smallest_kept, -torch.inf)
     if sampling.top_p < 1:
-        ordered, order = logits.sort(dim=-1, descending=True)
-        probabilities = ordered.softmax(-1)
-        outside = probabilities.cumsum(-1) - probabilities >= sampling.top_p
-        outside[..., 0] = False
-        logits = logits.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), -torch.inf)
+        probabilities = logits.softmax(-1)
+        # Sorting a large vocabulary takes longer than the model; a few of its entries nearly always have enough.
+        ordered = probabilities.topk(min(CANDIDATES, logits.shape[-1]), dim=-1).values
+        if (ordered.sum(-1) < sampling.top_p).any():
+            ordered = probabilities.sort(dim=-1, descending=True).values
+        inside = ordered.cumsum(-1) - ordered < sampling.top_p
+        # By value, as for top-k: which of several equals comes first would depend on who is beside them.
+        smallest_kept = ordered.gather(-1, (inside.sum(-1, keepdim=True) - 1).clamp(min=0))
+        logits = logits.masked_fill(probabilities < smallest_kept, -torch.inf)
     return logits
 
 
 def draw(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """Inverse-CDF sampling: one uniform number a row, instead of one random number a vocabulary entry.
+
+    The CDF is formed of blocks of the vocabulary first, then within the block that was hit: sums over the whole of it,
+    in float64, would take longer than the rest of the draw many times over.
 
     Args:
         logits: [B, V], filtered; uniform: [B] in [0, 1), float64.
@@ -98,11 +112,24 @@ def draw(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         tokens [B] and their log-probabilities [B]. A token of probability 0 is never drawn.
     """
-    logprobs = torch.log_softmax(logits, dim=-1)
-    cdf = logprobs.double().exp().cumsum(-1)
-    target = uniform.to(cdf.device)[:, None] * cdf[:, -1:]
-    # Rounding can push the target to the last entry's far side; the last possible token is then the right one.
-    tokens = torch.searchsorted(cdf, target, right=True).clamp(max=logits.shape[-1] - 1)
-    last_possible = torch.searchsorted(cdf, cdf[:, -1:].contiguous(), right=False)
-    tokens = torch.minimum(tokens, last_possible)
-    return tokens.squeeze(-1), logprobs.gather(-1, tokens).squeeze(-1)
+    probabilities = torch.softmax(logits.float(), dim=-1)
+    blocks = nn.functional.pad(probabilities, (0, -logits.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
+    block, rest = _invert(blocks.sum(-1), uniform.to(logits.device))
+    within, _ = _invert(blocks[torch.arange(len(block), device=block.device), block], rest)
+    # Without this, a model that has become NaN would fail here, where nothing says so.
+    tokens = (block * BLOCK + within).clamp(max=logits.shape[-1] - 1)
+    return tokens, probabilities.gather(-1, tokens[:, None]).squeeze(-1).log()
+
+
+def _invert(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """The entry [B] of `weights` [B, K] that each of `uniform` [B] falls on, and how far into it, in [0, 1)."""
+    weights = weights.double()
+    cdf = weights.cumsum(-1)
+    target = uniform[:, None] * cdf[:, -1:]
+    found = torch.searchsorted(cdf, target, right=True)
+    # Rounding can push the target to the last entry's far side; the last possible entry is then the right one.
+    found = torch.minimum(found, torch.searchsorted(cdf, cdf[:, -1:].contiguous(), right=False))
+    found = found.clamp(max=weights.shape[-1] - 1)
+    weight = weights.gather(-1, found)
+    into = (target - cdf.gather(-1, found) + weight) / weight
+    return found.squeeze(-1), into.squeeze(-1).clamp(0, 1 - 2**-53)

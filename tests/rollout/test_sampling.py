@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from rlhf.rollout.sampling import Sampling, draw, filtered_logits
+from rlhf.rollout.sampling import CANDIDATES, Sampling, draw, filtered_logits
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
@@ -23,6 +23,24 @@ def test_filters_are_those_of_transformers(temperature: float, top_k: int, top_p
     if top_p < 1:
         theirs = TopPLogitsWarper(top_p)(ids, theirs)
     torch.testing.assert_close(filtered_logits(logits, Sampling(1, temperature, top_k, top_p)), theirs)
+
+
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_top_p_of_a_large_vocabulary(spread: float) -> None:
+    """Whether the most probable entries have enough (3.0: four hold 0.9) or all have to be sorted (0.1)."""
+    logits = torch.randn(3, 5000, generator=torch.Generator().manual_seed(0)) * spread
+    theirs = TopPLogitsWarper(0.9)(torch.zeros(3, 1, dtype=torch.long), logits)
+    ours = filtered_logits(logits, Sampling(1, top_p=0.9))
+    assert (theirs.isfinite().sum(-1) > CANDIDATES).tolist() == [spread == 0.1] * 3
+    # Sums of thousands of fp32 numbers in another order: an entry at the boundary may fall on either side.
+    assert (ours.isfinite() != theirs.isfinite()).sum() <= 3
+    beside = torch.cat([logits[:1], torch.zeros(1, 5000)])
+    assert torch.equal(filtered_logits(beside, Sampling(1, top_p=0.9))[0], ours[0])
+
+
+def test_top_p_keeps_equals_together() -> None:
+    left = filtered_logits(torch.tensor([[0.0, 2.0, 2.0, 2.0, 1.0]]), Sampling(1, top_p=0.3))
+    assert left.isfinite().tolist() == [[False, True, True, True, False]]
 
 
 def test_one_token_is_always_left() -> None:
@@ -81,3 +99,25 @@ def test_impossible_tokens_are_never_drawn_from_large_vocabularies() -> None:
         assert (tokens % 2 == 1).all()
         assert (tokens < 50_000).all()
         assert logprobs.isfinite().all()
+
+
+@pytest.mark.parametrize("vocabulary", [5, 256, 257, 5000])
+def test_blocks_change_nothing(vocabulary: int) -> None:
+    """Against the CDF of the whole vocabulary in float64."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(500, vocabulary, generator=generator) * 3
+    uniform = torch.rand(500, dtype=torch.float64, generator=generator)
+    tokens, logprobs = draw(logits, uniform)
+    fresh = logits.double().log_softmax(-1)
+    cdf = fresh.exp().cumsum(-1)
+    expected = (cdf <= uniform[:, None]).sum(-1)
+    differs = (tokens != expected).nonzero().squeeze(-1)
+    # fp32 probabilities move a boundary by 1e-7.
+    assert ((cdf[differs] - uniform[differs, None]).abs().amin(-1) < 1e-6).all() and len(differs) <= 1
+    torch.testing.assert_close(logprobs.double(), fresh.gather(-1, tokens[:, None]).squeeze(-1), atol=1e-5, rtol=0)
+
+
+def test_a_model_that_has_become_nan_is_seen_in_its_logprobs() -> None:
+    for logits in (torch.full((2, 300), torch.nan), torch.full((2, 300), -torch.inf)):
+        tokens, logprobs = draw(logits, torch.tensor([0.0, 0.9], dtype=torch.float64))
+        assert (tokens < 300).all() and logprobs.isnan().all()
