@@ -1,17 +1,18 @@
-"""Sampling in process: key–value cache, prompts shared by their samples, finished rows dropped."""
+"""Sampling in process, from a model as it is at that moment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rlhf.models.language import LanguageModel
-from rlhf.rollout.sampling import Completion, Progress, Request, Sampling, draw, filtered_logits
+from rlhf.rollout.decoding import Decoder
+from rlhf.rollout.packed import packed_weights
+from rlhf.rollout.sampling import Completion, Progress, Request, Sampling
 from rlhf.rollout.uniforms import uniforms
 
 
@@ -21,7 +22,7 @@ class TorchSampler:
     Args:
         model: the policy.
         eos_id: the token that ends a response.
-        max_rows: sequences that are decoded at the same time; a prompt's samples stay together, however many they are.
+        max_rows: sequences that are decoded at the same time, and so the size of the key–value cache.
     """
 
     def __init__(self, model: LanguageModel, eos_id: int, max_rows: int = 64) -> None:
@@ -43,29 +44,29 @@ class TorchSampler:
         Raises:
             ValueError: an empty prompt.
         """
-        n = sampling.samples_per_prompt
-        order = sorted(range(len(requests)), key=lambda i: len(requests[i].tokens))
-        prompts_at_once = max(1, self.max_rows // n)
-        done: list[Completion] = []
         if not all(request.tokens for request in requests):
             raise ValueError("a request has an empty prompt: nothing predicts its first token")
-        for start in range(0, len(order), prompts_at_once):
-            group = order[start : start + prompts_at_once]
-            keys = [(requests[i].number, s) for i in group for s in range(n)]
-            numbers = torch.from_numpy(uniforms(seed, iteration, keys, sampling.max_new_tokens, stream))
-            tokens: list[list[int]] = [[] for _ in keys]
-            logprobs: list[list[float]] = [[] for _ in keys]
-            with evaluating(self.model):
-                for step in self._decode([requests[i].tokens for i in group], sampling, numbers):
-                    for row, token, logprob in step:
-                        tokens[row].append(token)
-                        logprobs[row].append(logprob)
-            for row, drawn in enumerate(tokens):
-                finished = drawn[-1] == self.eos_id
-                done.append(Completion(group[row // n], row % n, tuple(drawn), tuple(logprobs[row]), finished))
-            if progress is not None:
-                progress(len(done), n * len(requests))
-        return sorted(done, key=lambda c: (c.request, c.sample))
+        if not requests:
+            return []
+        n = sampling.samples_per_prompt
+        tokens: list[list[int]] = [[] for _ in range(n * len(requests))]
+        logprobs: list[list[float]] = [[] for _ in tokens]
+        done = 0
+        rows = min(self.max_rows, len(tokens))
+        steps = sampling.max_new_tokens * -(-len(tokens) // self.max_rows)
+        with evaluating(self.model), packed_weights(self.model, rows, steps):
+            for drawn in self._decoder(requests, sampling, seed=seed, iteration=iteration, stream=stream):
+                for row, token, logprob in drawn.entries():
+                    tokens[row].append(token)
+                    logprobs[row].append(logprob)
+                ended = int(drawn.last.sum())
+                done += ended
+                if ended and progress is not None:
+                    progress(done, len(tokens))
+        return [
+            Completion(row // n, row % n, tuple(drawn), tuple(logprobs[row]), drawn[-1] == self.eos_id)
+            for row, drawn in enumerate(tokens)
+        ]
 
     @torch.no_grad()
     def stream(
@@ -78,50 +79,18 @@ class TorchSampler:
         """
         if not request.tokens:
             raise ValueError("the request has an empty prompt: nothing predicts its first token")
-        numbers = torch.from_numpy(uniforms(seed, iteration, [(request.number, 0)], sampling.max_new_tokens, stream))
+        one = replace(sampling, samples_per_prompt=1)
         with evaluating(self.model):
-            for step in self._decode([request.tokens], replace(sampling, samples_per_prompt=1), numbers):
-                yield from (token for _, token, _ in step)
+            for drawn in self._decoder([request], one, seed=seed, iteration=iteration, stream=stream):
+                yield int(drawn.tokens[0])
 
-    def _decode(
-        self, prompts: list[tuple[int, ...]], sampling: Sampling, numbers: Tensor
-    ) -> Iterator[Iterable[tuple[int, int, float]]]:
-        """Decode a group, position by position: (row, token, log-probability) of every row that goes on.
-
-        `numbers` [prompts × samples, max_new_tokens] are its uniform draws.
-        """
-        from transformers import DynamicCache
-
-        n, device = sampling.samples_per_prompt, next(self.model.parameters()).device
-        longest = max(map(len, prompts))
-        ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=device)
-        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
-        cache = DynamicCache(config=self.model.hf.config)
-        logits = self._logits(ids, mask, (mask.cumsum(-1) - 1).clamp(min=0), cache)
-        if n > 1:
-            cache.batch_repeat_interleave(n)
-            mask, logits = mask.repeat_interleave(n, 0), logits.repeat_interleave(n, 0)
-        rows = torch.arange(len(prompts) * n, device=device)
-        for position in range(sampling.max_new_tokens):
-            drawn, drawn_logprobs = draw(filtered_logits(logits, sampling), numbers[rows.cpu(), position])
-            yield zip(rows.tolist(), drawn.tolist(), drawn_logprobs.tolist(), strict=True)
-            if position + 1 == sampling.max_new_tokens:
-                break
-            alive = (drawn != self.eos_id).nonzero().squeeze(-1)
-            if len(alive) == 0:
-                break
-            if len(alive) < len(rows):
-                cache.batch_select_indices(alive)
-                rows, drawn, mask = rows[alive], drawn[alive], mask[alive]
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            logits = self._logits(drawn[:, None], mask, mask.sum(-1, keepdim=True) - 1, cache)
-
-    def _logits(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
-        """Next-token logits [B, V] after `ids` [B, T]; the cache grows by T."""
-        states = self.model.hf.base_model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        ).last_hidden_state
-        return self.model.head(states[:, -1])
+    def _decoder(
+        self, requests: Sequence[Request], sampling: Sampling, *, seed: int, iteration: int, stream: int
+    ) -> Decoder:
+        keys = [(request.number, sample) for request in requests for sample in range(sampling.samples_per_prompt)]
+        numbers = uniforms(seed, iteration, keys, sampling.max_new_tokens, stream)
+        prompts = [request.tokens for request in requests]
+        return Decoder(self.model, prompts, sampling, numbers, eos_id=self.eos_id, max_rows=self.max_rows)
 
 
 @contextmanager

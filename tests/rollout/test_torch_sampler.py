@@ -125,7 +125,8 @@ def test_progress_counts_samples(make_policy: Callable[..., LanguageModel]) -> N
     TorchSampler(make_policy("gpt2"), EOS, max_rows=9).sample(
         REQUESTS, SAMPLING, seed=1, iteration=2, progress=lambda done, total: seen.append((done, total))
     )
-    assert seen == [(9, 21), (18, 21), (21, 21)]
+    assert seen == sorted(set(seen)) and len(seen) > 5, "as responses end, whatever prompt they belong to"
+    assert seen[-1] == (21, 21) and {total for _, total in seen} == {21}
 
 
 def test_nothing_asked_nothing_answered_and_empty_prompts_refused(make_policy: Callable[..., LanguageModel]) -> None:
