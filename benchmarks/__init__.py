@@ -1,0 +1,1 @@
+"""Measures the lab against other libraries; see docs/performance.md."""
