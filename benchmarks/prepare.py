@@ -1,0 +1,92 @@
+"""Weights and examples that both sides share, made once in a process of its own, so that the benchmark stays small."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from launch.compose import load
+from launch.datasets import load_data
+from launch.trainer import quiet_libraries
+from rlhf.config import DataConfig
+from rlhf.data.rows import Row, make_rows
+from rlhf.data.templates import template_for
+from rlhf.data.tokenizers import Tokenizer, load_tokenizer
+from rlhf.models.export import export
+from rlhf.models.loading import load_policy, load_scorer
+
+KINDS: dict[str, Any] = {"sft": "demonstrations", "reward": "comparisons", "dpo": "comparisons", "ppo": "prompts"}
+
+
+def prepare(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Model folders, examples as ids, and the sizes that the arithmetic depends on.
+
+    Args:
+        request: `stage`, `model` (a name in conf/model), `sizes` (that replace those of its architecture), `seed`,
+            `count` of examples, `max_length`, `new_tokens`, and `data`, a file, or `lengths` of synthetic examples:
+            [prompt, response, …].
+    """
+    quiet_libraries()
+    model = load([f"model={request['model']}"]).model
+    tokenizer = load_tokenizer(model.tokenizer, None)  # type: ignore[arg-type]
+    architecture = dict(model.architecture) | request["sizes"]
+    stage, seed = request["stage"], request["seed"]
+    task: dict[str, Any] = {"model": str(folder / "model")}
+    policy = load_policy(None, architecture, tokenizer, seed=seed)
+    export(policy, tokenizer, folder / "model")
+    task["shape"] = shape_of(policy.hf)
+    if stage in ("reward", "ppo"):
+        scorer = load_scorer(task["model"], {}, tokenizer, seed=seed)
+        export(scorer, tokenizer, folder / "scorer")
+        task |= {"model": str(folder / "scorer")} if stage == "reward" else {"reward_model": str(folder / "scorer")}
+    make = synthetic if request["data"] is None else from_file
+    task["examples"] = [{"prompt": row.prompt, "responses": row.responses} for row in make(request, tokenizer)]
+    return task
+
+
+def shape_of(hf: Any) -> dict[str, int]:
+    """The fields of `benchmarks.flops.Shape`: matrices of the blocks, without embeddings (which are looked up)."""
+    import torch
+
+    base, config = hf.base_model, hf.config.get_text_config()
+    looked_up = {id(module.weight) for module in base.modules() if isinstance(module, torch.nn.Embedding)}
+    weights = sum(p.numel() for p in base.parameters() if p.ndim >= 2 and id(p) not in looked_up)
+    return {
+        "weights": weights,
+        "layers": config.num_hidden_layers,
+        "width": config.hidden_size,
+        "vocabulary": config.vocab_size,
+    }
+
+
+def from_file(request: dict[str, Any], tokenizer: Tokenizer) -> list[Row]:
+    """A random sample of a file, so that lengths are those of the data; ours and the peer see it in this order."""
+    kind = KINDS[request["stage"]]
+    data = DataConfig(source="file", path=request["data"], val_fraction=0.0, test_fraction=0.0, on_error="skip")
+    room = request["max_length"] - (request["new_tokens"] if kind == "prompts" else 0)
+    rows, _ = make_rows(load_data(data, kind).train, kind, template_for(tokenizer), room)
+    order = np.random.default_rng(request["seed"]).permutation(len(rows))
+    count = request["count"]
+    return [rows[i] for i in np.resize(order, math.ceil(count / len(order)) * len(order))[:count]]
+
+
+def synthetic(request: dict[str, Any], tokenizer: Tokenizer) -> list[Row]:
+    """Random ids of exactly these lengths, to see what a length costs; end-of-text, the last id, is left out."""
+    draw = np.random.default_rng(request["seed"])
+    rows = []
+    for _ in range(request["count"]):
+        prompt, *responses = (
+            tuple(draw.integers(tokenizer.vocab_size - 1, size=n).tolist()) for n in request["lengths"]
+        )
+        rows.append(Row(prompt, tuple(responses)))
+    return rows
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.stdin.read())
+    print(json.dumps(prepare(asked, Path(asked["folder"]))))

@@ -1,0 +1,69 @@
+"""How a worker talks to the benchmark: a task on stdin, then one JSON line for every order. Standard library only.
+
+Workers stay alive between steps, so that the benchmark can alternate between them: whatever else the machine does then
+hits all of them alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+class Link:
+    """The worker's end. Whatever libraries print goes to stderr: the real stdout belongs to the answers alone."""
+
+    def __init__(self) -> None:
+        self._out = os.fdopen(os.dup(1), "w", buffering=1)
+        os.dup2(2, 1)
+        line = sys.stdin.readline()
+        if not line:
+            self.leave()
+        self.task: dict[str, Any] = json.loads(line)
+        self.order: dict[str, Any] = {}
+        self._started = 0.0
+
+    def ready(self, **facts: Any) -> None:
+        """Everything is loaded; wait for the first order."""
+        self._say(facts)
+        self._wait()
+
+    def done(self, **facts: Any) -> None:
+        """The ordered piece of work is done: say how long it took, and wait for the next order."""
+        seconds = time.perf_counter() - self._started
+        self._say({"seconds": seconds, "peak_memory_bytes": peak_memory()} | facts)
+        self._wait()
+
+    def _say(self, facts: dict[str, Any]) -> None:
+        self._out.write(json.dumps(facts) + "\n")
+
+    def _wait(self) -> None:
+        line = sys.stdin.readline()
+        if not line:
+            self.leave()
+        self.order = json.loads(line)
+        self._started = time.perf_counter()
+
+    def leave(self) -> NoReturn:
+        """End at once: a trainer that is stopped in the middle would still save, log and report."""
+        self._out.flush()
+        os._exit(0)
+
+
+def peak_memory() -> int:
+    """Highest resident memory of this program so far, in bytes.
+
+    Linux keeps `ru_maxrss` over exec, so a worker would inherit what its parent had; VmHWM starts anew.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
