@@ -99,7 +99,7 @@ def record(args: argparse.Namespace, comparisons: list[Comparison]) -> dict[str,
     given = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
     return {
         "arguments": given,
-        "machine": {"processor": platform.machine(), "python": platform.python_version(), "cores": os.cpu_count()},
+        "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
         "comparisons": [comparison.record() for comparison in comparisons],
     }
 

@@ -108,7 +108,10 @@ def measure(bench: Bench, peer: Peer | None = None, name: str = "", python: str 
         answers = [one_block(bench, workers, number) for number in range(steps)]
     compare_losses(bench, answers)
     peak = max(peak, bench.peak())
-    sides = {side: side_of(shares[side], [block[side] for block in answers]) for side in workers}
+    sides = {
+        side: side_of(shares[side], [block[side] for block in answers], worker.facts["versions"])
+        for side, worker in workers.items()
+    }
     timed = bench.task["examples"][WARM_UP * bench.batch : steps * bench.batch]
     return Comparison(
         bench.stage,
@@ -173,10 +176,10 @@ def best_micro_batch(bench: Bench, peer: Peer, setting: Setting, python: str) ->
     return min(times, key=lambda size: times[size])
 
 
-def side_of(share: float, answers: list[dict[str, Any]]) -> Side:
+def side_of(share: float, answers: list[dict[str, Any]], versions: dict[str, str]) -> Side:
     timed = answers[WARM_UP:]
     facts = [{"checks": answer["checks"], "times": answer.get("times", {})} for answer in answers]
-    return Side(share, [a["seconds"] for a in timed], max(a["peak_memory_bytes"] for a in answers), facts)
+    return Side(share, [a["seconds"] for a in timed], max(a["peak_memory_bytes"] for a in answers), versions, facts)
 
 
 def useful_arithmetic(bench: Bench, examples: list[dict[str, Any]]) -> Useful:

@@ -18,12 +18,14 @@ class Side:
         preparation: seconds of preparation (a reference pass) that fall to one step.
         seconds: of each timed step, without preparation.
         memory: highest resident bytes.
+        versions: of the libraries that it uses.
         facts: whatever else a worker said of each timed step.
     """
 
     preparation: float
     seconds: list[float]
     memory: int
+    versions: dict[str, str] = field(default_factory=dict)
     facts: list[dict[str, Any]] = field(default_factory=list)
 
     @property

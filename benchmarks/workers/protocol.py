@@ -11,8 +11,12 @@ import os
 import resource
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
+
+PACKAGES = ("torch", "transformers", "trl", "lightning")
+"""Whose versions belong to a result."""
 
 
 class Link:
@@ -30,7 +34,7 @@ class Link:
 
     def ready(self, **facts: Any) -> None:
         """Everything is loaded; wait for the first order."""
-        self._say(facts)
+        self._say({"versions": {name: version(name) for name in PACKAGES if name in sys.modules}} | facts)
         self._wait()
 
     def done(self, **facts: Any) -> None:

@@ -1,4 +1,4 @@
-"""The order of steps, the search for a micro-batch and the refusal of different losses, with workers that only count."""
+"""The order of steps, the search for a micro-batch, the refusal of different losses; with workers that only count."""
 
 from __future__ import annotations
 
