@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -105,8 +106,10 @@ def measure(bench: Bench, peer: Peer | None = None, name: str = "", python: str 
             own = {"setting": peer.settings[name].arguments, "micro_batch": micro_batch}
             workers["peer"] = stack.enter_context(bench.worker(python, peer.module, f"peer-{name}", steps, **own))
         shares = {side: preparation(worker, steps) for side, worker in workers.items()}
-        answers = [one_block(bench, workers, number) for number in range(steps)]
-    compare_losses(bench, answers)
+        answers = []
+        for number in range(steps):
+            answers.append(one_block(bench, workers, number))
+            compare_losses(bench, answers)  # at once: the rest may take an hour
     peak = max(peak, bench.peak())
     sides = {
         side: side_of(shares[side], [block[side] for block in answers], worker.facts["versions"])
@@ -147,6 +150,9 @@ def compare_losses(bench: Bench, answers: list[dict[str, Any]]) -> None:
     if "peer" not in compared[0]:
         return
     ours, peer = ([block[side]["checks"] for block in compared] for side in ("ours", "peer"))
+    if bench.stage == "ppo":  # TRL whitens advantages by n − 1, ours by n
+        n = sum(len(tokens) for tokens, _ in compared[0]["peer"]["responses"])
+        ours = [checks | {"policy_loss": checks["policy_loss"] * math.sqrt((n - 1) / n)} for checks in ours]
     if bench.options["critic"] == "shared":  # another critic has other values, and so other advantages
         ours = [{"reward": checks["reward"]} for checks in ours]
     if found := disagreements(ours, peer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ def test_the_fastest_micro_batch_that_runs(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def answered(ours: dict[str, float], peer: dict[str, float]) -> dict[str, Any]:
-    return {"ours": {"checks": ours}, "peer": {"checks": peer}}
+    """A step of two responses with 4 tokens in all."""
+    return {"ours": {"checks": ours}, "peer": {"checks": peer, "responses": [[[5, 6, 7], False], [[8], True]]}}
 
 
 def test_different_losses_end_the_comparison() -> None:
@@ -77,18 +79,30 @@ def test_different_losses_end_the_comparison() -> None:
         compare_losses(bench(), [same, other, same])
 
 
+def of_ppo(**ours: float) -> dict[str, Any]:
+    """Values of an iteration that agree, but for those given."""
+    same = {"reward": 1.0, "policy_loss": 0.1, "value_loss": 3.0}
+    whitened = {"policy_loss": 0.1 * math.sqrt(4 / 3)}
+    return answered(same | whitened | ours, same)
+
+
 def test_of_ppo_only_the_step_with_the_same_responses_is_compared() -> None:
-    same, other = answered({"reward": 1.0}, {"reward": 1.0}), answered({"reward": 1.0}, {"reward": 2.0})
-    compare_losses(bench("ppo"), [same, other])
-    with pytest.raises(Disagreement):
-        compare_losses(bench("ppo"), [other, same])
+    compare_losses(bench("ppo"), [of_ppo(), of_ppo(reward=2.0)])
+    with pytest.raises(Disagreement, match="reward"):
+        compare_losses(bench("ppo"), [of_ppo(reward=2.0), of_ppo()])
+
+
+def test_advantages_are_whitened_by_n_on_our_side() -> None:
+    with pytest.raises(Disagreement, match="policy_loss"):
+        compare_losses(bench("ppo"), [of_ppo(policy_loss=0.1)])
 
 
 def test_a_shared_critic_has_other_values() -> None:
-    pair = answered({"reward": 1.0, "value_loss": 3.0}, {"reward": 1.0, "value_loss": 4.0})
-    compare_losses(bench("ppo", critic="shared"), [pair])
+    compare_losses(bench("ppo", critic="shared"), [of_ppo(value_loss=4.0, policy_loss=1.0)])
     with pytest.raises(Disagreement, match="value_loss"):
-        compare_losses(bench("ppo"), [pair])
+        compare_losses(bench("ppo"), [of_ppo(value_loss=4.0)])
+    with pytest.raises(Disagreement, match="reward"):
+        compare_losses(bench("ppo", critic="shared"), [of_ppo(reward=4.0)])
 
 
 @pytest.mark.parametrize(
