@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 OURS = (sys.executable, "benchmarks.workers.ours", "ours", 2)
 
@@ -59,6 +59,18 @@ def test_ppo_takes_the_responses_that_it_is_given(bench_of: Any) -> None:
 
 
 def test_reward(bench_of: Any) -> None:
-    with bench_of("reward").worker(*OURS) as worker:
+    """Loss and margin of the first step, by `transformers` alone."""
+    bench = bench_of("reward")
+    with bench.worker(*OURS) as worker:
         checks = worker.go()["checks"]
-    assert checks["loss"] > 0 and abs(checks["margin"]) > 1e-4
+    model = AutoModelForSequenceClassification.from_pretrained(bench.task["model"])
+    margins = []
+    for example in bench.task["examples"][:2]:
+        with torch.no_grad():
+            chosen, rejected = (
+                model(input_ids=torch.tensor([[*example["prompt"], *response]])).logits.item()
+                for response in example["responses"]
+            )
+        margins.append(chosen - rejected)
+    assert checks["margin"] == pytest.approx(sum(margins) / 2, rel=1e-3, abs=1e-6)
+    assert checks["loss"] == pytest.approx(sum(math.log1p(math.exp(-margin)) for margin in margins) / 2, rel=1e-5)
