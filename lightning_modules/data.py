@@ -47,7 +47,7 @@ class StageData(L.LightningDataModule):
         train: training rows.
         val: held-out rows; none switches validation off.
         batches: maps a step to the numbers of its rows (`rlhf.data.stream`): a resumed run needs no other position.
-        tokens_per_microbatch: padded tokens of a micro-batch.
+        tokens_per_microbatch: tokens of a micro-batch.
         whole: hand out a rank's rows as one piece (PPO's prompts), instead of micro-batches cut by tokens.
         val_every: steps between validations; `None` validates at the end alone.
         val_batches: micro-batches a validation looks at; `None` for all.

@@ -105,7 +105,7 @@ class LoopConfig:
     epochs: float | None = key(1.0, "stop after so many passes over the data; null: by max_steps", gt=0)
     batch_size: int = key(32, "examples an update; PPO: episodes an iteration", ge=1)
     tokens_per_microbatch: int = key(
-        4096, "padded tokens that are computed at once: sets memory, changes no result", ge=16, unit="tokens"
+        4096, "tokens that are computed at once: sets memory, changes no result", ge=16, unit="tokens"
     )
     log_every: int = key(10, "a row of metrics.csv every so many steps", ge=1, unit="steps")
     checkpoint_every: int = key(200, "a checkpoint every so many steps, and at the end", ge=1, unit="steps")

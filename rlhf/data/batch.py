@@ -1,4 +1,4 @@
-"""Rows become padded tensors with, for every trained token, where it stands and what predicts it."""
+"""Rows become tensors, padded or side by side, with, for every trained token, where it stands and what predicts it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,26 @@ from rlhf.data.rows import Row
 
 PADDING = -1
 
+SIDE_BY_SIDE = 0.1
+"""Share of padding from which rows lie side by side. Padding costs arithmetic; side by side, each row costs a call."""
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B rows padded on the right to T tokens; R responses and N target tokens in all, P pairs.
+    """Rows of R responses, N target tokens and P pairs in all, on B lines of T tokens.
 
     A row is a tree: the prompt is its trunk, every response a branch. Targets are ordered by response, then by time.
+    Either each row has a line of its own, padded on the right, or all lie side by side in one line without padding
+    (B = 1). Rows with several responses always do: plain causal attention is not enough for them.
 
     Attributes:
         tokens: [B, T] ids, long.
         positions: [B, T] position embeddings' indices, long; every response restarts at the prompt's length.
         segments: [B, T] 0 = prompt, k >= 1 = k-th response of the row, -1 = padding.
-        target_rows: [N] row of each target token.
+        lengths: tokens of each row.
+        branching: of each row, whether it has more than one response.
+        side_by_side: whether the rows share one line.
+        target_rows: [N] line of each target token.
         target_sources: [N] index in T that predicts the target: the prompt's last token for a response's first.
         target_indices: [N] index in T of the target itself.
         target_tokens: [N] its id.
@@ -33,11 +41,10 @@ class Batch:
         end_rows, end_indices: [R] where each response's last token stands.
         pairs: [P, 2] flat response numbers (chosen, rejected).
         pair_weights: [P] 1 / number of pairs of the row, float.
-        row_index: [B] `Row.index`.
+        row_index: [rows] `Row.index`.
         n_bytes: UTF-8 bytes of all responses.
         n_tokens: tokens that are not padding.
         longest_response: tokens of the longest response; 0 without responses.
-        branching: whether a row has more than one response, so that plain causal attention is not enough.
     """
 
     tokens: Tensor
@@ -57,11 +64,13 @@ class Batch:
     n_bytes: int
     n_tokens: int
     longest_response: int
-    branching: bool
+    lengths: tuple[int, ...]
+    branching: tuple[bool, ...]
+    side_by_side: bool
 
     @property
     def n_rows(self) -> int:
-        return self.tokens.shape[0]
+        return len(self.lengths)
 
     @property
     def n_targets(self) -> int:
@@ -89,22 +98,6 @@ class Batch:
         }
         return replace(self, **moved)
 
-    def attention_mask(self) -> Tensor | None:
-        """[B, 1, T, T] bool, true where query i may read key j; None where plain causal attention is exact.
-
-        A token reads the prompt and what stands before it in its own response. Padding reads itself alone, since a
-        query with nothing to read has a softmax of NaN, and is read by no one.
-        """
-        if not self.branching:
-            return None
-        query, key = self.segments[:, :, None], self.segments[:, None, :]
-        size = self.tokens.shape[1]
-        order = torch.arange(size, device=self.tokens.device)
-        causal = order[:, None] >= order[None, :]
-        same_path = (key == 0) | (key == query)
-        real = (query != PADDING) & (key != PADDING)
-        return ((causal & same_path & real) | (order[:, None] == order[None, :]))[:, None]
-
     def pad_responses(self, flat: Tensor, fill: float = 0.0) -> Tensor:
         """One value a target, [N], as one row a response: [R, longest_response], `fill` after each end."""
         padded = flat.new_full((self.n_responses, self.longest_response), fill)
@@ -120,44 +113,53 @@ class Batch:
 
 
 def collate(rows: Sequence[Row], pad_id: int = 0) -> Batch:
-    """Rows as one right-padded batch. No rows make an empty batch; a row without responses has no targets.
+    """Rows as one batch. No rows make an empty batch; a row without responses has no targets.
 
     Raises:
         ValueError: a response without tokens, or responses after an empty prompt (nothing predicts their first token).
     """
     size = max((row.length for row in rows), default=0)
+    n_tokens = sum(row.length for row in rows)
+    branching = tuple(len(row.responses) > 1 for row in rows)
+    side_by_side = any(branching) or n_tokens < (1 - SIDE_BY_SIDE) * size * len(rows)
     tokens, positions, segments = [], [], []
     targets: list[tuple[int, int, int, int, int, int]] = []
     ends: list[tuple[int, int]] = []
     pairs: list[tuple[int, int]] = []
     weights: list[float] = []
-    for number, row in enumerate(rows):
+    line, first = 0, 0
+    for row in rows:
         _check(row)
         start = len(row.prompt)
         row_tokens, row_positions, row_segments = list(row.prompt), list(range(start)), [0] * start
         pairs += [(len(ends) + better, len(ends) + worse) for better, worse in row.pairs]
         weights += [1 / len(row.pairs) for _ in row.pairs]
         for segment, response in enumerate(row.responses, 1):
-            begin = len(row_tokens)
+            begin = first + len(row_tokens)
             for time, token in enumerate(response):
-                source = begin + time - 1 if time else start - 1
-                targets.append((number, source, begin + time, token, len(ends), time))
+                source = begin + time - 1 if time else first + start - 1
+                targets.append((line, source, begin + time, token, len(ends), time))
             row_tokens += response
             row_positions += range(start, start + len(response))
             row_segments += [segment] * len(response)
-            ends.append((number, len(row_tokens) - 1))
-        padding = size - row.length
-        tokens.append(row_tokens + [pad_id] * padding)
-        positions.append(row_positions + [0] * padding)
-        segments.append(row_segments + [PADDING] * padding)
+            ends.append((line, first + len(row_tokens) - 1))
+        padding = 0 if side_by_side else size - row.length
+        tokens += row_tokens + [pad_id] * padding
+        positions += row_positions + [0] * padding
+        segments += row_segments + [PADDING] * padding
+        if side_by_side:
+            first += row.length
+        else:
+            line += 1
 
     # [6, N] in one go: the transpose of the tuples above.
     columns = _long(targets, 6).T.contiguous()
     end_columns = _long(ends, 2).T.contiguous()
+    shape = (1, n_tokens) if side_by_side else (len(rows), size)
     return Batch(
-        tokens=_long(tokens, size),
-        positions=_long(positions, size),
-        segments=_long(segments, size),
+        tokens=torch.tensor(tokens, dtype=torch.long).reshape(shape),
+        positions=torch.tensor(positions, dtype=torch.long).reshape(shape),
+        segments=torch.tensor(segments, dtype=torch.long).reshape(shape),
         target_rows=columns[0],
         target_sources=columns[1],
         target_indices=columns[2],
@@ -170,9 +172,11 @@ def collate(rows: Sequence[Row], pad_id: int = 0) -> Batch:
         pair_weights=torch.tensor(weights, dtype=torch.float32),
         row_index=torch.tensor([row.index for row in rows], dtype=torch.long),
         n_bytes=sum(row.n_bytes for row in rows),
-        n_tokens=sum(row.length for row in rows),
+        n_tokens=n_tokens,
         longest_response=max((len(response) for row in rows for response in row.responses), default=0),
-        branching=any(len(row.responses) > 1 for row in rows),
+        lengths=tuple(row.length for row in rows),
+        branching=branching,
+        side_by_side=side_by_side,
     )
 
 
@@ -189,15 +193,18 @@ def _long(values: Sequence[Sequence[int]], width: int) -> Tensor:
 
 
 def microbatches(rows: Iterable[Row], tokens_per_microbatch: int) -> list[list[Row]]:
-    """Groups whose padded size (rows x longest row) is at most the budget; a row longer than that goes alone.
+    """Groups of at most `tokens_per_microbatch` tokens; a row longer than that goes alone.
 
-    Rows are taken longest first, so that neighbours pad each other little and the largest group, which decides
-    whether memory suffices, comes first. Equal lengths keep their order.
+    Rows are taken longest first, so that neighbours pad each other little (`collate` pads where that is little
+    indeed). Equal lengths keep their order.
     """
     groups: list[list[Row]] = []
+    size = 0
     for row in sorted(rows, key=lambda row: -row.length):
-        if groups and (len(groups[-1]) + 1) * groups[-1][0].length <= tokens_per_microbatch:
+        if groups and size + row.length <= tokens_per_microbatch:
             groups[-1].append(row)
+            size += row.length
         else:
             groups.append([row])
+            size = row.length
     return groups

@@ -69,7 +69,7 @@ class RewardJudge:
         model: frozen, on its device.
         template: of the reward model's own tokenizer.
         max_length: tokens of a prompt and one answer; longer prompts lose their front.
-        tokens_per_microbatch: padded tokens that are computed at once.
+        tokens_per_microbatch: tokens that are computed at once.
     """
 
     name = "reward"

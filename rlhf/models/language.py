@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rlhf.errors import ConfigError
+from rlhf.models.attention import Trees, read_trees, unread_mask
 from rlhf.models.logprobs import Head, TokenStats, chosen_logprobs
 
 if TYPE_CHECKING:
@@ -15,23 +15,14 @@ if TYPE_CHECKING:
 
 
 def backbone_states(backbone: nn.Module, batch: Batch) -> Tensor:
-    """Last hidden states [B, T, D] of every token of a batch, tree-shaped rows included.
+    """Last hidden states [B, T, D] of every token of a batch.
 
-    Rows of one response need no mask: they are padded on the right, and a causal model never looks right. Position ids
-    are passed only with a mask, since `transformers` takes restarted positions without a mask for packed documents.
-
-    Raises:
-        ConfigError: a tree-shaped row is longer than the window of a model with sliding-window attention: a mask of
-            one's own takes the place of the window, so the same tokens would read more than they do alone.
+    Padded rows need no mask: padding is on the right, and a causal model never looks right. Position ids are passed
+    only for rows side by side, since `transformers` takes restarted positions without a mask for packed documents.
     """
-    mask = batch.attention_mask()
-    window = sliding_window(backbone)
-    if mask is not None and window is not None and batch.tokens.shape[1] > window:
-        raise ConfigError(
-            f"data.max_length: rows of {batch.tokens.shape[1]} tokens don't fit a model that looks back only {window} "
-            f"tokens; pass data.max_length={window // 2} or less"
-        )
-    extra: dict[str, Any] = {} if mask is None else {"attention_mask": mask, "position_ids": batch.positions}
+    extra: dict[str, Any] = {}
+    if batch.side_by_side:
+        extra = {"attention_mask": unread_mask(), "position_ids": batch.positions, "trees": Trees.of(batch)}
     states: Tensor = backbone(input_ids=batch.tokens, use_cache=False, **extra).last_hidden_state
     return states
 
@@ -44,7 +35,7 @@ class LanguageModel(nn.Module):
 
     def __init__(self, hf: Any, *, value_head: bool = False) -> None:
         super().__init__()
-        self.hf = hf
+        self.hf = read_trees(hf)
         self.value_head: nn.Linear | None = None
         if value_head:
             self.add_value_head()
@@ -92,7 +83,7 @@ class ScoreModel(nn.Module):
 
     def __init__(self, hf: Any) -> None:
         super().__init__()
-        self.hf = hf
+        self.hf = read_trees(hf)
 
     @property
     def reward_mean(self) -> float:

@@ -41,7 +41,8 @@ def test_targets_are_those_of_separate_sequences(found: list[Row]) -> None:
             flat += 1
     assert batch.n_targets == len(expected)
     assert batch.n_responses == flat
-    for n, (number, flat, segment, place, before, itself) in enumerate(expected):
+    for n, (row_number, flat, segment, place, before, itself) in enumerate(expected):
+        number = 0 if batch.side_by_side else row_number
         source, index = int(batch.target_sources[n]), int(batch.target_indices[n])
         assert int(batch.target_rows[n]) == number
         assert int(batch.target_response[n]) == flat
@@ -51,24 +52,6 @@ def test_targets_are_those_of_separate_sequences(found: list[Row]) -> None:
         assert int(batch.positions[number, source]) == place - 1
         assert int(batch.segments[number, index]) == segment
         assert int(batch.segments[number, source]) in (0, segment)
-
-
-@given(rows())
-def test_attention_reads_exactly_the_own_path(found: list[Row]) -> None:
-    batch = collate(found)
-    mask = batch.attention_mask()
-    if mask is None:
-        assert all(len(row.responses) <= 1 for row in found)
-        return
-    for number, row in enumerate(found):
-        for i in range(batch.tokens.shape[1]):
-            read = [int(batch.tokens[number, j]) for j in range(mask.shape[-1]) if mask[number, 0, i, j]]
-            segment = int(batch.segments[number, i])
-            if segment < 0:
-                assert mask[number, 0, i].nonzero().flatten().tolist() == [i]
-                continue
-            path = [*row.prompt, *(row.responses[segment - 1] if segment else ())]
-            assert read == path[: int(batch.positions[number, i]) + 1]
 
 
 @given(rows())
@@ -111,24 +94,31 @@ def test_pad_responses_carries_gradients() -> None:
     assert values.grad.tolist() == [1.0, 2.0, 3.0]
 
 
-def test_by_hand() -> None:
-    batch = collate([Row((5, 6), ((7, 8), (9,)), ((1, 0),), 3, 11), Row((4,))])
-    assert batch.tokens.tolist() == [[5, 6, 7, 8, 9], [4, 0, 0, 0, 0]]
-    assert batch.positions.tolist() == [[0, 1, 2, 3, 2], [0, 0, 0, 0, 0]]
-    assert batch.segments.tolist() == [[0, 0, 1, 1, 2], [0, -1, -1, -1, -1]]
-    assert batch.target_sources.tolist() == [1, 2, 1]
-    assert batch.target_indices.tolist() == [2, 3, 4]
-    assert batch.pairs.tolist() == [[1, 0]]
-    mask = batch.attention_mask()
-    assert mask is not None
-    assert mask[0, 0].int().tolist() == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [1, 1, 1, 0, 0],
-        [1, 1, 1, 1, 0],
-        [1, 1, 0, 0, 1],
-    ]
-    assert collate([Row((1, 2), ((3,),))]).attention_mask() is None
+def test_side_by_side_by_hand() -> None:
+    batch = collate([Row((4,), ((3,),)), Row((5, 6), ((7, 8), (9,)), ((1, 0),), 3, 11)])
+    assert batch.side_by_side
+    assert (batch.lengths, batch.branching) == ((2, 5), (False, True))
+    assert batch.tokens.tolist() == [[4, 3, 5, 6, 7, 8, 9]]
+    assert batch.positions.tolist() == [[0, 1, 0, 1, 2, 3, 2]]
+    assert batch.segments.tolist() == [[0, 1, 0, 0, 1, 1, 2]]
+    assert batch.target_rows.tolist() == [0, 0, 0, 0]
+    assert batch.target_sources.tolist() == [0, 3, 4, 3]
+    assert batch.target_indices.tolist() == [1, 4, 5, 6]
+    assert batch.end_indices.tolist() == [1, 5, 6]
+    assert batch.pairs.tolist() == [[2, 1]]
+    assert batch.padding_fraction == 0
+
+
+def test_padded_by_hand() -> None:
+    long = Row(tuple(range(1, 20)), ((21,),))
+    batch = collate([long, Row((5, 6, *range(30, 47)))])
+    assert not batch.side_by_side
+    assert batch.tokens.shape == (2, 20)
+    assert batch.tokens[1].tolist() == [5, 6, *range(30, 47), 0]
+    assert batch.segments[:, -1].tolist() == [1, -1]
+    assert (batch.target_rows.tolist(), batch.target_sources.tolist()) == ([0], [18])
+    assert batch.padding_fraction == pytest.approx(1 / 40)
+    assert collate([long, Row((5, 6))]).side_by_side
 
 
 def test_an_empty_batch_has_shapes() -> None:
@@ -156,9 +146,9 @@ def test_microbatches_keep_the_budget_and_every_row(found: list[Row], budget: in
     groups = microbatches(found, budget)
     assert sorted(row.index for group in groups for row in group) == list(range(len(found)))
     for group in groups:
-        assert len(group) == 1 or len(group) * max(row.length for row in group) <= budget
+        assert len(group) == 1 or sum(row.length for row in group) <= budget
     longest = [group[0].length for group in groups]
     assert longest == sorted(longest, reverse=True)
     # Greedy to the end: no group could have taken the next one's first row.
     for group, following in itertools.pairwise(groups):
-        assert (len(group) + 1) * max(group[0].length, following[0].length) > budget
+        assert sum(row.length for row in group) + following[0].length > budget

@@ -74,7 +74,9 @@ class World:
         number = {response: i for i, response in enumerate(OUTCOMES)}
         prompts = {prompt: i for i, prompt in enumerate(PROMPTS)}
         found = []
-        for tokens, segments in zip(batch.tokens.tolist(), batch.segments.tolist(), strict=True):
+        real = batch.segments >= 0  # without padding, rows follow each other whether they are side by side or not
+        flat = batch.tokens[real].split(batch.lengths), batch.segments[real].split(batch.lengths)
+        for tokens, segments in ((t.tolist(), s.tolist()) for t, s in zip(*flat, strict=True)):
             prompt = tuple(t for t, s in zip(tokens, segments, strict=True) if s == 0)
             for k in range(1, max(segments) + 1):
                 response = tuple(t for t, s in zip(tokens, segments, strict=True) if s == k)
