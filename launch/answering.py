@@ -19,7 +19,6 @@ from rlhf.data.records import Prompt
 from rlhf.data.rows import Row, make_rows
 from rlhf.evaluation.answers import Answer, kl_to_reference, sample_answers, seed_of, text_bits_per_byte
 from rlhf.rollout.sampling import Sampling
-from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Run
 
 log = logging.getLogger("rlhf")
@@ -71,7 +70,7 @@ def _ask(
     config: EvaluateConfig, name: str, loaded: Loaded, held: HeldOut, guide: list[Prompt], watch: Watch, best: int
 ) -> Collected:
     """One model's answers, `best` samples a prompt for best-of-n, and its bits per byte."""
-    sampler = TorchSampler(loaded.policy, loaded.template.tokenizer.eos_id, config.rollout.max_rows)
+    sampler = loaded.sampler(config.rollout.engine, config.rollout.max_rows)
     rollout = config.rollout
 
     def answers(rows: list[Row], purpose: str, samples: int = 1) -> dict[int, list[Answer]]:

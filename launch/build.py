@@ -15,6 +15,7 @@ from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
 from lightning_modules.dpo import DPOModule
 from lightning_modules.ppo import PPOModule
+from lightning_modules.reference import cached
 from lightning_modules.reward import RewardModule
 from lightning_modules.sft import PretrainModule, SFTModule
 from rlhf.config import PPOConfig, TrainConfig
@@ -27,7 +28,7 @@ from rlhf.data.tokenizers import Tokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError, ParentError
 from rlhf.models.language import LanguageModel, freeze
 from rlhf.models.loading import load_policy, load_scorer
-from rlhf.rollout.torch_sampler import TorchSampler
+from rlhf.rollout.engines import build_sampler
 from rlhf.runs import Parent, Run
 
 log = logging.getLogger("rlhf")
@@ -153,9 +154,9 @@ def build_module(config: TrainConfig, run: Run, tokenizer: Tokenizer, rows: Stag
             module, critic = _ppo(run, tokenizer, policy, options)
             models += critic
         elif name == "dpo":
-            used = used_rows(rows.train, batches.batch, steps)
-            store = run.checkpoints / "reference.safetensors"
-            module = DPOModule(policy=policy, rows={"train": used, "val": data.val}, store=store, **options)
+            asked = {"train": used_rows(rows.train, batches.batch, steps), "val": data.val}
+            store, cache = run.checkpoints / "reference.safetensors", cached(init.sha256, asked, config)
+            module = DPOModule(policy=policy, rows=asked, store=store, cache=cache, **options)
         elif name in ("sft", "pretrain"):
             module = (PretrainModule if name == "pretrain" else SFTModule)(policy=policy, **options)
         else:
@@ -189,7 +190,9 @@ def _ppo(run: Run, tokenizer: Tokenizer, policy: LanguageModel, options: dict[st
     reward = load_scorer(source, {}, tokenizer, seed=config.seed)
     critic = copy.deepcopy(reward) if config.algo.critic == "separate" else None
     reference = LanguageModel(copy.deepcopy(policy.hf))
-    sampler = TorchSampler(policy, tokenizer.eos_id, config.rollout.max_rows)
+    sampler = build_sampler(
+        config.rollout.engine, policy, tokenizer, config.data.max_length, config.rollout.max_rows
+    )
     module = PPOModule(
         policy=policy,
         critic=critic,

@@ -26,7 +26,6 @@ from rlhf.errors import ConfigError, DataError
 from rlhf.evaluation.annotators import Annotator, NoisyJudge, ScoreAnnotator
 from rlhf.evaluation.judges import RewardJudge
 from rlhf.rollout.sampling import Request, Sampling
-from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.rollout.uniforms import EVALUATE
 from rlhf.runs import Run, atomic_write_text
 
@@ -91,7 +90,7 @@ def prompts_of(data: DataConfig, kind: Kind) -> list[Prompt]:
 def sample_answers(config: CollectConfig, loaded: Loaded, rows: Sequence[Row]) -> list[list[str]]:
     """Different answers of each prompt: one at each temperature and top-k in turn, doubles and empty ones left out."""
     settings = config.collect
-    sampler = TorchSampler(loaded.policy, loaded.template.tokenizer.eos_id, config.rollout.max_rows)
+    sampler = loaded.sampler(config.rollout.engine, config.rollout.max_rows)
     answers: list[dict[str, None]] = [{} for _ in rows]
     ways = zip(cycle(settings.temperatures), cycle(settings.top_k), strict=False)
     for number, (temperature, top_k) in enumerate(islice(ways, settings.samples)):

@@ -15,7 +15,11 @@ from rlhf.data.templates import Template, template_for
 from rlhf.data.tokenizers import load_tokenizer
 from rlhf.models.language import LanguageModel, ScoreModel, freeze
 from rlhf.models.loading import load_policy, load_scorer
+from rlhf.rollout.engines import build_sampler
+from rlhf.rollout.sampling import Sampler
 from rlhf.runs import Parent
+from rlhf.rollout.engines import build_sampler
+from rlhf.rollout.sampling import Sampler
 from rlhf.runs.search import read_config
 
 DEFAULT_LENGTH, DEFAULT_NEW_TOKENS = 512, 128
@@ -38,6 +42,10 @@ class Loaded:
         (`Row.index` tells which are there)."""
         rows, _ = make_rows(prompts, "prompts", self.template, self.max_length - self.max_new_tokens)
         return rows
+
+    def sampler(self, engine: str, max_rows: int) -> Sampler:
+        """`rollout.engine` on the policy."""
+        return build_sampler(engine, self.policy, self.template.tokenizer, self.max_length, max_rows)
 
 
 @dataclass(frozen=True)

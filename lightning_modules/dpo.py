@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from lightning_modules import reference
 from lightning_modules.base import StageModule
 from lightning_modules.means import Means
 from lightning_modules.optimise import Term, optimise, prompts_with_pairs
@@ -20,6 +21,9 @@ from rlhf.data.rows import Row
 from rlhf.errors import TrainingError
 from rlhf.models.language import LanguageModel
 from rlhf.objectives.preference import DPOResult, accuracy, dpo
+
+
+log = logging.getLogger("rlhf")
 
 
 def response_logprobs(policy: LanguageModel, batch: Batch) -> Tensor:
@@ -36,7 +40,8 @@ class DPOModule(StageModule):
 
     Args:
         rows: all rows that training and validation will ask for, by split (`train`, `val`).
-        store: safetensors file for the reference's log-probabilities; `None` keeps them in memory only.
+        store: the run's own file for the reference's log-probabilities; `None` keeps them in memory only.
+        cache: another, which may have been written by another run, see `lightning_modules/reference.py`.
     """
 
     headline = ("train/loss", "train/accuracy", "val/accuracy")
@@ -49,13 +54,14 @@ class DPOModule(StageModule):
         policy: LanguageModel,
         rows: Mapping[str, Sequence[Row]],
         store: Path | None = None,
+        cache: Path | None = None,
         **options: Any,
     ) -> None:
         super().__init__(config, total_steps, **options)
         assert isinstance(config.algo, DPOConfig)
         self.algo: DPOConfig = config.algo
         self.policy = policy
-        self.rows, self.store = rows, store
+        self.rows, self.store, self.cache = rows, store, cache
         self.reference: dict[str, Tensor] = {}
 
     def on_fit_start(self) -> None:
@@ -74,20 +80,22 @@ class DPOModule(StageModule):
         """
         if self.reference:
             return
-        if self.store is not None and self.store.exists():
-            self.reference = load_file(self.store)
-            return
-        if self.step > 0:
+        found = reference.read(self.store)
+        if found is None and self.step > 0:
             raise TrainingError(
                 f"{self.store}: the reference log-probabilities are gone, and the policy has changed since; "
                 "start again in a new directory"
             )
-        self.reference = self.compute_reference()
-        if self.store is not None and self.global_rank == 0:
-            self.store.parent.mkdir(parents=True, exist_ok=True)
-            part = self.store.with_suffix(".part")
-            save_file(self.reference, part)
-            part.replace(self.store)
+        if found is None:
+            known = reference.read(self.cache)
+            if known is not None:
+                log.info("reference log-probabilities: from %s", self.cache)
+            found = self.compute_reference() if known is None else known
+            if self.global_rank == 0:
+                reference.write(self.store, found)
+                if known is None:
+                    reference.write(self.cache, found)
+        self.reference = found
 
     @torch.no_grad()
     def compute_reference(self) -> dict[str, Tensor]:
@@ -115,14 +123,14 @@ class DPOModule(StageModule):
     def compare(self, batch: Batch, split: str) -> tuple[DPOResult, Tensor, Tensor]:
         """Losses of the batch's P pairs, and the log-probabilities of chosen and rejected, [P] each."""
         logprobs = response_logprobs(self.policy, batch)
-        reference = torch.cat([self.reference[f"{split}/{i}"] for i in batch.row_index.tolist()]).to(logprobs)
+        theirs = torch.cat([self.reference[f"{split}/{i}"] for i in batch.row_index.tolist()]).to(logprobs)
         chosen, rejected = batch.pairs[:, 0], batch.pairs[:, 1]
         lengths = torch.bincount(batch.target_response, minlength=batch.n_responses)
         result = dpo(
             logprobs[chosen],
             logprobs[rejected],
-            reference[chosen],
-            reference[rejected],
+            theirs[chosen],
+            theirs[rejected],
             beta=self.algo.beta,
             loss=self.algo.loss,  # type: ignore[arg-type]
             label_smoothing=self.algo.label_smoothing,

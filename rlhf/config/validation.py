@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from rlhf.config.algorithms import DPOConfig, PPOConfig
 from rlhf.config.keys import KeyInfo, keys, lookup
 from rlhf.config.schema import SAFE_NAME, TrainConfig
-from rlhf.config.verbs import CollectConfig, Config, EvaluateConfig, PipelineConfig
+from rlhf.config.verbs import ChatConfig, CollectConfig, Config, EvaluateConfig, PipelineConfig
 from rlhf.errors import ConfigError, nearest
 
 HUB_NAME = r"(?!.*\.(jsonl|json|gz|parquet|txt)$)[A-Za-z0-9][\w.-]*(/[\w.-]+)?"
@@ -180,8 +181,20 @@ def _strategy(config: TrainConfig) -> None:
 
 
 def _rollout(config: Config) -> None:
-    if config.rollout.engine == "vllm":
-        raise ConfigError("rollout.engine: vllm is not ready: the engine is not connected yet; pass rollout=torch")
+    if config.rollout.engine != "vllm":
+        return
+    if isinstance(config, ChatConfig):
+        raise ConfigError("rollout.engine: vllm doesn't stream answers; chat with rollout=torch")
+    if find_spec("vllm") is None:
+        raise ConfigError(
+            "rollout.engine: vllm is not installed here; pip install -e '.[vllm]' (on a machine without a GPU: "
+            "tests/integration/vllm.sh), or pass rollout=torch"
+        )
+    if config.strategy.layout != "single":
+        raise ConfigError(
+            f"rollout.engine: vllm has one copy of the weights in one process; with strategy.layout="
+            f"{config.strategy.layout} pass rollout=torch"
+        )
 
 
 def _dpo(config: TrainConfig) -> None:

@@ -22,7 +22,7 @@ NEEDS = {
     ("model", "hf"): "model.path: missing",
     ("data", "jsonl"): "data.path: missing",
     ("data", "hub"): "data.path: missing",
-    ("rollout", "vllm"): "rollout.engine: vllm is not ready",
+    ("rollout", "vllm"): "rollout.engine: vllm is not installed here",
     ("strategy", "fsdp"): "strategy.layout: fsdp is not ready",
     ("strategy", "zero2"): "strategy.layout: zero2 is not ready",
     ("strategy", "zero3"): "strategy.layout: fsdp is not ready",

@@ -172,7 +172,6 @@ def test_ptx_on_ones_own_data_needs_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sections", "sentence"),
     [
-        ({"rollout": RolloutConfig(engine="vllm")}, r"rollout\.engine: vllm is not ready"),
         ({"strategy": StrategyConfig(layout="fsdp")}, r"strategy\.layout: fsdp is not ready"),
         ({"strategy": StrategyConfig(layout="zero2")}, r"strategy\.layout: zero2 is not ready"),
     ],
