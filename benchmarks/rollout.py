@@ -74,7 +74,9 @@ def with_vllm(sampler: VLLMSampler, requests: list[Request], sampling: Sampling)
 
     def run() -> int:
         engine.reset_prefix_cache()  # the same prompts again would cost it nothing
-        return sum(len(o.token_ids) for found in engine.generate(prompts, settings, use_tqdm=False) for o in found.outputs)
+        return sum(
+            len(o.token_ids) for found in engine.generate(prompts, settings, use_tqdm=False) for o in found.outputs
+        )
 
     return run
 
@@ -93,7 +95,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     vocabulary = model.hf.config.get_text_config().vocab_size
     prompts = torch.randint(1, vocabulary, (options.rows, options.prompt), generator=generator)
-    vllm = VLLMSampler(model, load_tokenizer("gpt2"), options.prompt + options.tokens, options.rows * options.samples)
+    vllm = VLLMSampler(model, NEVER, options.prompt + options.tokens, options.rows * options.samples)
     vllm_or_none = vllm if options.vllm else None
     threads = torch.get_num_threads()
     for run in contestants(model, prompts[:2], 1, 4, vllm_or_none).values():

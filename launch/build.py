@@ -191,7 +191,7 @@ def _ppo(run: Run, tokenizer: Tokenizer, policy: LanguageModel, options: dict[st
     critic = copy.deepcopy(reward) if config.algo.critic == "separate" else None
     reference = LanguageModel(copy.deepcopy(policy.hf))
     sampler = build_sampler(
-        config.rollout.engine, policy, tokenizer, config.data.max_length, config.rollout.max_rows
+        config.rollout.engine, policy, tokenizer.eos_id, config.data.max_length, config.rollout.max_rows
     )
     module = PPOModule(
         policy=policy,

@@ -18,8 +18,6 @@ from rlhf.models.loading import load_policy, load_scorer
 from rlhf.rollout.engines import build_sampler
 from rlhf.rollout.sampling import Sampler
 from rlhf.runs import Parent
-from rlhf.rollout.engines import build_sampler
-from rlhf.rollout.sampling import Sampler
 from rlhf.runs.search import read_config
 
 DEFAULT_LENGTH, DEFAULT_NEW_TOKENS = 512, 128
@@ -45,7 +43,7 @@ class Loaded:
 
     def sampler(self, engine: str, max_rows: int) -> Sampler:
         """`rollout.engine` on the policy."""
-        return build_sampler(engine, self.policy, self.template.tokenizer, self.max_length, max_rows)
+        return build_sampler(engine, self.policy, self.template.tokenizer.eos_id, self.max_length, max_rows)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from rlhf.errors import TrainingError
 from rlhf.models.language import LanguageModel
 from rlhf.objectives.preference import DPOResult, accuracy, dpo
 
-
 log = logging.getLogger("rlhf")
 
 

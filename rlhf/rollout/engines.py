@@ -8,12 +8,11 @@ from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.rollout.vllm_sampler import VLLMSampler
 
 if TYPE_CHECKING:
-    from rlhf.data.tokenizers import Tokenizer
     from rlhf.models.language import LanguageModel
     from rlhf.rollout.sampling import Sampler
 
 
-def build_sampler(engine: str, policy: LanguageModel, tokenizer: Tokenizer, max_length: int, max_rows: int) -> Sampler:
+def build_sampler(engine: str, policy: LanguageModel, eos_id: int, max_length: int, max_rows: int) -> Sampler:
     """`rollout.engine` on a policy.
 
     Args:
@@ -21,5 +20,5 @@ def build_sampler(engine: str, policy: LanguageModel, tokenizer: Tokenizer, max_
         max_rows: sequences that are decoded at the same time.
     """
     if engine == "vllm":
-        return VLLMSampler(policy, tokenizer, max_length, max_rows)
-    return TorchSampler(policy, tokenizer.eos_id, max_rows)
+        return VLLMSampler(policy, eos_id, max_length, max_rows)
+    return TorchSampler(policy, eos_id, max_rows)

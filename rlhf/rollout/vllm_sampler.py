@@ -1,18 +1,16 @@
-"""Sampling by vLLM (Kwon et al. 2023) in the same process: the engine stays, weights are pushed when they have changed."""
+"""Sampling by vLLM (Kwon et al. 2023) in this process: the engine stays, weights are pushed when they have changed."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from rlhf.data.tokenizers import Tokenizer
-from rlhf.models.export import export
 from rlhf.models.language import LanguageModel
 from rlhf.rollout.sampling import Completion, Progress, Request, Sampling
 
@@ -26,16 +24,16 @@ class VLLMSampler:
 
     Args:
         policy: on one device, not sharded.
-        tokenizer: of its export, which is how the engine gets to know the architecture.
+        eos_id: the token that ends a response.
         max_length: tokens of the longest prompt and answer together.
         max_rows: sequences that are decoded at the same time.
         memory: share of a GPU's memory that the engine may take, beside training.
     """
 
     def __init__(
-        self, policy: LanguageModel, tokenizer: Tokenizer, max_length: int, max_rows: int = 64, memory: float = 0.3
+        self, policy: LanguageModel, eos_id: int, max_length: int, max_rows: int = 64, memory: float = 0.3
     ) -> None:
-        self.policy, self.tokenizer = policy, tokenizer
+        self.policy, self.eos_id = policy, eos_id
         self.max_length, self.max_rows, self.memory = max_length, max_rows, memory
         self._engine: Any = None
         self._pushed: tuple[int, ...] = ()
@@ -68,14 +66,14 @@ class VLLMSampler:
                         top_k=sampling.top_k,
                         top_p=sampling.top_p,
                         seed=seed_of(seed, stream, iteration, request.number, sample),
-                        stop_token_ids=[self.tokenizer.eos_id],
+                        stop_token_ids=[self.eos_id],
                         detokenize=False,
                         logprobs=0,
                     )
                 )
         outputs = engine.generate(prompts, settings, use_tqdm=False)
         found = [
-            _completion(number, sample, output.outputs[0], self.tokenizer.eos_id)
+            _completion(number, sample, output.outputs[0], self.eos_id)
             for (number, sample), output in zip(keys, outputs, strict=True)
         ]
         if progress is not None:
@@ -88,8 +86,9 @@ class VLLMSampler:
         version = tuple(parameter._version for parameter in self.policy.parameters())
         if self._engine is None:
             self._engine = self._start()
-        elif version != self._pushed:
-            weights = [(name, p.detach()) for name, p in self.policy.hf.named_parameters()]
+        if version != self._pushed:
+            # Tied weights twice, by both names: see `_start`.
+            weights = [(name, p.detach()) for name, p in self.policy.hf.named_parameters(remove_duplicate=False)]
             self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
             # What prompts looked like to the old weights.
             self._engine.reset_prefix_cache()
@@ -106,11 +105,14 @@ class VLLMSampler:
         on_cpu = next(self.policy.parameters()).device.type == "cpu"
         extra: dict[str, Any] = {} if on_cpu else {"gpu_memory_utilization": self.memory}
         threads = torch.get_num_threads()
+        # Output weights that are tied to the embeddings are packed once on CPU and would stay what they were.
+        config = copy.deepcopy(self.policy.hf.config)
+        config.tie_word_embeddings, config.architectures = False, [type(self.policy.hf).__name__]
         with tempfile.TemporaryDirectory(prefix="rlhf-vllm-") as folder:
-            model = Path(folder) / "model"
-            export(self.policy, self.tokenizer, model)
+            config.save_pretrained(folder)
             engine = LLM(
-                model=str(model),
+                model=folder,
+                load_format="dummy",  # the first push brings the weights
                 skip_tokenizer_init=True,
                 dtype=str(next(self.policy.parameters()).dtype).removeprefix("torch.") if on_cpu else "bfloat16",
                 max_model_len=self.max_length,

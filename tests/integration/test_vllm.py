@@ -34,7 +34,7 @@ def test_samples_follow_the_weights(name: str) -> None:
     model = model.get("model", model)
     tokenizer = load_tokenizer(model["tokenizer"])
     policy = load_policy(None, model["architecture"], tokenizer, seed=1)
-    sampler = VLLMSampler(policy, tokenizer, max_length=64, max_rows=8)
+    sampler = VLLMSampler(policy, tokenizer.eos_id, max_length=64, max_rows=8)
     requests = [Request(i, tuple(range(5 + i, 15 + i))) for i in range(3)]
     before = None
     for round in range(2):

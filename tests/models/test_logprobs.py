@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
-from rlhf.errors import ConfigError
 from rlhf.models import logprobs as logprobs_module
 from rlhf.models.language import LanguageModel
 from rlhf.models.logprobs import chosen_logprobs
@@ -135,11 +134,8 @@ def test_kl_pulls_the_policy_alone() -> None:
 
 
 @torch.no_grad()
-def test_a_window_shorter_than_a_tree(
-    make_hf: Callable[..., Any], architectures: dict[str, dict[str, Any]]
-) -> None:
+def test_a_window_shorter_than_a_tree(make_hf: Callable[..., Any], architectures: dict[str, dict[str, Any]]) -> None:
     hf = make_hf("causal", architectures["llama"] | {"model_type": "mistral", "sliding_window": 8})
     model = LanguageModel(hf)
     for row in (Row((1, 2, 3), ((4, 5), (6, 7, 8))), Row(tuple(range(1, 8)), ((4, 5, 6, 9, 9), (6, 7, 8)))):
         torch.testing.assert_close(model(collate([row])).logprobs, full_forward(hf, row), atol=1e-4, rtol=0)
-
