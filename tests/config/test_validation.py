@@ -169,6 +169,17 @@ def test_ptx_on_ones_own_data_needs_text(tmp_path: Path) -> None:
     validate(config(algo=PPOConfig(ptx_coef=0.5, ptx_path=str(tmp_path)), data=data))
 
 
+def test_vllm_samples_in_one_process_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    vllm = RolloutConfig(engine="vllm")
+    monkeypatch.setattr("rlhf.config.validation.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"rollout\.engine: vllm is not installed here"):
+        validate(config(rollout=vllm))
+    monkeypatch.setattr("rlhf.config.validation.find_spec", lambda name: name)
+    validate(config(rollout=vllm))
+    with pytest.raises(ConfigError, match=r"rollout\.engine: vllm has one copy .* strategy\.layout=ddp"):
+        validate(config(rollout=vllm, strategy=StrategyConfig(layout="ddp", devices=2)))
+
+
 @pytest.mark.parametrize(
     ("sections", "sentence"),
     [
