@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -317,8 +318,13 @@ def test_ctrl_c_in_a_terminal(models: Path, tmp_path: Path) -> None:
         script.wait(r"What is it\?\r\n..")
         script.type("\x03")
         script.wait(r"\r\ninterrupted\r\n> $")
-        script.type("\x03")
-        assert script.process.wait(300) == 0
+        # On a busy machine a key may come between the prompt and the reading of it, and is lost; a user presses again.
+        for _ in range(10):
+            script.type("\x03")
+            with suppress(subprocess.TimeoutExpired):
+                script.process.wait(20)
+                break
+        assert script.process.returncode == 0
     finally:
         script.process.kill()
         os.close(script.master)
