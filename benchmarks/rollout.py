@@ -95,14 +95,15 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     vocabulary = model.hf.config.get_text_config().vocab_size
     prompts = torch.randint(1, vocabulary, (options.rows, options.prompt), generator=generator)
-    vllm = VLLMSampler(model, NEVER, options.prompt + options.tokens, options.rows * options.samples)
-    vllm_or_none = vllm if options.vllm else None
+    vllm = None
+    if options.vllm:
+        vllm = VLLMSampler(model, NEVER, options.prompt + options.tokens, options.rows * options.samples)
     threads = torch.get_num_threads()
-    for run in contestants(model, prompts[:2], 1, 4, vllm_or_none).values():
+    for run in contestants(model, prompts[:2], 1, 4, vllm).values():
         run()
     seconds: dict[str, list[float]] = {}
     for _ in range(options.repeats):
-        for name, run in contestants(model, prompts, options.samples, options.tokens, vllm_or_none).items():
+        for name, run in contestants(model, prompts, options.samples, options.tokens, vllm).items():
             torch.set_num_threads(threads)
             start = time.perf_counter()
             drawn = run()

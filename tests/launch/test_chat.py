@@ -318,7 +318,8 @@ def test_ctrl_c_in_a_terminal(models: Path, tmp_path: Path) -> None:
         script.wait(r"What is it\?\r\n..")
         script.type("\x03")
         script.wait(r"\r\ninterrupted\r\n> $")
-        # On a busy machine a key may come between the prompt and the reading of it, and is lost; a user presses again.
+        # On a busy machine the signal may come after the prompt is shown and before readline waits: Python then sees it
+        # at the next key only. A user presses again.
         for _ in range(10):
             script.type("\x03")
             with suppress(subprocess.TimeoutExpired):
