@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -299,10 +300,11 @@ class Screen:
 
 
 def _own_terminal() -> None:
-    """Ctrl-C goes to whom the terminal belongs."""
+    """Ctrl-C goes to whom the terminal belongs, even where a shell started the tests in the background, deaf to it."""
     import fcntl
     import termios
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
