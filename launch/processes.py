@@ -64,7 +64,8 @@ def children_follow(directory: Path, arguments: Sequence[str]) -> Iterator[None]
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        _leave_process_group()
+        if before[1]["LOCAL_RANK"] is None:  # else torchrun or srun started all processes, for all points
+            _leave_process_group()
 
 
 def _leave_process_group() -> None:

@@ -28,6 +28,7 @@ from rlhf.config import RewardConfig, TrainConfig
 from rlhf.data.templates import Template, template_for
 from rlhf.models.export import export
 from rlhf.models.language import count_parameters
+from rlhf.models.sharding import full_weights
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Run
@@ -67,8 +68,10 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
         raise KeyboardInterrupt from None
     if config.algo.name == "reward":
         centre(config, module, template)
+    weights = full_weights(exported(module))
     if trainer.is_global_zero:
-        export(exported(module), tokenizer, run.model, facts={"prompt_template": template.fingerprint})
+        facts = {"prompt_template": template.fingerprint}
+        export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts)
     final = {**resources.last_metrics, **module.val_metrics}
     if config.algo.name == "sft" and trainer.world_size == 1:
         lost = forgetting(config, exported(module), run.parents["model.init"], template)

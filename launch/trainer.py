@@ -106,7 +106,8 @@ def _wandb(config: TrainConfig, run: Run) -> Logger:
 
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16-mixed": "bf16-mixed", "bf16": "bf16-mixed"}
-"""On one device, and with copies (ddp), bf16 arithmetic on fp32 master weights is what autocast does."""
+"""On one device, and with copies (ddp), bf16 arithmetic on fp32 master weights is what autocast does. Shards gather
+their weights in bf16, see rlhf/models/sharding.py."""
 
 
 def build_trainer(config: TrainConfig, run: Run, callbacks: list[L.Callback]) -> L.Trainer:
@@ -115,13 +116,13 @@ def build_trainer(config: TrainConfig, run: Run, callbacks: list[L.Callback]) ->
     if config.strategy.threads is not None:
         torch.set_num_threads(config.strategy.threads)
     accelerator, devices = accelerator_of(config.strategy)
-    sharded = config.strategy.layout in ("fsdp", "zero2")
+    sharded_bf16 = config.strategy.layout in ("fsdp", "zero2") and config.strategy.precision == "bf16"
     return L.Trainer(
         accelerator=accelerator,
         devices=devices,
         num_nodes=config.strategy.nodes,
         strategy=build_strategy(config.strategy, devices),
-        precision="32-true" if sharded else PRECISIONS[config.strategy.precision],
+        precision="32-true" if sharded_bf16 else PRECISIONS[config.strategy.precision],
         logger=build_loggers(config, run),
         callbacks=callbacks,
         default_root_dir=run.dir,

@@ -17,6 +17,7 @@ from lightning_modules.schedule import lr_factor
 from lightning_modules.work import Micro, Step
 from rlhf.config import TrainConfig
 from rlhf.data.batch import Batch, collate
+from rlhf.models.sharding import data_mesh, shard
 
 
 class StageModule(L.LightningModule):
@@ -42,6 +43,7 @@ class StageModule(L.LightningModule):
         self.trained_tokens = 0
         self.val_metrics: dict[str, float] = {}
         self._val = Means()
+        self._sharded = False
         self.on_progress: Callable[[str, int, int], None] = lambda phase, done, total: None
 
     # -- models ----------------------------------------------------------------------------------------------------
@@ -54,6 +56,22 @@ class StageModule(L.LightningModule):
         """Models that only answer; they are moved with the module, but neither saved nor trained."""
         return {}
 
+    def configure_model(self) -> None:
+        """Shard all models, the frozen ones too, where the layout says so; Lightning calls it before each of its loops."""
+        strategy = self.config.strategy
+        if strategy.layout not in ("fsdp", "zero2") or self._sharded:
+            return
+        self._sharded = True
+        mesh = data_mesh(self.trainer.strategy.root_device.type, self.trainer.world_size, strategy.shard_size)
+        for model in (self.trained() | self.frozen()).values():
+            shard(
+                model,  # type: ignore[arg-type]
+                mesh,
+                keep_gathered=strategy.layout == "zero2",
+                dtype=torch.bfloat16 if strategy.precision == "bf16" else None,
+                offload=strategy.cpu_offload,
+            )
+
     def on_fit_start(self) -> None:
         self._place_frozen()
 
@@ -61,6 +79,8 @@ class StageModule(L.LightningModule):
         self._place_frozen()
 
     def _place_frozen(self) -> None:
+        if self._sharded:
+            return  # shards are where they belong, perhaps in CPU memory
         for model in self.frozen().values():
             model.to(self.device)
 
@@ -118,7 +138,8 @@ class StageModule(L.LightningModule):
         return tensor
 
     def gradient_sync_off(self) -> AbstractContextManager[Any]:
-        """Gradients stay on their rank until the last micro-batch."""
+        """Copies (ddp): gradients stay on their rank until the last micro-batch. Shards add theirs up at each, since
+        whole gradients are what they have no memory for."""
         model = self.trainer.strategy.model
         return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 

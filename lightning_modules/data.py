@@ -87,7 +87,8 @@ class StageData(L.LightningDataModule):
     def _share(self, rows: Sequence[Row]) -> list[Micro]:
         rank, world = self.module.global_rank, self.module.world_size
         if self.whole:
-            return [Micro(rows[rank::world])]
+            mine = rows[rank::world]
+            return [Micro(mine) if mine else Micro(rows[:1], live=False)]
         return cut(rows, self.tokens_per_microbatch, rank, world)
 
     def train_dataloader(self) -> Stretch:

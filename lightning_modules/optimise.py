@@ -15,6 +15,7 @@ from lightning_modules.means import Means
 from lightning_modules.work import Micro
 from rlhf.data.batch import Batch, collate
 from rlhf.errors import TrainingError
+from rlhf.models.sharding import settle
 
 if TYPE_CHECKING:
     from lightning_modules.base import StageModule
@@ -55,6 +56,7 @@ def optimise(module: StageModule, terms: Sequence[Term]) -> dict[str, float]:
     Raises:
         TrainingError: the loss or a gradient norm is not finite; the weights are as before the update.
     """
+    settle(list(module.trained().values()))
     module.optimizer.zero_grad(set_to_none=True)
     means = Means()
     left = sum(len(term.micros) for term in terms)

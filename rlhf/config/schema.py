@@ -80,6 +80,10 @@ class StrategyConfig:
         "fp32; bf16-mixed (autocast); bf16 (bf16 arithmetic, fp32 master weights and moments)",
         choices=("fp32", "bf16-mixed", "bf16"),
     )
+    shard_size: int | None = key(
+        None, "fsdp, zero2: processes that share one copy of the weights (HSDP); null: all", ge=1, unit="processes"
+    )
+    cpu_offload: bool = key(False, "fsdp, zero2: shards and optimiser state in CPU memory; slower, for want of memory")
     gradient_checkpointing: bool = key(False, "in training, recompute activations: less memory, a third more time")
     compile: bool = key(False, "in training, torch.compile the backbone")
     threads: int | None = key(None, "CPU threads a process; null: PyTorch's choice", ge=1)

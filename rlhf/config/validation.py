@@ -164,10 +164,20 @@ def _loop(config: TrainConfig) -> None:
 
 def _strategy(config: TrainConfig) -> None:
     strategy = config.strategy
-    if strategy.layout in ("fsdp", "zero2"):
+    sharded = strategy.layout in ("fsdp", "zero2")
+    for name, value, off in (
+        ("shard_size", strategy.shard_size, None),
+        ("cpu_offload", strategy.cpu_offload, False),
+    ):
+        if value != off and not sharded:
+            raise ConfigError(
+                f"strategy.{name}: {value} is of strategy=fsdp and zero2; with strategy.layout={strategy.layout} leave it out"
+            )
+    ranks = strategy.devices * strategy.nodes if isinstance(strategy.devices, int) else None
+    if strategy.shard_size is not None and ranks is not None and ranks % strategy.shard_size:
         raise ConfigError(
-            f"strategy.layout: {strategy.layout} is not ready: no stage has been sharded and checked yet; "
-            "choose strategy=ddp (a copy on each device), or strategy=gpu with strategy.gradient_checkpointing=true"
+            f"strategy.shard_size: {strategy.shard_size} does not divide strategy.devices={strategy.devices} times "
+            f"strategy.nodes={strategy.nodes}"
         )
     if strategy.layout == "single":
         if isinstance(strategy.devices, int) and strategy.devices > 1:
