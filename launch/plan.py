@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,11 @@ class Planner:
 
     Args:
         outputs: where runs are searched for.
+        given: records of parents that a sweep found for this point of it, in place of `auto`.
     """
 
-    def __init__(self, outputs: Path) -> None:
-        self.outputs = outputs
+    def __init__(self, outputs: Path, given: Mapping[str, Any] | None = None) -> None:
+        self.outputs, self.given = outputs, dict(given or {})
         self._parents: dict[str, dict[str, Parent]] = {}
         self._hashes: dict[str, str] = {}
 
@@ -104,13 +105,21 @@ class Planner:
         return max(sweeps, default=None)
 
     def _find_parents(self, config: Config, resuming: Path | None) -> dict[str, Parent]:
-        recorded = Summary.read(resuming).parents if resuming is not None else {}
+        recorded = Summary.read(resuming).parents if resuming is not None else self.given
         config = copy.deepcopy(config)
         for name, record in recorded.items():
             section, key = name.split(".", 1)
-            if record["kind"] in ("run", "folder"):
-                _replace_auto(getattr(config, section), key, record["directory"])
-        return find_parents(config, self.outputs)
+            # The other kinds, pretrained and random, are words of their own: since then `auto` may have come to mean
+            # a run that has finished meanwhile.
+            word = record["directory"] if record["kind"] in ("run", "folder") else record["kind"]
+            _replace_auto(getattr(config, section), key, word)
+        parents = find_parents(config, self.outputs)
+        return {
+            name: dataclasses.replace(parent, reason=recorded[name]["reason"])
+            if name in recorded and recorded[name]["sha256"] == parent.sha256
+            else parent
+            for name, parent in parents.items()
+        }
 
     def _sha256(self, path: str) -> str:
         if path not in self._hashes:

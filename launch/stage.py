@@ -18,6 +18,7 @@ from callbacks.samples import Samples
 from launch.allocator import keep_freed_memory
 from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_rows
 from launch.forgetting import forgetting
+from launch.objective import Value, check_objective, objective_value
 from launch.trainer import build_trainer, quiet_libraries
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
@@ -37,8 +38,8 @@ from rlhf.runs.identity import weights_sha256
 log = logging.getLogger("rlhf")
 
 
-def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | None:
-    """Train, export, summarise; returns the stage's headline number on held-out data, for sweepers.
+def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
+    """Train, export, summarise; returns the metrics of `train.objective`, for sweepers.
 
     Raises:
         UserError: the data, parents or machine don't allow it; the run directory says what was reached.
@@ -83,7 +84,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
         **resources.summary(module),
     )
     report(config, run, module)
-    return final.get(module.objective)
+    return objective_value(config, final)
 
 
 def fit(trainer: L.Trainer, module: StageModule, data: StageData, last: Path | None, run: Run) -> None:
@@ -95,6 +96,7 @@ def fit(trainer: L.Trainer, module: StageModule, data: StageData, last: Path | N
         del state
     elif data.val:
         trainer.validate(module, datamodule=data, verbose=False)
+        check_objective(module.config, module.val_metrics)
     trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
 
 

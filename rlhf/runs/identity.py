@@ -11,6 +11,9 @@ from typing import Any
 IGNORED = ("resume", "logger", "callbacks", "strategy")
 """Sections that decide where and how a run computes and who is told, not what it computes."""
 
+IGNORED_KEYS = ("train.objective",)
+"""The same for single keys."""
+
 
 def run_id(config: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
     """Eight hex digits of the sha256 of what determines the result.
@@ -25,6 +28,9 @@ def run_id(config: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
     for section, value in config.items():
         if section not in IGNORED:
             content[section] = dict(value) if isinstance(value, Mapping) else value
+    for path in IGNORED_KEYS:
+        section, key = path.split(".", 1)
+        content.get(section, {}).pop(key, None)
     for path, digest in hashes.items():
         section, key = path.split(".", 1)
         if key in content.get(section, {}):
@@ -40,7 +46,7 @@ def differing_keys(config: Mapping[str, Any], other: Mapping[str, Any]) -> list[
         ours, theirs = config.get(section), other.get(section)
         if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
             names = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
-            found += [f"{section}.{name}" for name in names]
+            found += [key for name in names if (key := f"{section}.{name}") not in IGNORED_KEYS]
         elif ours != theirs:
             found.append(section)
     return found
