@@ -1,7 +1,7 @@
 """Do layouts agree? `python -m benchmarks.layouts` runs stages × strategies × precisions on two CPU processes.
 
-Each cell is `train.py` on the tiny model, for a few steps, beside the same run in a single process: what is compared are
-the losses of all steps and the exported weights. Starting processes takes longer than what they compute, so one process
+Each cell is `train.py` on the tiny model, for a few steps, beside the same run in a single process: the losses of all
+steps are compared, and the exported weights. Starting processes takes longer than what they compute, so one process
 serves all single runs, and one pair all others.
 """
 
@@ -118,7 +118,9 @@ def losses(run: Path) -> list[float]:
     """Every training and validation loss that a run wrote, in the order of its steps."""
     with (run / "metrics.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    found = [row[name] for row in rows for name in ("train/loss", "val/loss", "policy/loss", "value/loss") if row.get(name)]
+    found = [
+        row[name] for row in rows for name in ("train/loss", "val/loss", "policy/loss", "value/loss") if row.get(name)
+    ]
     return [float(value) for value in found]
 
 

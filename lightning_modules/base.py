@@ -57,7 +57,7 @@ class StageModule(L.LightningModule):
         return {}
 
     def configure_model(self) -> None:
-        """Shard all models, the frozen ones too, where the layout says so; Lightning calls it before each of its loops."""
+        """Shard all models, frozen ones too, where the layout says so; Lightning calls it before each of its loops."""
         strategy = self.config.strategy
         if strategy.layout not in ("fsdp", "zero2") or self._sharded:
             return

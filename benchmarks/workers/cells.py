@@ -1,4 +1,4 @@
-"""Runs of `train.py`, one after another, in the processes that torchrun started: `torchrun … benchmarks/workers/cells.py LINES.json`.
+"""Runs of `train.py`, one after another, in the processes that torchrun started: `torchrun … cells.py LINES.json`.
 
 One pair of processes serves all cells: starting them takes longer than what they compute.
 """

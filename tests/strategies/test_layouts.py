@@ -38,7 +38,8 @@ def test_every_stage_on_every_layout(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_groups_that_shard_a_copy_each(tmp_path: Path) -> None:
-    cells = [Cell(stage, "fsdp", own="strategy.shard_size=2") for stage in ("sft", "ppo")]
+    wide = "train.batch_size=16"  # every process needs a prompt, and they get four samples each
+    cells = [Cell(stage, "fsdp", extra=wide, own="strategy.shard_size=2") for stage in ("sft", "ppo")]
     check(cells, tmp_path, devices=4)
 
 
