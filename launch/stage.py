@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 
-from callbacks.checkpoint import Checkpoint, Interrupted, checkpoints
+from callbacks.checkpoint import Checkpoint, Interrupted
 from callbacks.metrics import Metrics
 from callbacks.progress import ProgressBars, pretty
 from callbacks.resources import Resources
@@ -32,6 +30,7 @@ from rlhf.models.sharding import full_weights
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Run
+from rlhf.runs.checkpoints import newest_whole, step_of
 from rlhf.runs.identity import weights_sha256
 
 log = logging.getLogger("rlhf")
@@ -57,11 +56,10 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
     module, data = build_module(config, run, tokenizer, rows)
     for name, model in module.trained().items():
         log.info("%s: %.1fM parameters", name, count_parameters(model) / 1e6)
-    last = checkpoints(run.dir)[-1] if run.resumed and checkpoints(run.dir) else None
     resources = Resources()
     trainer = build_trainer(config, run, [resources, *build_callbacks(config, run, template, rows, module)])
     try:
-        fit(trainer, module, data, last, run)
+        fit(trainer, module, data, run)
     except Interrupted as stop:
         run.save(steps=module.step, **resources.summary(module))
         log.warning("%s; the same command with resume=true continues", stop)
@@ -86,16 +84,18 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
     return final.get(module.objective)
 
 
-def fit(trainer: L.Trainer, module: StageModule, data: StageData, last: Path | None, run: Run) -> None:
+def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> None:
     """Measure the start, train to the last step; from a checkpoint, go on after it."""
+    last, broken = newest_whole(run.dir) if run.resumed else (None, {})
+    for path, fault in broken.items():
+        log.warning("%s can't be read (%s) and is left out", path, fault)
     if last is not None:
-        state = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
-        run.save(resumed_from=state["rlhf"]["step"])
-        log.info("continuing after step %d of %d", state["rlhf"]["step"], module.total_steps)
-        del state
+        module.continue_from = last
+        run.save(resumed_from=step_of(last))
+        log.info("continuing after step %d of %d", step_of(last), module.total_steps)
     elif data.val:
         trainer.validate(module, datamodule=data, verbose=False)
-    trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+    trainer.fit(module, datamodule=data)
 
 
 def build_callbacks(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -14,10 +15,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lightning_modules.means import Means
 from lightning_modules.schedule import lr_factor
+from lightning_modules.state import full_state, load_state
 from lightning_modules.work import Micro, Step
 from rlhf.config import TrainConfig
 from rlhf.data.batch import Batch, collate
 from rlhf.models.sharding import data_mesh, shard
+from rlhf.runs.checkpoints import read_checkpoint
 
 
 class StageModule(L.LightningModule):
@@ -25,7 +28,8 @@ class StageModule(L.LightningModule):
 
     One Lightning batch is one optimisation batch (`Step`); `step` counts those, and nothing else is needed to continue
     a run beside weights and optimiser state, since data order, learning rate and randomness are functions of `step`.
-    Lightning's own loop counters are not restored: a resumed run is a fresh loop over the remaining steps.
+    Checkpoints are not Lightning's (see `full_state`), and its own loop counters are not restored: a resumed run is a
+    fresh loop over the remaining steps.
     """
 
     automatic_optimization = False
@@ -44,6 +48,8 @@ class StageModule(L.LightningModule):
         self.val_metrics: dict[str, float] = {}
         self._val = Means()
         self._sharded = False
+        self.continue_from: Path | None = None
+        """The checkpoint to go on from; set before `Trainer.fit`."""
         self.on_progress: Callable[[str, int, int], None] = lambda phase, done, total: None
 
     # -- models ----------------------------------------------------------------------------------------------------
@@ -73,7 +79,11 @@ class StageModule(L.LightningModule):
             )
 
     def on_fit_start(self) -> None:
+        """Models are placed and sharded and the optimiser exists: the first moment at which all can be restored."""
         self._place_frozen()
+        if self.continue_from is not None:
+            load_state(self, read_checkpoint(self.continue_from))
+            self.continue_from = None
 
     def on_validation_start(self) -> None:
         self._place_frozen()
@@ -185,18 +195,13 @@ class StageModule(L.LightningModule):
 
     # -- saving ----------------------------------------------------------------------------------------------------
 
+    def full_state(self) -> dict[str, Any]:
+        """See `lightning_modules/state.py`; all ranks call it together."""
+        return full_state(self)
+
     def extra_state(self) -> dict[str, Any]:
-        """Plain numbers beside weights and optimiser that a stage needs to continue."""
+        """Plain numbers that this stage needs to continue, beside what `full_state` saves of every stage."""
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Inverse of `extra_state`."""
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["rlhf"] = {"step": self.step, "trained_tokens": self.trained_tokens, "extra": self.extra_state()}
-        checkpoint.pop("loops", None)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["rlhf"]
-        self.step, self.trained_tokens = state["step"], state["trained_tokens"]
-        self.load_extra_state(state["extra"])
