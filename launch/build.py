@@ -141,9 +141,7 @@ def build_module(config: TrainConfig, run: Run, tokenizer: Tokenizer, rows: Stag
     )
     module: StageModule
     if name == "reward":
-        scorer = load_scorer(
-            init.source, architecture, tokenizer, seed=config.seed, quantize=config.model.quantize
-        )
+        scorer = load_scorer(init.source, architecture, tokenizer, seed=config.seed, quantize=config.model.quantize)
         adapt(config, scorer.hf, init)
         module = RewardModule(scorer=scorer, **options)
         models = [scorer.hf]

@@ -32,7 +32,9 @@ def adapt(config: TrainConfig, hf: Any, init: Parent) -> None:
     if model.adapter == "none":
         return
     if init.kind == "random":
-        log.warning("model.adapter=lora: the weights below the adapters are random and stay so; better train them first")
+        log.warning(
+            "model.adapter=lora: the weights below the adapters are random and stay so; better train them first"
+        )
     add_lora(hf, Lora(model.lora_r, model.lora_alpha, tuple(model.lora_targets)), config.seed)
 
 

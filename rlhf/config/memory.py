@@ -1,4 +1,4 @@
-"""Refusals about what saves memory: adapters, quantised weights, offloading. Each is one sentence, as in validation.py."""
+"""Refusals about what saves memory: adapters, quantised weights, offloading. One sentence each, as in validation.py."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def adapter(config: TrainConfig) -> None:
             if value != getattr(usual, name):
                 shown = ",".join(value) if isinstance(value, list) else f"{value:g}"
                 raise ConfigError(f"model.{name}: {shown} would do nothing; add model.adapter=lora, or leave it out")
+    elif config.algo.name == "pretrain" and (model.init == "random" or (model.init == "auto" and not model.path)):
+        raise ConfigError(
+            "model.adapter: lora keeps the weights below the adapters as they are, and here they are random; pretrain "
+            "with model.adapter=none, or give model.init=FOLDER"
+        )
     elif not model.lora_targets:
         raise ConfigError("model.lora_targets: empty; name layers, or pass model.lora_targets=[all-linear]")
 

@@ -15,7 +15,11 @@ IGNORED = ("resume", "logger", "callbacks", "strategy")
 ADDED: dict[str, Any] = {"model.adapter": "none", "model.quantize": "none"}
 """Keys that came after the first runs: at these values they count as if they were not there."""
 
-DEPENDENT = {"model.lora_r": "model.adapter", "model.lora_alpha": "model.adapter", "model.lora_targets": "model.adapter"}
+DEPENDENT = {
+    "model.lora_r": "model.adapter",
+    "model.lora_alpha": "model.adapter",
+    "model.lora_targets": "model.adapter",
+}
 """Keys that mean nothing, and don't count, where another one of `ADDED` doesn't count."""
 
 
