@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from launch.datasets import load_data
-from launch.memory import adapt, ppo_models
+from launch.memory import adapt, check_offload, ppo_models
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
 from lightning_modules.dpo import DPOModule
@@ -123,6 +123,7 @@ def check_context(config: TrainConfig, hf: Any) -> None:
 
 def build_module(config: TrainConfig, run: Run, tokenizer: Tokenizer, rows: StageRows) -> tuple[StageModule, StageData]:
     """The stage's module and its data."""
+    check_offload(config)
     init = run.parents["model.init"]
     architecture = dict(config.model.architecture)
     steps = total_steps(config, len(rows.train))

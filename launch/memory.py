@@ -8,9 +8,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from launch.trainer import accelerator_of
 from rlhf.config import PPOConfig, TrainConfig
 from rlhf.data.tokenizers import Tokenizer, load_tokenizer
-from rlhf.errors import ParentError
+from rlhf.errors import ConfigError, ParentError
 from rlhf.models.adapters import Lora, add_lora, has_adapter, load_adapter, share
 from rlhf.models.language import LanguageModel, ScoreModel, freeze
 from rlhf.models.loading import load_scorer, scorer_on
@@ -20,6 +21,19 @@ log = logging.getLogger("rlhf")
 
 ADAPTER = "adapter"
 """The folder of a run that holds its adapter by itself, beside the merged export."""
+
+
+def check_offload(config: TrainConfig) -> None:
+    """Refuse to move activations from where they are to where they are.
+
+    Raises:
+        ConfigError: `strategy.activation_offload` without a GPU.
+    """
+    if config.strategy.activation_offload and accelerator_of(config.strategy)[0] == "cpu":
+        raise ConfigError(
+            "strategy.activation_offload: true moves activations from a GPU to the host, and PyTorch sees no GPU here; "
+            "pass strategy.gradient_checkpointing=true to save memory"
+        )
 
 
 def adapt(config: TrainConfig, hf: Any, init: Parent) -> None:

@@ -148,7 +148,8 @@ def exported(module: StageModule) -> Any:
 def describe(model: torch.nn.Module) -> str:
     """Size of a model, and of what is trained of it where that is not all."""
     total, trained = count_parameters(model), count_parameters(model, trained=True)
-    return f"{total / 1e6:.1f}M parameters" + (f", {trained / 1e6:.2f}M of them trained" if trained < total else "")
+    part = f", {trained / 1e6:.3g}M of them trained" if trained < total else ""
+    return f"{total / 1e6:.1f}M parameters{part}"
 
 
 def report(config: TrainConfig, run: Run, module: StageModule) -> None:
