@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import lightning as L
+from torch import nn
 
 from callbacks.checkpoint import Checkpoint, Interrupted
 from callbacks.metrics import Metrics
@@ -145,7 +146,7 @@ def exported(module: StageModule) -> Any:
     return module.scorer if isinstance(module, RewardModule) else module.policy
 
 
-def describe(model: torch.nn.Module) -> str:
+def describe(model: nn.Module) -> str:
     """Size of a model, and of what is trained of it where that is not all."""
     total, trained = count_parameters(model), count_parameters(model, trained=True)
     part = f", {trained / 1e6:.3g}M of them trained" if trained < total else ""
