@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import lightning as L
+from torch import nn
 
 from callbacks.checkpoint import Checkpoint, Interrupted
 from callbacks.metrics import Metrics
@@ -16,6 +17,7 @@ from callbacks.samples import Samples
 from launch.allocator import keep_freed_memory
 from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_rows
 from launch.forgetting import forgetting
+from launch.memory import ADAPTER
 from launch.trainer import build_trainer, quiet_libraries
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
@@ -24,7 +26,8 @@ from lightning_modules.reward import RewardModule
 from lightning_modules.scoring import judge_rows
 from rlhf.config import RewardConfig, TrainConfig
 from rlhf.data.templates import Template, template_for
-from rlhf.models.export import export
+from rlhf.models.adapters import has_adapter
+from rlhf.models.export import export, export_adapter
 from rlhf.models.language import count_parameters
 from rlhf.models.sharding import full_weights
 from rlhf.rollout.sampling import Request, Sampling
@@ -55,7 +58,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
     log.info("data: %s", ", ".join(f"{name} {n}" for name, n in rows.counts.items() if n))
     module, data = build_module(config, run, tokenizer, rows)
     for name, model in module.trained().items():
-        log.info("%s: %.1fM parameters", name, count_parameters(model) / 1e6)
+        log.info("%s: %s", name, describe(model))
     resources = Resources()
     trainer = build_trainer(config, run, [resources, *build_callbacks(config, run, template, rows, module)])
     try:
@@ -69,6 +72,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
     weights = full_weights(exported(module))
     if trainer.is_global_zero:
         facts = {"prompt_template": template.fingerprint}
+        if has_adapter(exported(module)):
+            export_adapter(exported(module), run.parents["model.init"].source, run.dir / ADAPTER, state_dict=weights)
         export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts)
     final = {**resources.last_metrics, **module.val_metrics}
     if config.algo.name == "sft" and trainer.world_size == 1:
@@ -139,6 +144,13 @@ def centre(config: TrainConfig, module: StageModule, template: Template) -> None
 def exported(module: StageModule) -> Any:
     """The model that a stage is for: the scorer, or the policy without its value head."""
     return module.scorer if isinstance(module, RewardModule) else module.policy
+
+
+def describe(model: nn.Module) -> str:
+    """Size of a model, and of what is trained of it where that is not all."""
+    total, trained = count_parameters(model), count_parameters(model, trained=True)
+    part = f", {trained / 1e6:.3g}M of them trained" if trained < total else ""
+    return f"{total / 1e6:.1f}M parameters{part}"
 
 
 def report(config: TrainConfig, run: Run, module: StageModule) -> None:

@@ -19,6 +19,7 @@ from lightning_modules.state import full_state, load_state
 from lightning_modules.work import Micro, Step
 from rlhf.config import TrainConfig
 from rlhf.data.batch import Batch, collate
+from rlhf.models.offload import offloaded
 from rlhf.models.sharding import data_mesh, shard
 from rlhf.runs.checkpoints import read_checkpoint
 
@@ -161,7 +162,9 @@ class StageModule(L.LightningModule):
 
     def training_step(self, step: Step, batch_idx: int) -> dict[str, Any]:
         started = time.perf_counter()
-        metrics = self.learn(step)
+        offload = self.config.strategy.activation_offload
+        with offloaded(self.parameters()) if offload else nullcontext():
+            metrics = self.learn(step)
         self.step += 1
         self.trainer.should_stop = self.step >= self.total_steps
         seconds = time.perf_counter() - started

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rlhf.config.algorithms import DPOConfig, PPOConfig
 from rlhf.config.keys import KeyInfo, keys, lookup
+from rlhf.config.memory import adapter, offload, quantized
 from rlhf.config.schema import SAFE_NAME, TrainConfig
 from rlhf.config.verbs import ChatConfig, CollectConfig, Config, EvaluateConfig, PipelineConfig
 from rlhf.errors import ConfigError, nearest
@@ -297,6 +298,9 @@ RULES: tuple[Callable[[TrainConfig], None], ...] = (
     _data_source,
     _length,
     _weights,
+    adapter,
+    quantized,
+    offload,
     _loop,
     _strategy,
     _rollout,
