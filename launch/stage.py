@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from callbacks.alerts import Alerts
 from callbacks.checkpoint import Checkpoint, Interrupted, checkpoints
 from callbacks.metrics import Metrics
 from callbacks.progress import ProgressBars, pretty
@@ -29,6 +30,7 @@ from rlhf.data.templates import Template, template_for
 from rlhf.models.export import export
 from rlhf.models.language import count_parameters
 from rlhf.models.sharding import full_weights
+from rlhf.reporting.sentences import describe
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Run
@@ -58,8 +60,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
     for name, model in module.trained().items():
         log.info("%s: %.1fM parameters", name, count_parameters(model) / 1e6)
     last = checkpoints(run.dir)[-1] if run.resumed and checkpoints(run.dir) else None
-    resources = Resources()
-    trainer = build_trainer(config, run, [resources, *build_callbacks(config, run, template, rows, module)])
+    resources, alerts = Resources(), Alerts(run.dir)
+    trainer = build_trainer(config, run, [resources, *build_callbacks(config, run, template, rows, module, alerts)])
     try:
         fit(trainer, module, data, last, run)
     except Interrupted as stop:
@@ -73,9 +75,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
         facts = {"prompt_template": template.fingerprint}
         export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts)
     final = {**resources.last_metrics, **module.val_metrics}
-    if config.algo.name == "sft" and trainer.world_size == 1:
-        lost = forgetting(config, exported(module), run.parents["model.init"], template)
-        final |= {} if lost is None else {"forgetting": lost}
+    if config.algo.name in ("sft", "dpo", "ppo") and trainer.world_size == 1:
+        final |= forgetting(config, exported(module), run.parents["model.init"], template)
     run.save(
         steps=module.step,
         final={name: round(value, 6) for name, value in final.items()},
@@ -83,6 +84,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
         **resources.summary(module),
     )
     report(config, run, module)
+    if run.is_main:
+        warn(alerts, trainer, final)
     return final.get(module.objective)
 
 
@@ -99,7 +102,7 @@ def fit(trainer: L.Trainer, module: StageModule, data: StageData, last: Path | N
 
 
 def build_callbacks(
-    config: TrainConfig, run: Run, template: Template, rows: StageRows, module: StageModule
+    config: TrainConfig, run: Run, template: Template, rows: StageRows, module: StageModule, alerts: Alerts
 ) -> list[L.Callback]:
     """The checkpoint comes last: what the others write for a step is then on disk before the step is safe."""
     loop = config.train
@@ -122,7 +125,7 @@ def build_callbacks(
                 (lambda shown: judge_rows(shown, module)) if isinstance(module, PPOModule) else None,
             )
         )
-    return [*found, Checkpoint(run.dir, loop.checkpoint_every, loop.keep_checkpoints)]
+    return [*found, alerts, Checkpoint(run.dir, loop.checkpoint_every, loop.keep_checkpoints)]
 
 
 def centre(config: TrainConfig, module: StageModule, template: Template) -> None:
@@ -152,3 +155,12 @@ def report(config: TrainConfig, run: Run, module: StageModule) -> None:
         numbers += f"  (95%: {pretty(low)} to {pretty(high)})"
     log.info("%s finished at step %d  %s", config.algo.name, module.step, numbers)
     log.info("run: %s", os.path.relpath(run.dir))
+
+
+def warn(alerts: Alerts, trainer: L.Trainer, final: dict[str, float]) -> None:
+    """Symptoms of the finished run: to the terminal, and to W&B where it was not told yet."""
+    findings = alerts.find(final)
+    for finding in findings:
+        title, reason, knob = describe(finding)
+        log.warning("warning: %s. %s %s", title, reason, knob)
+    alerts.tell(trainer, findings)
