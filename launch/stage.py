@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from torch import nn
 
+from callbacks.alerts import Alerts
 from callbacks.checkpoint import Checkpoint, Interrupted
 from callbacks.metrics import Metrics
 from callbacks.progress import ProgressBars, pretty
@@ -30,6 +31,7 @@ from rlhf.models.adapters import has_adapter
 from rlhf.models.export import export, export_adapter
 from rlhf.models.language import count_parameters
 from rlhf.models.sharding import full_weights
+from rlhf.reporting.sentences import describe
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Run
@@ -58,9 +60,9 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
     log.info("data: %s", ", ".join(f"{name} {n}" for name, n in rows.counts.items() if n))
     module, data = build_module(config, run, tokenizer, rows)
     for name, model in module.trained().items():
-        log.info("%s: %s", name, describe(model))
-    resources = Resources()
-    trainer = build_trainer(config, run, [resources, *build_callbacks(config, run, template, rows, module)])
+        log.info("%s: %s", name, size_of(model))
+    resources, alerts = Resources(), Alerts(run.dir)
+    trainer = build_trainer(config, run, [resources, *build_callbacks(config, run, template, rows, module, alerts)])
     try:
         fit(trainer, module, data, run)
     except Interrupted as stop:
@@ -76,9 +78,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
             export_adapter(exported(module), run.parents["model.init"].source, run.dir / ADAPTER, state_dict=weights)
         export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts)
     final = {**resources.last_metrics, **module.val_metrics}
-    if config.algo.name == "sft" and trainer.world_size == 1:
-        lost = forgetting(config, exported(module), run.parents["model.init"], template)
-        final |= {} if lost is None else {"forgetting": lost}
+    if config.algo.name in ("sft", "dpo", "ppo") and trainer.world_size == 1:
+        final |= forgetting(config, exported(module), run.parents["model.init"], template)
     run.save(
         steps=module.step,
         final={name: round(value, 6) for name, value in final.items()},
@@ -86,6 +87,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
         **resources.summary(module),
     )
     report(config, run, module)
+    if run.is_main:
+        warn(alerts, trainer, final)
     return final.get(module.objective)
 
 
@@ -104,7 +107,7 @@ def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> N
 
 
 def build_callbacks(
-    config: TrainConfig, run: Run, template: Template, rows: StageRows, module: StageModule
+    config: TrainConfig, run: Run, template: Template, rows: StageRows, module: StageModule, alerts: Alerts
 ) -> list[L.Callback]:
     """The checkpoint comes last: what the others write for a step is then on disk before the step is safe."""
     loop = config.train
@@ -127,7 +130,7 @@ def build_callbacks(
                 (lambda shown: judge_rows(shown, module)) if isinstance(module, PPOModule) else None,
             )
         )
-    return [*found, Checkpoint(run.dir, loop.checkpoint_every, loop.keep_checkpoints)]
+    return [*found, alerts, Checkpoint(run.dir, loop.checkpoint_every, loop.keep_checkpoints)]
 
 
 def centre(config: TrainConfig, module: StageModule, template: Template) -> None:
@@ -146,7 +149,7 @@ def exported(module: StageModule) -> Any:
     return module.scorer if isinstance(module, RewardModule) else module.policy
 
 
-def describe(model: nn.Module) -> str:
+def size_of(model: nn.Module) -> str:
     """Size of a model, and of what is trained of it where that is not all."""
     total, trained = count_parameters(model), count_parameters(model, trained=True)
     part = f", {trained / 1e6:.3g}M of them trained" if trained < total else ""
@@ -164,3 +167,12 @@ def report(config: TrainConfig, run: Run, module: StageModule) -> None:
         numbers += f"  (95%: {pretty(low)} to {pretty(high)})"
     log.info("%s finished at step %d  %s", config.algo.name, module.step, numbers)
     log.info("run: %s", os.path.relpath(run.dir))
+
+
+def warn(alerts: Alerts, trainer: L.Trainer, final: dict[str, float]) -> None:
+    """Symptoms of the finished run: to the terminal, and to W&B where it was not told yet."""
+    findings = alerts.find(final)
+    for finding in findings:
+        title, reason, knob = describe(finding)
+        log.warning("warning: %s. %s %s", title, reason, knob)
+    alerts.tell(trainer, findings)
