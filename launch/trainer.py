@@ -74,7 +74,7 @@ def build_strategy(config: StrategyConfig, devices: int) -> Strategy | str:
 
 
 def cluster_environment(devices: int) -> list[Any]:
-    """Lightning's plugin that knows, under SLURM, who starts the processes: srun, or, in a job of one task, Lightning. Elsewhere Lightning finds out.
+    """Lightning's plugin for who starts the processes. Under SLURM: srun, or, in a job of one task, Lightning.
 
     Without Lightning's own requeueing, which would take SIGUSR1 and leave a run nothing to save; docs/cluster.md.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -14,10 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lightning_modules.means import Means
 from lightning_modules.schedule import lr_factor
+from lightning_modules.state import full_state, load_state
 from lightning_modules.work import Micro, Step
 from rlhf.config import TrainConfig
 from rlhf.data.batch import Batch, collate
+from rlhf.models.offload import offloaded
 from rlhf.models.sharding import data_mesh, shard
+from rlhf.runs.checkpoints import read_checkpoint
 
 
 class StageModule(L.LightningModule):
@@ -25,7 +29,8 @@ class StageModule(L.LightningModule):
 
     One Lightning batch is one optimisation batch (`Step`); `step` counts those, and nothing else is needed to continue
     a run beside weights and optimiser state, since data order, learning rate and randomness are functions of `step`.
-    Lightning's own loop counters are not restored: a resumed run is a fresh loop over the remaining steps.
+    Checkpoints are not Lightning's (see `full_state`), and its own loop counters are not restored: a resumed run is a
+    fresh loop over the remaining steps.
     """
 
     automatic_optimization = False
@@ -42,6 +47,8 @@ class StageModule(L.LightningModule):
         self.val_metrics: dict[str, float] = {}
         self._val = Means()
         self._sharded = False
+        self.continue_from: Path | None = None
+        """The checkpoint to go on from; set before `Trainer.fit`."""
         self.on_progress: Callable[[str, int, int], None] = lambda phase, done, total: None
 
     # -- models ----------------------------------------------------------------------------------------------------
@@ -55,7 +62,7 @@ class StageModule(L.LightningModule):
         return {}
 
     def configure_model(self) -> None:
-        """Shard all models, the frozen ones too, where the layout says so; Lightning calls it before each of its loops."""
+        """Shard all models, frozen ones too, where the layout says so; Lightning calls it before each of its loops."""
         strategy = self.config.strategy
         if strategy.layout not in ("fsdp", "zero2") or self._sharded:
             return
@@ -71,7 +78,11 @@ class StageModule(L.LightningModule):
             )
 
     def on_fit_start(self) -> None:
+        """Models are placed and sharded and the optimiser exists: the first moment at which all can be restored."""
         self._place_frozen()
+        if self.continue_from is not None:
+            load_state(self, read_checkpoint(self.continue_from))
+            self.continue_from = None
 
     def on_validation_start(self) -> None:
         self._place_frozen()
@@ -149,7 +160,9 @@ class StageModule(L.LightningModule):
 
     def training_step(self, step: Step, batch_idx: int) -> dict[str, Any]:
         started = time.perf_counter()
-        metrics = self.learn(step)
+        offload = self.config.strategy.activation_offload
+        with offloaded(self.parameters()) if offload else nullcontext():
+            metrics = self.learn(step)
         self.step += 1
         self.trainer.should_stop = self.step >= self.total_steps
         seconds = time.perf_counter() - started
@@ -183,18 +196,13 @@ class StageModule(L.LightningModule):
 
     # -- saving ----------------------------------------------------------------------------------------------------
 
+    def full_state(self) -> dict[str, Any]:
+        """See `lightning_modules/state.py`; all ranks call it together."""
+        return full_state(self)
+
     def extra_state(self) -> dict[str, Any]:
-        """Plain numbers beside weights and optimiser that a stage needs to continue."""
+        """Plain numbers that this stage needs to continue, beside what `full_state` saves of every stage."""
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Inverse of `extra_state`."""
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["rlhf"] = {"step": self.step, "trained_tokens": self.trained_tokens, "extra": self.extra_state()}
-        checkpoint.pop("loops", None)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["rlhf"]
-        self.step, self.trained_tokens = state["step"], state["trained_tokens"]
-        self.load_extra_state(state["extra"])

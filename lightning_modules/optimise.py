@@ -56,7 +56,6 @@ def optimise(module: StageModule, terms: Sequence[Term]) -> dict[str, float]:
     Raises:
         TrainingError: the loss or a gradient norm is not finite; the weights are as before the update.
     """
-    settle(list(module.trained().values()))
     module.optimizer.zero_grad(set_to_none=True)
     means = Means()
     left = sum(len(term.micros) for term in terms)
@@ -76,6 +75,7 @@ def optimise(module: StageModule, terms: Sequence[Term]) -> dict[str, float]:
             report.total("tokens", batch.n_tokens)
             means.merge(report if micro.live else report.zeroed())
     metrics = means.reduce(module.all_reduce)
+    settle(list(module.trained().values()))
     return metrics | clip_and_step(module, metrics)
 
 

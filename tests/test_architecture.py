@@ -31,6 +31,7 @@ WITHIN_RLHF = {
     "rollout": {"errors", "data", "objectives", "models"},
     "rewards": {"errors", "data", "objectives", "models"},
     "evaluation": {"errors", "data", "objectives", "models", "rollout", "rewards"},
+    "reporting": {"errors", "config", "data", "runs", "evaluation"},
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rlhf.config.algorithms import DPOConfig, PPOConfig
 from rlhf.config.keys import KeyInfo, keys, lookup
+from rlhf.config.memory import adapter, offload, quantized
 from rlhf.config.schema import SAFE_NAME, TrainConfig
 from rlhf.config.verbs import ChatConfig, CollectConfig, Config, EvaluateConfig, PipelineConfig
 from rlhf.errors import ConfigError, nearest
@@ -171,7 +172,8 @@ def _strategy(config: TrainConfig) -> None:
     ):
         if value != off and not sharded:
             raise ConfigError(
-                f"strategy.{name}: {value} is of strategy=fsdp and zero2; with strategy.layout={strategy.layout} leave it out"
+                f"strategy.{name}: {value} is of strategy=fsdp and zero2; with strategy.layout={strategy.layout} "
+                "leave it out"
             )
     ranks = strategy.devices * strategy.nodes if isinstance(strategy.devices, int) else None
     if strategy.shard_size is not None and ranks is not None and ranks % strategy.shard_size:
@@ -245,6 +247,19 @@ def _ppo_batch(config: TrainConfig) -> None:
             )
 
 
+def _ppo_ranks(config: TrainConfig) -> None:
+    algo, strategy = config.algo, config.strategy
+    if not isinstance(algo, PPOConfig) or not isinstance(strategy.devices, int) or strategy.layout == "single":
+        return
+    ranks, prompts = strategy.devices * strategy.nodes, config.train.batch_size // algo.samples_per_prompt
+    if prompts < ranks:
+        raise ConfigError(
+            f"train.batch_size: {config.train.batch_size} episodes are {prompts} prompts with "
+            f"algo.samples_per_prompt={algo.samples_per_prompt}, fewer than the {ranks} processes of strategy.devices; "
+            f"pass at least {ranks * algo.samples_per_prompt}"
+        )
+
+
 def _ppo_kl(config: TrainConfig) -> None:
     algo = config.algo
     if not isinstance(algo, PPOConfig) or algo.kl_controller == "fixed":
@@ -283,12 +298,16 @@ RULES: tuple[Callable[[TrainConfig], None], ...] = (
     _data_source,
     _length,
     _weights,
+    adapter,
+    quantized,
+    offload,
     _loop,
     _strategy,
     _rollout,
     _dpo,
     _ppo_sampling,
     _ppo_batch,
+    _ppo_ranks,
     _ppo_kl,
     _ppo_ptx,
 )

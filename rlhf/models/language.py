@@ -144,9 +144,9 @@ def freeze(model: nn.Module) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def count_parameters(model: nn.Module) -> int:
-    """Shared tensors count once."""
-    return sum(p.numel() for p in model.parameters())
+def count_parameters(model: nn.Module, *, trained: bool = False) -> int:
+    """Shared tensors count once; with `trained`, only those that learn."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
 
 
 @torch.no_grad()

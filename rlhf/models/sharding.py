@@ -53,7 +53,7 @@ def shard(
     for block in blocks(model):
         fully_shard(block, **options)
     fully_shard(model, **options)
-    model.keeps_gathered = keep_gathered  # type: ignore[assignment]
+    model.keeps_gathered = keep_gathered
     if hasattr(model, "next_logits"):
         register_fsdp_forward_method(model, "next_logits")
 
@@ -107,7 +107,7 @@ def gathered(model: nn.Module, *, root_only: bool = False) -> Iterator[None]:
     finally:
         for module in found:
             module.reshard()
-            module.set_reshard_after_forward(not model.keeps_gathered, recurse=False)  # type: ignore[arg-type]
+            module.set_reshard_after_forward(not model.keeps_gathered, recurse=False)
 
 
 def full_weights(model: LanguageModel | ScoreModel) -> dict[str, Tensor] | None:
@@ -121,7 +121,7 @@ def full_weights(model: LanguageModel | ScoreModel) -> dict[str, Tensor] | None:
         return None
     settle([model])
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    found = get_model_state_dict(model, options=options)
+    found: dict[str, Any] = dict(get_model_state_dict(model, options=options))
     tied = tied_names(model.hf)
     names = {name: name.removeprefix("hf.") for name in found if name.startswith("hf.")}
     return {short: found[name] for name, short in names.items() if short not in tied}

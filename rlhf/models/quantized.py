@@ -1,0 +1,42 @@
+"""Frozen weights in 8 bits (LLM.int8, Dettmers et al. 2022) or 4 bits (NF4, Dettmers et al. 2023), by bitsandbytes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from rlhf.errors import ConfigError
+
+
+def quantization(bits: str) -> dict[str, Any]:
+    """What `from_pretrained` is told, for `8bit` or `4bit`; nothing for `none`.
+
+    Products are computed in bf16; norms, embeddings and the scalar head stay in fp32.
+
+    Raises:
+        ConfigError: there is no GPU.
+    """
+    if bits == "none":
+        return {}
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            f"model.quantize: {bits} needs a GPU, and PyTorch sees none here; pass model.quantize=none, and to save "
+            "memory strategy.gradient_checkpointing=true"
+        )
+    from transformers import BitsAndBytesConfig
+
+    options: dict[str, Any] = (
+        {"load_in_8bit": True}
+        if bits == "8bit"
+        else {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": True,
+            "bnb_4bit_compute_dtype": torch.bfloat16,
+        }
+    )
+    # Weights are quantised on the device that the process will train on.
+    device = int(os.environ.get("LOCAL_RANK", 0))
+    return {"quantization_config": BitsAndBytesConfig(**options), "device_map": {"": device}}
