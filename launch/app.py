@@ -25,8 +25,9 @@ from launch import help, processes
 from launch.compose import CONF, compose_point, hydra_session, options, plain, register
 from launch.handover import Handover
 from launch.job import Job, PointError, Stage
-from launch.plan import Planner, Point, holds_run, points, resumes, without_sweeps
+from launch.plan import Planner, Point, holds_run, resumes
 from launch.runner import INTERRUPTED
+from launch.sweep import conclude, plan_sweep, sweeps
 from rlhf.errors import ConfigError, UserError
 from rlhf.runs import State, newest_run
 from rlhf.runs import inspect as inspect_directory
@@ -121,16 +122,16 @@ class Program:
 
     def _run(self, args: argparse.Namespace, planner: Planner, engine: Hydra) -> int:
         overrides = list(args.overrides)
-        multirun = args.multirun or "hydra.mode=MULTIRUN" in overrides
         assert self.stage is not None
         job = Job(self.stage, planner, [item for item in overrides if item.startswith("hydra.searchpath=")], self.name)
-        if multirun:
+        if args.multirun or (processes.is_main() and sweeps(compose_point(overrides, self.name))):
             if not processes.is_main():
                 raise ConfigError("--multirun: a sweep starts its own processes; run it without torchrun or srun")
-            overrides += self._plan_sweep(overrides, planner, job)
+            overrides += plan_sweep(overrides, planner, job)
             try:
                 engine.multirun(self.name, job, [*overrides, "hydra.mode=MULTIRUN"])
             finally:
+                conclude(job)
                 codes = [self._report(error, label) for label, error in job.failures]
         else:
             if processes.is_main():
@@ -140,7 +141,7 @@ class Program:
                 overrides.append(f"hydra.run.dir={processes.quoted(directory)}")
             else:
                 overrides = processes.follow(overrides)
-            self.value = engine.run(self.name, job, overrides).return_value
+            self.value = engine.run(self.name, job, [*overrides, "hydra.mode=RUN"]).return_value
             codes = [self._report(error, label) for label, error in job.failures]
         return max(codes, key=[0, 2, 1].index, default=0)
 
@@ -167,19 +168,6 @@ class Program:
             time.sleep(0.05)
             directory = Path(compose_point(overrides, self.name).hydra.run.dir).absolute()
         return directory
-
-    def _plan_sweep(self, overrides: list[str], planner: Planner, job: Job) -> list[str]:
-        """Check every point before the first one runs; with `resume`, go on in the sweep that was interrupted."""
-        base = compose_point(without_sweeps(overrides), self.name)
-        combinations = points(overrides, base)
-        job.shared = set(combinations[0]).intersection(*combinations[1:])
-        planned = [planner.plan(compose_point(point, self.name)) for point in combinations]
-        fixed = any(item.startswith("hydra.sweep.dir=") for item in overrides)
-        if not fixed and any(resumes(point.config) for point in planned):
-            found = planner.sweep_to_resume([point.id for point in planned])
-            if found is not None:
-                return [f"hydra.sweep.dir={processes.quoted(found)}"]
-        return []
 
     def _hydra(self, argv: list[str]) -> int:
         """What Hydra answers by itself: its own help, and compositions."""

@@ -124,9 +124,9 @@ def _command(job: Job, composed: DictConfig, task: list[str], number: int, answe
     """The command of a point; `None` if it is finished or can't be run."""
     try:
         directory = Path(composed.hydra.sweep.dir, composed.hydra.sweep.subdir).absolute()
+        job.note_point(composed.hydra, directory)
         resuming = directory if composed.get("resume") and holds_run(directory) else None
         point = job.planner.plan(composed, resuming)
-        job.note_point(number, task, directory)
         name = job.names[number]
         if inspect_directory(directory, point.id, resumes(point.config)) is State.FINISHED:
             log.info("%s%s is finished; nothing to do", name, os.path.relpath(directory))

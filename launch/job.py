@@ -41,7 +41,8 @@ class Job:
 
     Attributes:
         failures: what went wrong, after the name of the point.
-        directories, names: of the points of a sweep, by their numbers.
+        directories, names, overrides: of the points of a sweep, by their numbers; overrides without the shared ones.
+        sweep: folder of the sweep.
         shared: overrides that all points have in common, and that need no repeating in their names.
     """
 
@@ -50,11 +51,20 @@ class Job:
         self.failures: list[tuple[str, Exception]] = []
         self.directories: dict[int, Path] = {}
         self.names: dict[int, str] = {}
+        self.overrides: dict[int, list[str]] = {}
+        self.sweep = Path()
         self.shared: set[str] = set()
 
-    def note_point(self, number: int, overrides: Sequence[str], directory: Path) -> None:
-        """Remember a point of a sweep, whatever becomes of it."""
+    def note_point(self, hydra: Any, directory: Path) -> None:
+        """Remember a point of a sweep, whatever becomes of it.
+
+        Args:
+            hydra: Hydra's own configuration of the point.
+        """
+        number, overrides = hydra.job.num, list(hydra.overrides.task)
         self.directories[number], self.names[number] = directory, self.label(number, overrides)
+        self.overrides[number] = [item for item in overrides if item not in self.shared]
+        self.sweep = Path(hydra.sweep.dir).absolute()
 
     def label(self, number: int, overrides: Sequence[str]) -> str:
         """Which point of a sweep."""
@@ -72,7 +82,7 @@ class Job:
         context = HydraConfig.get()
         name = ""
         if context.mode is RunMode.MULTIRUN:
-            self.note_point(context.job.num, context.overrides.task, Path(context.runtime.output_dir))
+            self.note_point(context, Path(context.runtime.output_dir))
             name = self.names[context.job.num]
         try:
             return self._perform(composed)

@@ -46,6 +46,11 @@ class Planner:
         self._parents: dict[str, dict[str, Parent]] = {}
         self._hashes: dict[str, str] = {}
 
+    @property
+    def sweeps(self) -> Path:
+        """Where sweeps go, each into a folder named by its time."""
+        return self.outputs / "multirun"
+
     def register(self) -> None:
         """Let `conf/directories.yaml` name directories by identity."""
         OmegaConf.register_new_resolver("run_id", lambda *, _root_: self.plan(_root_).id, replace=True)
@@ -100,7 +105,7 @@ class Planner:
 
     def sweep_to_resume(self, ids: Sequence[str]) -> Path | None:
         """The newest sweep below `outputs` that holds one of these runs."""
-        root = self.outputs / "multirun"
+        root = self.sweeps
         sweeps = {path.parent for path, summary in all_runs(root) if summary.id in ids and path.parent.parent == root}
         return max(sweeps, default=None)
 
@@ -156,7 +161,7 @@ def without_sweeps(overrides: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: one can't be read.
     """
-    return [item.input_line or "" for item in _parsed(overrides) if not item.is_sweep_override()]
+    return [item.input_line or "" for item in parsed(overrides) if not item.is_sweep_override()]
 
 
 def points(overrides: Sequence[str], base: DictConfig) -> list[list[str]]:
@@ -174,13 +179,18 @@ def points(overrides: Sequence[str], base: DictConfig) -> list[list[str]]:
         return [without_sweeps(overrides)]
     parameters = [f"{name}={value}" for name, value in (sweeper.get("params") or {}).items()]
     try:
-        batches = BasicSweeper.split_arguments(_parsed([*parameters, *overrides]), max_batch_size=None)
+        batches = BasicSweeper.split_arguments(parsed([*parameters, *overrides]), max_batch_size=None)
     except HydraException as error:
         raise ConfigError(f"--multirun: {error}; list the values, as in algo.lr=1e-4,1e-3") from error
     return [point for batch in batches for point in batch]
 
 
-def _parsed(overrides: Sequence[str]) -> list[Override]:
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    """What Hydra's grammar makes of overrides.
+
+    Raises:
+        ConfigError: one can't be read.
+    """
     try:
         return list(OverridesParser.create().parse_overrides(list(overrides)))
     except OverrideParseException as error:
