@@ -19,6 +19,7 @@ from launch.allocator import keep_freed_memory
 from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_rows
 from launch.forgetting import forgetting
 from launch.memory import ADAPTER
+from launch.objective import Value, check_objective, objective_value
 from launch.trainer import build_trainer, quiet_libraries
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
@@ -41,8 +42,8 @@ from rlhf.runs.identity import weights_sha256
 log = logging.getLogger("rlhf")
 
 
-def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | None:
-    """Train, export, summarise; returns the stage's headline number on held-out data, for sweepers.
+def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
+    """Train, export, summarise; returns the metrics of `train.objective`, for sweepers.
 
     Raises:
         UserError: the data, parents or machine don't allow it; the run directory says what was reached.
@@ -89,7 +90,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
     report(config, run, module)
     if run.is_main:
         warn(alerts, trainer, final)
-    return final.get(module.objective)
+    return objective_value(config, final)
 
 
 def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> None:
@@ -103,6 +104,7 @@ def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> N
         log.info("continuing after step %d of %d", step_of(last), module.total_steps)
     elif data.val:
         trainer.validate(module, datamodule=data, verbose=False)
+        check_objective(module.config, module.val_metrics)
     trainer.fit(module, datamodule=data)
 
 
