@@ -19,6 +19,7 @@ from callbacks.samples import Samples
 from launch.allocator import keep_freed_memory
 from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_rows
 from launch.forgetting import forgetting
+from launch.sample_kl import add_kl, draws_from_policy
 from launch.trainer import build_trainer, quiet_libraries
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
@@ -74,6 +75,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
     if trainer.is_global_zero:
         facts = {"prompt_template": template.fingerprint}
         export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts)
+    if keeps_tokens(config) and trainer.world_size == 1:
+        add_kl(run.dir, rows.shown_rows, run.parents["model.init"], config, tokenizer, module.device)
     final = {**resources.last_metrics, **module.val_metrics}
     if config.algo.name in ("sft", "dpo", "ppo") and trainer.world_size == 1:
         final |= forgetting(config, exported(module), run.parents["model.init"], template)
@@ -123,9 +126,15 @@ def build_callbacks(
                 sampling,
                 config.seed,
                 (lambda shown: judge_rows(shown, module)) if isinstance(module, PPOModule) else None,
+                keep_tokens=keeps_tokens(config),
             )
         )
     return [*found, alerts, Checkpoint(run.dir, loop.checkpoint_every, loop.keep_checkpoints)]
+
+
+def keeps_tokens(config: TrainConfig) -> bool:
+    """Whether samples get their KL after training; PPO measures it as it goes, and others have no reference."""
+    return config.algo.name == "dpo" and draws_from_policy(config)
 
 
 def centre(config: TrainConfig, module: StageModule, template: Template) -> None:
