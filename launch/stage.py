@@ -20,6 +20,7 @@ from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_r
 from launch.forgetting import forgetting
 from launch.memory import ADAPTER
 from launch.objective import Value, check_objective, objective_value
+from launch.sample_kl import add_kl, draws_from_policy
 from launch.trainer import build_trainer, quiet_libraries
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
@@ -78,6 +79,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         if has_adapter(exported(module)):
             export_adapter(exported(module), run.parents["model.init"].source, run.dir / ADAPTER, state_dict=weights)
         export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts)
+    if keeps_tokens(config) and trainer.world_size == 1:
+        add_kl(run.dir, rows.shown_rows, run.parents["model.init"], config, tokenizer, module.device)
     final = {**resources.last_metrics, **module.val_metrics}
     if config.algo.name in ("sft", "dpo", "ppo") and trainer.world_size == 1:
         final |= forgetting(config, exported(module), run.parents["model.init"], template)
@@ -130,9 +133,15 @@ def build_callbacks(
                 sampling,
                 config.seed,
                 (lambda shown: judge_rows(shown, module)) if isinstance(module, PPOModule) else None,
+                keep_tokens=keeps_tokens(config),
             )
         )
     return [*found, alerts, Checkpoint(run.dir, loop.checkpoint_every, loop.keep_checkpoints)]
+
+
+def keeps_tokens(config: TrainConfig) -> bool:
+    """Whether samples get their KL after training; PPO measures it as it goes, and others have no reference."""
+    return config.algo.name == "dpo" and draws_from_policy(config)
 
 
 def centre(config: TrainConfig, module: StageModule, template: Template) -> None:
