@@ -27,6 +27,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return markdown if here in PAGES.values() else relink(markdown, "docs/" + here, here)
 
 
+def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:
+    """Words of the theme and the page's `lang` in the language of the page."""
+    config.theme["language"] = "zh" if page.file.src_uri.startswith("zh/") else "en"
+    return context
+
+
 def relink(text: str, source: str, page: str) -> str:
     """Links between files of the repository become links between pages of the site.
 
