@@ -15,6 +15,17 @@ OUTSIDE = ("LICENSE",)
 """What pages link to and the site does not have: the link becomes plain text."""
 
 
+def on_config(config: Any, **_: Any) -> Any:
+    """A page that mkdocs.yml does not list comes last in its part of the navigation, rather than nowhere."""
+    parts = {title: pages for part in config.nav for title, pages in part.items()}
+    listed = {path for pages in parts.values() for page in pages for path in page.values()}
+    for file in sorted((ROOT / "docs").rglob("*.md")):
+        path = file.relative_to(ROOT / "docs").as_posix()
+        if path not in listed:
+            parts["中文" if path.startswith("zh/") else "Reference"].append(path)
+    return config
+
+
 def on_files(files: Files, config: Any, **_: Any) -> Files:
     for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")

@@ -19,6 +19,8 @@ from launch.allocator import keep_freed_memory
 from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_rows
 from launch.forgetting import forgetting
 from launch.memory import ADAPTER
+from launch.objective import Value, check_objective, objective_value
+from launch.sample_kl import add_kl, draws_from_policy
 from launch.trainer import build_trainer, quiet_libraries
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
@@ -41,8 +43,8 @@ from rlhf.runs.identity import weights_sha256
 log = logging.getLogger("rlhf")
 
 
-def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | None:
-    """Train, export, summarise; returns the stage's headline number on held-out data, for sweepers.
+def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
+    """Train, export, summarise; returns the metrics of `train.objective`, for sweepers.
 
     Raises:
         UserError: the data, parents or machine don't allow it; the run directory says what was reached.
@@ -77,6 +79,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
         if has_adapter(exported(module)):
             export_adapter(exported(module), run.parents["model.init"].source, run.dir / ADAPTER, state_dict=weights)
         export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts)
+    if keeps_tokens(config) and trainer.world_size == 1:
+        add_kl(run.dir, rows.shown_rows, run.parents["model.init"], config, tokenizer, module.device)
     final = {**resources.last_metrics, **module.val_metrics}
     if config.algo.name in ("sft", "dpo", "ppo") and trainer.world_size == 1:
         final |= forgetting(config, exported(module), run.parents["model.init"], template)
@@ -89,7 +93,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
     report(config, run, module)
     if run.is_main:
         warn(alerts, trainer, final)
-    return final.get(module.objective)
+    return objective_value(config, final)
 
 
 def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> None:
@@ -103,6 +107,7 @@ def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> N
         log.info("continuing after step %d of %d", step_of(last), module.total_steps)
     elif data.val:
         trainer.validate(module, datamodule=data, verbose=False)
+        check_objective(module.config, module.val_metrics)
     trainer.fit(module, datamodule=data)
 
 
@@ -128,9 +133,15 @@ def build_callbacks(
                 sampling,
                 config.seed,
                 (lambda shown: judge_rows(shown, module)) if isinstance(module, PPOModule) else None,
+                keep_tokens=keeps_tokens(config),
             )
         )
     return [*found, alerts, Checkpoint(run.dir, loop.checkpoint_every, loop.keep_checkpoints)]
+
+
+def keeps_tokens(config: TrainConfig) -> bool:
+    """Whether samples get their KL after training; PPO measures it as it goes, and others have no reference."""
+    return config.algo.name == "dpo" and draws_from_policy(config)
 
 
 def centre(config: TrainConfig, module: StageModule, template: Template) -> None:

@@ -36,8 +36,6 @@ class StageModule(L.LightningModule):
     automatic_optimization = False
     headline: tuple[str, ...] = ("loss",)
     """The two or three metrics that the progress bar shows."""
-    objective: str = "val/loss"
-    """The metric that a sweeper looks at."""
 
     def __init__(self, config: TrainConfig, total_steps: int, pad_id: int = 0) -> None:
         super().__init__()

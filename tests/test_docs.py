@@ -77,9 +77,11 @@ def test_details_name_code_and_tests_that_exist(code: str, test: str) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "extending.md"], ids=name_of)
 def test_commands_use_options_and_keys_that_exist(page: Path) -> None:
     for line in re.findall(COMMAND, page.read_text(encoding="utf-8"), re.MULTILINE):
-        for name, value in re.findall(r"(?<![\w.])([a-z][\w.]*)=([^\s`\"']*)", line.split("  #")[0]):
+        for name, value in re.findall(r"(?<![\w./])([a-z][\w./]*)=([^\s`\"']*)", line.split("  #")[0]):
             name = re.sub(f"^{STAGE}", "", name) if "pipeline.py" in line else name
-            if name in GROUPS:
+            if name.startswith("hydra/"):
+                assert (ROOT / "conf" / name / f"{value}.yaml").is_file(), f"{name}={value}"
+            elif name in GROUPS:
                 assert value in GROUPS[name] or not re.fullmatch(r"[a-z0-9.-]+", value), f"{name}={value}"
             else:
                 assert name in KEYS or name.startswith(FREE), name

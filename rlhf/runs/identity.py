@@ -11,6 +11,9 @@ from typing import Any
 IGNORED = ("resume", "logger", "callbacks", "strategy")
 """Sections that decide where and how a run computes and who is told, not what it computes."""
 
+IGNORED_KEYS = ("train.objective",)
+"""The same for single keys."""
+
 
 ADDED: dict[str, Any] = {"model.adapter": "none", "model.quantize": "none"}
 """Keys that came after the first runs: at these values they count as if they were not there."""
@@ -64,7 +67,7 @@ def _counted(section: str, content: Mapping[str, Any]) -> dict[str, Any]:
 
     def counts(key: str) -> bool:
         name = f"{section}.{key}"
-        return name not in unset and DEPENDENT.get(name) not in unset
+        return name not in unset and DEPENDENT.get(name) not in unset and name not in IGNORED_KEYS
 
     return {key: value for key, value in content.items() if counts(key)}
 
