@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rlhf.config.algorithms import DPOConfig, PPOConfig
+from rlhf.config.judges import check_evaluation
 from rlhf.config.keys import KeyInfo, keys, lookup
 from rlhf.config.schema import SAFE_NAME, TrainConfig
 from rlhf.config.verbs import ChatConfig, CollectConfig, Config, EvaluateConfig, PipelineConfig
@@ -54,12 +55,7 @@ def validate_verb(config: Config) -> None:
         if not collect.temperatures or not collect.top_k:
             raise ConfigError("collect.temperatures, collect.top_k: each needs at least one value")
     if isinstance(config, EvaluateConfig):
-        evaluation = config.evaluation
-        if evaluation.judge == "gold" and config.data.source != "assistant":
-            raise ConfigError(
-                f"evaluation.judge: gold judges the embedded task only, and this is data={config.data.name}; "
-                "pass evaluation.judge=reward or none"
-            )
+        check_evaluation(config.evaluation, config.data)
         for name in config.models:
             if not re.fullmatch(SAFE_NAME, name):
                 raise ConfigError(f"models.{name}: use letters, digits, '.', '_' and '-' in a name")

@@ -17,7 +17,7 @@ from rlhf.evaluation.report import Contestant, Evaluation, Replies, number
 
 MODEL_KEYS = {
     "run", "helpfulness", "harmlessness", "honesty", "false_refusals", "kl", "length", "distinct_2", "bits_per_byte",
-    "score", "reward", "n",
+    "score", "reward", "n", "perplexity",
 }  # fmt: skip
 """DESIGN's names, and what was added to them."""
 
@@ -62,7 +62,8 @@ def unjudged(evaluation: Evaluation) -> Evaluation:
 
 def test_the_record_has_the_keys_of_the_contract(evaluation: Evaluation) -> None:
     record = json.loads(json.dumps(evaluation.record()))
-    assert list(record) == ["models", "win_rates", "reward_model", "best_of_n", "judge", "reference"]
+    assert list(record)[:6] == ["models", "win_rates", "reward_model", "best_of_n", "judge", "reference"]
+    assert set(record) == {*list(record)[:6], "judge_details", "reward_bench", "harness", "facts"}
     assert list(record["models"]) == ["sft", "ppo"]
     assert all(set(model) == MODEL_KEYS for model in record["models"].values())
     sft = record["models"]["sft"]
@@ -72,10 +73,12 @@ def test_the_record_has_the_keys_of_the_contract(evaluation: Evaluation) -> None
     assert record["models"]["ppo"]["kl"] == 3.5
     assert set(record["win_rates"]) == {"ppo>sft", "best-of-16>sft"}
     over = record["win_rates"]["ppo>sft"]
-    assert set(over) == {"rate", "low", "high", "n", "ties", "wins", "losses"}
+    assert set(over) == {"rate", "low", "high", "n", "ties", "wins", "losses", "by", "agreement", "sign_test"}
+    assert over["sign_test"] == {"rate": 1.0, "low": 0.025, "high": 1.0, "p": 1.0, "n": 1}
     assert (over["rate"], over["n"], over["wins"], over["ties"], over["losses"]) == (0.75, 2, 1, 1, 0)
     assert record["win_rates"]["best-of-16>sft"]["rate"] == 0.75
-    assert record["reward_model"] == {"accuracy": 0.8, "low": 0.7, "high": 0.9, "n": 50, "ceiling": 0.88}
+    contract = {"accuracy": 0.8, "low": 0.7, "high": 0.9, "n": 50, "ceiling": 0.88}
+    assert record["reward_model"].items() >= contract.items()
     best = record["best_of_n"]
     assert (best["n"], best["model"], best["score"], best["reward"]) == (16, "sft", 5.5, 3.5)
     assert best["kl_bound"] == pytest.approx(1.835089)
@@ -126,7 +129,7 @@ def test_the_tables(evaluation: Evaluation) -> None:
     assert "honesty" not in header, "nobody has a number for it"
     assert [row[0] for row in rows] == ["sft", "ppo", "best-of-16"]
     assert [row[header.index("kl")] for row in rows] == ["0.00", "3.50", "≤ 1.84"]
-    assert evaluation.win_table()[1][0] == ["ppo>sft", "75.0%", "50.0% to 100.0%", "1", "1", "0", "2"]
+    assert evaluation.win_table()[1][0] == ["ppo>sft", "75.0%", "50.0% to 100.0%", "1", "1", "0", "2", "1"]
     evaluation.judge = "reward"
     assert "reward" not in evaluation.headline()[0]
 

@@ -26,7 +26,7 @@ SMALL = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2, "n_posit
 QUICK = "rollout.max_new_tokens=8 evaluation.prompts=12 evaluation.texts=3 evaluation.best_of=5 evaluation.shown=2"
 MODEL_KEYS = {
     "run", "helpfulness", "harmlessness", "honesty", "false_refusals", "kl", "length", "distinct_2", "bits_per_byte",
-    "score", "reward", "n",
+    "score", "reward", "n", "perplexity",
 }  # fmt: skip
 Main = Callable[[str], int]
 
