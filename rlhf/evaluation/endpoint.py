@@ -7,7 +7,6 @@ import json
 import logging
 import random
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
@@ -37,7 +36,7 @@ class Endpoint:
         timeout: seconds without a byte after which a call counts as failed.
         retries: after the first attempt, each after twice the wait of the one before, from `backoff` seconds.
         concurrency: calls at the same time.
-        sleep: waits; tests pass another.
+        sleep: waits; by default until a call finds the server gone, at the longest.
     """
 
     def __init__(
@@ -55,10 +54,10 @@ class Endpoint:
         backoff: float = 1.0,
         concurrency: int = 8,
         prices: Prices | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         self.url, self.model, self.cache = url.rstrip("/"), model, cache
-        self.retries, self.backoff, self.concurrency, self.sleep = retries, backoff, concurrency, sleep
+        self.retries, self.backoff, self.concurrency = retries, backoff, concurrency
         self.max_tokens, self.prices = max_tokens, prices or Prices()
         fields = {"model": model, "temperature": temperature, "max_tokens": max_tokens, **(extra or {})}
         self.fields = {name: value for name, value in fields.items() if value is not None}
@@ -67,6 +66,7 @@ class Endpoint:
         self._client = httpx.Client(headers=headers, timeout=timeout)
         self._in_a_row, self._answered = 0, False
         self._lock, self._gone = threading.Lock(), threading.Event()
+        self.sleep = sleep or self._gone.wait
         self.used = Used()
         # It would name every call, thousands of them, in the run's log.
         logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -130,6 +130,13 @@ class Endpoint:
         return [found[digest] for digest in digests]
 
     def _one(self, digest: str, messages: Messages) -> str | None:
+        try:
+            return self._try(digest, messages)
+        except EndpointError:
+            self._gone.set()
+            raise
+
+    def _try(self, digest: str, messages: Messages) -> str | None:
         reason = ""
         for attempt in range(self.retries + 1):
             if self._gone.is_set():
