@@ -115,7 +115,8 @@ def calibration(pairs: Sequence[Pair], bins: int = 10) -> dict[str, Any]:
     """`{"error", "bins": [{"low", "high", "said", "happened", "weight"}]}`: σ(score difference) beside what labels say.
 
     Each pair is seen both ways round, so the curve is symmetric about one half; pairs of one record weigh 1 together.
-    `said` and `happened` are means within the bin, `weight` its records; empty bins are left out.
+    `said` and `happened` are means within the bin; `weight` are its records, so that the upper half of the bins has as
+    many as there are, and the lower half once more; empty bins are left out.
     """
     counts: dict[int, int] = {}
     for pair in pairs:
@@ -126,7 +127,7 @@ def calibration(pairs: Sequence[Pair], bins: int = 10) -> dict[str, Any]:
     return {
         "error": float(expected_calibration_error(said, weights, bins)),
         "bins": [
-            {"low": i / bins, "high": (i + 1) / bins, "said": p / w, "happened": hits / w, "weight": w / 2}
+            {"low": i / bins, "high": (i + 1) / bins, "said": p / w, "happened": hits / w, "weight": w}
             for i, (w, p, hits) in enumerate(sums)
             if w > 0
         ],

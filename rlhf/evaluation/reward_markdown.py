@@ -66,7 +66,7 @@ def reward_sections(found: Agreement, table: Table) -> Iterator[str]:
 def accuracy_rows(slices: Mapping[str, Accuracy]) -> list[list[str]]:
     """A row each."""
     return [
-        [name.replace("_", " "), f"{a.accuracy:.1%}", f"{a.low:.1%} to {a.high:.1%}", str(a.n), str(a.pairs)]
+        [name.replace("_is_", " is "), f"{a.accuracy:.1%}", f"{a.low:.1%} to {a.high:.1%}", str(a.n), str(a.pairs)]
         for name, a in slices.items()
     ]
 

@@ -79,7 +79,7 @@ def test_calibration_by_hand() -> None:
     # Of four that it is sure of (0.95), three are right; those of one record weigh 1 together.
     found = calibration([pair(said, record=0), pair(said, record=1), pair(said, record=2), pair(-said, record=3)])
     upper = found["bins"][-1]
-    assert (upper["low"], upper["high"], upper["weight"]) == (0.9, 1.0, 2)
+    assert (upper["low"], upper["high"], upper["weight"]) == (0.9, 1.0, 4)
     assert upper["said"] == pytest.approx(0.95) and upper["happened"] == pytest.approx(0.75)
     assert found["error"] == pytest.approx(0.2)
     together = calibration([pair(said, record=0), pair(said, record=0), pair(-said, record=1)])
