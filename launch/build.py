@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from launch.datasets import load_data
+from launch.memory import adapt, check_offload, ppo_models
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
 from lightning_modules.dpo import DPOModule
@@ -25,8 +23,8 @@ from rlhf.data.rows import Row, make_rows
 from rlhf.data.stream import OptimisationBatches
 from rlhf.data.templates import Template, template_for
 from rlhf.data.tokenizers import Tokenizer, load_tokenizer
-from rlhf.errors import ConfigError, DataError, ParentError
-from rlhf.models.language import LanguageModel, freeze
+from rlhf.errors import ConfigError, DataError
+from rlhf.models.language import LanguageModel
 from rlhf.models.loading import load_policy, load_scorer
 from rlhf.rollout.engines import build_sampler
 from rlhf.runs import Parent, Run
@@ -125,6 +123,7 @@ def check_context(config: TrainConfig, hf: Any) -> None:
 
 def build_module(config: TrainConfig, run: Run, tokenizer: Tokenizer, rows: StageRows) -> tuple[StageModule, StageData]:
     """The stage's module and its data."""
+    check_offload(config)
     init = run.parents["model.init"]
     architecture = dict(config.model.architecture)
     steps = total_steps(config, len(rows.train))
@@ -143,13 +142,18 @@ def build_module(config: TrainConfig, run: Run, tokenizer: Tokenizer, rows: Stag
     )
     module: StageModule
     if name == "reward":
-        scorer = load_scorer(init.source, architecture, tokenizer, seed=config.seed)
+        scorer = load_scorer(init.source, architecture, tokenizer, seed=config.seed, quantize=config.model.quantize)
+        adapt(config, scorer.hf, init)
         module = RewardModule(scorer=scorer, **options)
         models = [scorer.hf]
     else:
         shared = isinstance(config.algo, PPOConfig) and config.algo.critic == "shared"
-        policy = load_policy(init.source, architecture, tokenizer, seed=config.seed, value_head=shared)
+        policy = load_policy(
+            init.source, architecture, tokenizer, seed=config.seed, value_head=shared, quantize=config.model.quantize
+        )
         models = [policy.hf]
+        if name != "ppo":
+            adapt(config, policy.hf, init)
         if name == "ppo":
             module, critic = _ppo(run, tokenizer, policy, options)
             models += critic
@@ -181,23 +185,18 @@ def used_rows(rows: Sequence[Row], batches: Callable[[int], Sequence[int]], step
 
 
 def _ppo(run: Run, tokenizer: Tokenizer, policy: LanguageModel, options: dict[str, Any]) -> tuple[PPOModule, list[Any]]:
-    """Reference = the policy of before; the critic, where it is separate, starts as the reward model."""
+    """The stage, and the critic where it is a model of its own."""
     config: TrainConfig = options["config"]
     assert isinstance(config.algo, PPOConfig)
-    source = run.parents["algo.reward_model"].source
-    assert source is not None
-    check_same_tokenizer(Path(source), tokenizer)
-    reward = load_scorer(source, {}, tokenizer, seed=config.seed)
-    critic = copy.deepcopy(reward) if config.algo.critic == "separate" else None
-    reference = LanguageModel(copy.deepcopy(policy.hf))
+    reference, reward, critic = ppo_models(config, run, tokenizer, policy)
     sampler = build_sampler(
         config.rollout.engine, policy, tokenizer.eos_id, config.data.max_length, config.rollout.max_rows
     )
     module = PPOModule(
         policy=policy,
         critic=critic,
-        reference=freeze(reference),  # type: ignore[arg-type]
-        reward=freeze(reward),
+        reference=reference,
+        reward=reward,
         sampler=sampler,
         ptx=_ptx(config, tokenizer),
         **options,
@@ -223,18 +222,3 @@ def _ptx(config: TrainConfig, tokenizer: Tokenizer) -> Callable[[int], list[Row]
     rows, _ = make_rows(dataset.train, "documents", template_for(tokenizer), config.data.max_length)
     batches = OptimisationBatches(len(rows), config.train.batch_size, config.seed)
     return lambda update: [rows[i] for i in batches.batch(update)]
-
-
-def check_same_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
-    """A reward model reads the policy's token ids, so both must mean the same by them.
-
-    Raises:
-        ParentError: they don't.
-    """
-    content = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder.is_dir() else {}
-    theirs = content.get("tokenizer_fingerprint") or load_tokenizer("auto", str(folder)).fingerprint
-    if theirs != tokenizer.fingerprint:
-        raise ParentError(
-            f"algo.reward_model: the tokenizer of {folder} differs from the policy's ({tokenizer.name}); "
-            "pass a reward model that was trained with this tokenizer"
-        )

@@ -15,13 +15,16 @@ TEXTS = 200
 """Held-out documents that are read; enough for the second digit."""
 
 
-def forgetting(config: TrainConfig, policy: LanguageModel, parent: Parent, template: Template) -> float | None:
-    """Bits per byte lost since `parent`; `None` where the data hold no plain text, or the start was random."""
+def forgetting(config: TrainConfig, policy: LanguageModel, parent: Parent, template: Template) -> dict[str, float]:
+    """Bits per byte of `parent` (`forgetting_from`), and how many more the policy needs (`forgetting`).
+
+    Empty where the data hold no plain text, or the start was random.
+    """
     if config.data.source != "assistant" or parent.source is None:
-        return None
+        return {}
     held = held_out(config.data, prompts=1, texts=TEXTS)
     rows, _ = make_rows(held.texts, held.text_kind, template, config.data.max_length)
     before = load_policy(parent.source, {}, template.tokenizer, seed=0).to(next(policy.parameters()).device)
     freeze(before)
     then, now = (text_bits_per_byte(model, rows) for model in (before, policy))
-    return now - then if now is not None and then is not None else None
+    return {"forgetting": now - then, "forgetting_from": then} if now is not None and then is not None else {}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
+from torch import nn
 
-from callbacks.checkpoint import Checkpoint, Interrupted, checkpoints
+from callbacks.alerts import Alerts
+from callbacks.checkpoint import Checkpoint, Interrupted
 from callbacks.metrics import Metrics
 from callbacks.progress import ProgressBars, pretty
 from callbacks.resources import Resources
@@ -18,6 +18,8 @@ from callbacks.samples import Samples
 from launch.allocator import keep_freed_memory
 from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_rows
 from launch.forgetting import forgetting
+from launch.memory import ADAPTER
+from launch.objective import Value, check_objective, objective_value
 from launch.trainer import build_trainer, quiet_libraries
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
@@ -26,18 +28,22 @@ from lightning_modules.reward import RewardModule
 from lightning_modules.scoring import judge_rows
 from rlhf.config import RewardConfig, TrainConfig
 from rlhf.data.templates import Template, template_for
-from rlhf.models.export import export
+from rlhf.models.adapters import has_adapter
+from rlhf.models.export import export, export_adapter
 from rlhf.models.language import count_parameters
+from rlhf.models.sharding import full_weights
+from rlhf.reporting.sentences import describe
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Run
+from rlhf.runs.checkpoints import newest_whole, step_of
 from rlhf.runs.identity import weights_sha256
 
 log = logging.getLogger("rlhf")
 
 
-def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | None:
-    """Train, export, summarise; returns the stage's headline number on held-out data, for sweepers.
+def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
+    """Train, export, summarise; returns the metrics of `train.objective`, for sweepers.
 
     Raises:
         UserError: the data, parents or machine don't allow it; the run directory says what was reached.
@@ -55,24 +61,26 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
     log.info("data: %s", ", ".join(f"{name} {n}" for name, n in rows.counts.items() if n))
     module, data = build_module(config, run, tokenizer, rows)
     for name, model in module.trained().items():
-        log.info("%s: %.1fM parameters", name, count_parameters(model) / 1e6)
-    last = checkpoints(run.dir)[-1] if run.resumed and checkpoints(run.dir) else None
-    resources = Resources()
-    trainer = build_trainer(config, run, [resources, *build_callbacks(config, run, template, rows, module)])
+        log.info("%s: %s", name, size_of(model))
+    resources, alerts = Resources(), Alerts(run.dir)
+    trainer = build_trainer(config, run, [resources, *build_callbacks(config, run, template, rows, module, alerts)])
     try:
-        fit(trainer, module, data, last, run)
+        fit(trainer, module, data, run)
     except Interrupted as stop:
         run.save(steps=module.step, **resources.summary(module))
         log.warning("%s; the same command with resume=true continues", stop)
         raise KeyboardInterrupt from None
     if config.algo.name == "reward":
         centre(config, module, template)
+    weights = full_weights(exported(module))
     if trainer.is_global_zero:
-        export(exported(module), tokenizer, run.model, facts={"prompt_template": template.fingerprint})
+        facts = {"prompt_template": template.fingerprint}
+        if has_adapter(exported(module)):
+            export_adapter(exported(module), run.parents["model.init"].source, run.dir / ADAPTER, state_dict=weights)
+        export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts)
     final = {**resources.last_metrics, **module.val_metrics}
-    if config.algo.name == "sft" and trainer.world_size == 1:
-        lost = forgetting(config, exported(module), run.parents["model.init"], template)
-        final |= {} if lost is None else {"forgetting": lost}
+    if config.algo.name in ("sft", "dpo", "ppo") and trainer.world_size == 1:
+        final |= forgetting(config, exported(module), run.parents["model.init"], template)
     run.save(
         steps=module.step,
         final={name: round(value, 6) for name, value in final.items()},
@@ -80,23 +88,28 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
         **resources.summary(module),
     )
     report(config, run, module)
-    return final.get(module.objective)
+    if run.is_main:
+        warn(alerts, trainer, final)
+    return objective_value(config, final)
 
 
-def fit(trainer: L.Trainer, module: StageModule, data: StageData, last: Path | None, run: Run) -> None:
+def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> None:
     """Measure the start, train to the last step; from a checkpoint, go on after it."""
+    last, broken = newest_whole(run.dir) if run.resumed else (None, {})
+    for path, fault in broken.items():
+        log.warning("%s can't be read (%s) and is left out", path, fault)
     if last is not None:
-        state = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
-        run.save(resumed_from=state["rlhf"]["step"])
-        log.info("continuing after step %d of %d", state["rlhf"]["step"], module.total_steps)
-        del state
+        module.continue_from = last
+        run.save(resumed_from=step_of(last))
+        log.info("continuing after step %d of %d", step_of(last), module.total_steps)
     elif data.val:
         trainer.validate(module, datamodule=data, verbose=False)
-    trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        check_objective(module.config, module.val_metrics)
+    trainer.fit(module, datamodule=data)
 
 
 def build_callbacks(
-    config: TrainConfig, run: Run, template: Template, rows: StageRows, module: StageModule
+    config: TrainConfig, run: Run, template: Template, rows: StageRows, module: StageModule, alerts: Alerts
 ) -> list[L.Callback]:
     """The checkpoint comes last: what the others write for a step is then on disk before the step is safe."""
     loop = config.train
@@ -119,7 +132,7 @@ def build_callbacks(
                 (lambda shown: judge_rows(shown, module)) if isinstance(module, PPOModule) else None,
             )
         )
-    return [*found, Checkpoint(run.dir, loop.checkpoint_every, loop.keep_checkpoints)]
+    return [*found, alerts, Checkpoint(run.dir, loop.checkpoint_every, loop.keep_checkpoints)]
 
 
 def centre(config: TrainConfig, module: StageModule, template: Template) -> None:
@@ -138,6 +151,13 @@ def exported(module: StageModule) -> Any:
     return module.scorer if isinstance(module, RewardModule) else module.policy
 
 
+def size_of(model: nn.Module) -> str:
+    """Size of a model, and of what is trained of it where that is not all."""
+    total, trained = count_parameters(model), count_parameters(model, trained=True)
+    part = f", {trained / 1e6:.3g}M of them trained" if trained < total else ""
+    return f"{total / 1e6:.1f}M parameters{part}"
+
+
 def report(config: TrainConfig, run: Run, module: StageModule) -> None:
     """What came out, in two lines."""
     if not run.is_main:
@@ -149,3 +169,12 @@ def report(config: TrainConfig, run: Run, module: StageModule) -> None:
         numbers += f"  (95%: {pretty(low)} to {pretty(high)})"
     log.info("%s finished at step %d  %s", config.algo.name, module.step, numbers)
     log.info("run: %s", os.path.relpath(run.dir))
+
+
+def warn(alerts: Alerts, trainer: L.Trainer, final: dict[str, float]) -> None:
+    """Symptoms of the finished run: to the terminal, and to W&B where it was not told yet."""
+    findings = alerts.find(final)
+    for finding in findings:
+        title, reason, knob = describe(finding)
+        log.warning("warning: %s. %s %s", title, reason, knob)
+    alerts.tell(trainer, findings)

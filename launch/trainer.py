@@ -11,6 +11,11 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import (
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
@@ -68,6 +73,18 @@ def build_strategy(config: StrategyConfig, devices: int) -> Strategy | str:
     )
 
 
+def cluster_environment(devices: int) -> list[Any]:
+    """Lightning's plugin for who starts the processes. Under SLURM: srun, or, in a job of one task, Lightning.
+
+    Without Lightning's own requeueing, which would take SIGUSR1 and leave a run nothing to save; docs/cluster.md.
+    """
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return []
+    if os.environ["SLURM_NTASKS"] == "1" and devices > 1:
+        return [LightningEnvironment()]
+    return [SLURMEnvironment(auto_requeue=False)]
+
+
 def build_loggers(config: TrainConfig, run: Run) -> list[Logger]:
     """`metrics.csv` always; W&B and TensorBoard as configured."""
     loggers: list[Logger] = [CSVMetrics(run.dir)]
@@ -106,7 +123,8 @@ def _wandb(config: TrainConfig, run: Run) -> Logger:
 
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16-mixed": "bf16-mixed", "bf16": "bf16-mixed"}
-"""On one device, and with copies (ddp), bf16 arithmetic on fp32 master weights is what autocast does."""
+"""On one device, and with copies (ddp), bf16 arithmetic on fp32 master weights is what autocast does. Shards gather
+their weights in bf16, see rlhf/models/sharding.py."""
 
 
 def build_trainer(config: TrainConfig, run: Run, callbacks: list[L.Callback]) -> L.Trainer:
@@ -115,13 +133,14 @@ def build_trainer(config: TrainConfig, run: Run, callbacks: list[L.Callback]) ->
     if config.strategy.threads is not None:
         torch.set_num_threads(config.strategy.threads)
     accelerator, devices = accelerator_of(config.strategy)
-    sharded = config.strategy.layout in ("fsdp", "zero2")
+    sharded_bf16 = config.strategy.layout in ("fsdp", "zero2") and config.strategy.precision == "bf16"
     return L.Trainer(
         accelerator=accelerator,
         devices=devices,
         num_nodes=config.strategy.nodes,
+        plugins=cluster_environment(devices),
         strategy=build_strategy(config.strategy, devices),
-        precision="32-true" if sharded else PRECISIONS[config.strategy.precision],
+        precision="32-true" if sharded_bf16 else PRECISIONS[config.strategy.precision],
         logger=build_loggers(config, run),
         callbacks=callbacks,
         default_root_dir=run.dir,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -14,9 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lightning_modules.means import Means
 from lightning_modules.schedule import lr_factor
+from lightning_modules.state import full_state, load_state
 from lightning_modules.work import Micro, Step
 from rlhf.config import TrainConfig
 from rlhf.data.batch import Batch, collate
+from rlhf.models.offload import offloaded
+from rlhf.models.sharding import data_mesh, shard
+from rlhf.runs.checkpoints import read_checkpoint
 
 
 class StageModule(L.LightningModule):
@@ -24,14 +29,13 @@ class StageModule(L.LightningModule):
 
     One Lightning batch is one optimisation batch (`Step`); `step` counts those, and nothing else is needed to continue
     a run beside weights and optimiser state, since data order, learning rate and randomness are functions of `step`.
-    Lightning's own loop counters are not restored: a resumed run is a fresh loop over the remaining steps.
+    Checkpoints are not Lightning's (see `full_state`), and its own loop counters are not restored: a resumed run is a
+    fresh loop over the remaining steps.
     """
 
     automatic_optimization = False
     headline: tuple[str, ...] = ("loss",)
     """The two or three metrics that the progress bar shows."""
-    objective: str = "val/loss"
-    """The metric that a sweeper looks at."""
 
     def __init__(self, config: TrainConfig, total_steps: int, pad_id: int = 0) -> None:
         super().__init__()
@@ -42,6 +46,9 @@ class StageModule(L.LightningModule):
         self.trained_tokens = 0
         self.val_metrics: dict[str, float] = {}
         self._val = Means()
+        self._sharded = False
+        self.continue_from: Path | None = None
+        """The checkpoint to go on from; set before `Trainer.fit`."""
         self.on_progress: Callable[[str, int, int], None] = lambda phase, done, total: None
 
     # -- models ----------------------------------------------------------------------------------------------------
@@ -54,13 +61,35 @@ class StageModule(L.LightningModule):
         """Models that only answer; they are moved with the module, but neither saved nor trained."""
         return {}
 
+    def configure_model(self) -> None:
+        """Shard all models, frozen ones too, where the layout says so; Lightning calls it before each of its loops."""
+        strategy = self.config.strategy
+        if strategy.layout not in ("fsdp", "zero2") or self._sharded:
+            return
+        self._sharded = True
+        mesh = data_mesh(self.trainer.strategy.root_device.type, self.trainer.world_size, strategy.shard_size)
+        for model in (self.trained() | self.frozen()).values():
+            shard(
+                model,  # type: ignore[arg-type]
+                mesh,
+                keep_gathered=strategy.layout == "zero2",
+                dtype=torch.bfloat16 if strategy.precision == "bf16" else None,
+                offload=strategy.cpu_offload,
+            )
+
     def on_fit_start(self) -> None:
+        """Models are placed and sharded and the optimiser exists: the first moment at which all can be restored."""
         self._place_frozen()
+        if self.continue_from is not None:
+            load_state(self, read_checkpoint(self.continue_from))
+            self.continue_from = None
 
     def on_validation_start(self) -> None:
         self._place_frozen()
 
     def _place_frozen(self) -> None:
+        if self._sharded:
+            return  # shards are where they belong, perhaps in CPU memory
         for model in self.frozen().values():
             model.to(self.device)
 
@@ -118,7 +147,8 @@ class StageModule(L.LightningModule):
         return tensor
 
     def gradient_sync_off(self) -> AbstractContextManager[Any]:
-        """Gradients stay on their rank until the last micro-batch."""
+        """Copies (ddp): gradients stay on their rank until the last micro-batch. Shards add theirs up at each, since
+        whole gradients are what they have no memory for."""
         model = self.trainer.strategy.model
         return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
@@ -130,7 +160,9 @@ class StageModule(L.LightningModule):
 
     def training_step(self, step: Step, batch_idx: int) -> dict[str, Any]:
         started = time.perf_counter()
-        metrics = self.learn(step)
+        offload = self.config.strategy.activation_offload
+        with offloaded(self.parameters()) if offload else nullcontext():
+            metrics = self.learn(step)
         self.step += 1
         self.trainer.should_stop = self.step >= self.total_steps
         seconds = time.perf_counter() - started
@@ -164,18 +196,13 @@ class StageModule(L.LightningModule):
 
     # -- saving ----------------------------------------------------------------------------------------------------
 
+    def full_state(self) -> dict[str, Any]:
+        """See `lightning_modules/state.py`; all ranks call it together."""
+        return full_state(self)
+
     def extra_state(self) -> dict[str, Any]:
-        """Plain numbers beside weights and optimiser that a stage needs to continue."""
+        """Plain numbers that this stage needs to continue, beside what `full_state` saves of every stage."""
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Inverse of `extra_state`."""
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["rlhf"] = {"step": self.step, "trained_tokens": self.trained_tokens, "extra": self.extra_state()}
-        checkpoint.pop("loops", None)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["rlhf"]
-        self.step, self.trained_tokens = state["step"], state["trained_tokens"]
-        self.load_extra_state(state["extra"])

@@ -50,7 +50,7 @@ class StageData(L.LightningDataModule):
         tokens_per_microbatch: tokens of a micro-batch.
         whole: hand out a rank's rows as one piece (PPO's prompts), instead of micro-batches cut by tokens.
         val_every: steps between validations; `None` validates at the end alone.
-        val_batches: micro-batches a validation looks at; `None` for all.
+        val_batches: micro-batches a validation looks at, over all ranks; `None` for all.
     """
 
     def __init__(
@@ -84,11 +84,12 @@ class StageData(L.LightningDataModule):
         rows = [self.train[i] for i in self.batches(number)]
         return Step(number, self._share(rows))
 
-    def _share(self, rows: Sequence[Row]) -> list[Micro]:
+    def _share(self, rows: Sequence[Row], first: int | None = None) -> list[Micro]:
         rank, world = self.module.global_rank, self.module.world_size
         if self.whole:
-            return [Micro(rows[rank::world])]
-        return cut(rows, self.tokens_per_microbatch, rank, world)
+            mine = rows[rank::world]
+            return [Micro(mine) if mine else Micro(rows[:1], live=False)]
+        return cut(rows, self.tokens_per_microbatch, rank, world, first)
 
     def train_dataloader(self) -> Stretch:
         """Called anew after every validation (`reload_dataloaders_every_n_epochs=1`)."""
@@ -98,7 +99,7 @@ class StageData(L.LightningDataModule):
         return Stretch(start, stop, self.step)
 
     def val_dataloader(self) -> HeldOut:
-        return HeldOut(self._share(self.val)[: self.val_batches] if self.val else [])
+        return HeldOut(self._share(self.val, self.val_batches) if self.val else [])
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Rows are Python numbers; they become tensors, on the device, one micro-batch at a time."""

@@ -15,6 +15,7 @@ from lightning_modules.means import Means
 from lightning_modules.work import Micro
 from rlhf.data.batch import Batch, collate
 from rlhf.errors import TrainingError
+from rlhf.models.sharding import settle
 
 if TYPE_CHECKING:
     from lightning_modules.base import StageModule
@@ -74,6 +75,7 @@ def optimise(module: StageModule, terms: Sequence[Term]) -> dict[str, float]:
             report.total("tokens", batch.n_tokens)
             means.merge(report if micro.live else report.zeroed())
     metrics = means.reduce(module.all_reduce)
+    settle(list(module.trained().values()))
     return metrics | clip_and_step(module, metrics)
 
 

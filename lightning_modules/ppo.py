@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from lightning_modules.work import Micro, Step, cut, equalise
 from rlhf.config import PPOConfig, TrainConfig
 from rlhf.data.batch import Batch
 from rlhf.models.language import LanguageModel, ScoreModel
+from rlhf.models.sharding import gathered
 from rlhf.objectives.kl import AdaptiveKL, FixedKL
 from rlhf.objectives.language import nll_sum
 from rlhf.objectives.ppo import explained_variance, policy_loss, value_loss
@@ -39,7 +41,6 @@ class PPOModule(StageModule):
     """
 
     headline = ("objective/score", "objective/kl", "policy/entropy", "val/score", "val/kl")
-    objective = "val/total_reward"
 
     def __init__(
         self,
@@ -103,7 +104,8 @@ class PPOModule(StageModule):
             explained_variance(episodes.values, episodes.returns, episodes.mask, self.all_reduce)
         )
         clock.append(time.perf_counter())
-        metrics = self.update(episodes)
+        with self.reference_head():
+            metrics = self.update(episodes)
         clock.append(time.perf_counter())
         objective["objective/kl_coef"] = self.kl.value
         n_episodes = int(self.all_reduce(torch.tensor(float(len(episodes)))))
@@ -148,6 +150,11 @@ class PPOModule(StageModule):
                 if self.algo.target_kl is not None and history[-1]["policy/approx_kl"] > 1.5 * self.algo.target_kl:
                     return self.summary(history)
         return self.summary(history)
+
+    def reference_head(self) -> AbstractContextManager[None]:
+        """With the KL in the loss, the reference's head is read outside of its forward pass, in backward passes too."""
+        reference: Any = self.others["reference"]
+        return gathered(reference, root_only=True) if self.algo.kl_in == "loss" else nullcontext()
 
     def minibatches(self, episodes: Episodes, epoch: int) -> list[list[Any]]:
         """This rank's rows of each minibatch: one permutation of the whole batch, drawn from (seed, step, epoch)."""
@@ -216,7 +223,8 @@ class PPOModule(StageModule):
         sampling = Sampling(self.config.rollout.max_new_tokens, self.config.rollout.temperature)
         episodes = self.roll_out([row.prompt for row in micro.rows], sampling, EVALUATE)
         score_episodes(episodes, self.scorers, self.algo, self.config, self)
-        self._val.merge(episode_report(episodes, self.kl.value))
+        report = episode_report(episodes, self.kl.value)
+        self._val.merge(report if micro.live else report.zeroed())
         self.last_episodes = episodes
 
     def finish_validation(self, metrics: dict[str, float]) -> dict[str, float]:

@@ -26,8 +26,8 @@ def cached(weights: str | None, rows: Mapping[str, Sequence[Row]], config: Train
     """The file that holds what these weights say of these rows; `None` where nobody knows the weights' hash.
 
     The name is the hash of all that decides the last bit of the numbers: weights, tokens (and so data, template and
-    tokenizer), precision, and the micro-batches that they are computed in. A run therefore ends the same whether it
-    computes them or finds them.
+    tokenizer), precision (of frozen weights too), and the micro-batches that they are computed in. A run therefore ends
+    the same whether it computes them or finds them.
 
     Args:
         weights: sha256 of the reference's safetensors.
@@ -36,6 +36,8 @@ def cached(weights: str | None, rows: Mapping[str, Sequence[Row]], config: Train
         return None
     digest = hashlib.sha256()
     facts = [weights, config.strategy.precision, config.strategy.threads, config.train.tokens_per_microbatch]
+    if config.model.quantize != "none":
+        facts.append(config.model.quantize)
     digest.update(json.dumps(facts).encode())
     for split, found in rows.items():
         for row in found:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rlhf.config.judging import EvaluateSettings
+from rlhf.config.paths import check_exists
 from rlhf.config.schema import DataConfig
 from rlhf.errors import ConfigError
 
@@ -28,8 +29,8 @@ def check_evaluation(settings: EvaluateSettings, data: DataConfig) -> None:
     _endpoint(settings)
     _harness(settings)
     for name, path in (("text", settings.text), ("reward_bench", settings.reward_bench)):
-        if path is not None and not Path(path).exists():
-            raise ConfigError(f"evaluation.{name}: {path} does not exist")
+        if path is not None:
+            check_exists(f"evaluation.{name}", path)
 
 
 def _ensemble(settings: EvaluateSettings) -> None:

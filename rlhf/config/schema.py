@@ -30,6 +30,25 @@ class ModelConfig:
     architecture: dict[str, Any] = key(
         dict, "what init=random builds: model_type and sizes, as in the config.json of transformers"
     )
+    adapter: str = key(
+        "none",
+        "none trains every weight; lora: low-rank adapters on frozen weights, merged into the export",
+        choices=("none", "lora"),
+        source="Hu et al. 2021",
+    )
+    lora_r: int = key(16, "rank of an adapter", ge=1)
+    lora_alpha: float = key(32.0, "an adapter's product is scaled by lora_alpha / lora_r", gt=0)
+    lora_targets: list[str] = key(
+        lambda: ["all-linear"],
+        "layers that get an adapter, by the last parts of their names; all-linear: every linear one of the backbone",
+        source="Dettmers et al. 2023",
+    )
+    quantize: str = key(
+        "none",
+        "frozen weights in 8 bits (LLM.int8) or 4 bits (NF4), with adapter=lora on a GPU",
+        choices=("none", "8bit", "4bit"),
+        source="Dettmers et al. 2022, 2023",
+    )
 
 
 @dataclass
@@ -80,7 +99,12 @@ class StrategyConfig:
         "fp32; bf16-mixed (autocast); bf16 (bf16 arithmetic, fp32 master weights and moments)",
         choices=("fp32", "bf16-mixed", "bf16"),
     )
+    shard_size: int | None = key(
+        None, "fsdp, zero2: processes that share one copy of the weights (HSDP); null: all", ge=1, unit="processes"
+    )
+    cpu_offload: bool = key(False, "fsdp, zero2: shards and optimiser state in CPU memory; slower, for want of memory")
     gradient_checkpointing: bool = key(False, "in training, recompute activations: less memory, a third more time")
+    activation_offload: bool = key(False, "in training, keep what the backward pass needs in the memory of the host")
     compile: bool = key(False, "in training, torch.compile the backbone")
     threads: int | None = key(None, "CPU threads a process; null: PyTorch's choice", ge=1)
 
@@ -114,6 +138,11 @@ class LoopConfig:
     val_batches: int | None = key(None, "batches a validation looks at; null: all", ge=1)
     val_prompts: int = key(64, "held-out prompts that PPO answers at a validation", ge=1)
     samples: int = key(8, "prompts that are sampled at an evaluation, for samples.jsonl; 0: none", ge=0)
+    objective: list[str] = key(
+        list,
+        "metrics by which a sweep compares or optimises its runs, such as [val/score,val/kl]; empty: the stage's own "
+        "(val/loss; reward, dpo: val/accuracy; ppo: val/total_reward)",
+    )
 
 
 @dataclass

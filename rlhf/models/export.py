@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
 from rlhf.errors import TrainingError
+from rlhf.models.adapters import has_adapter, merged_weights, plain, save_adapter
 from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.loading import PAD_TOKEN
 
@@ -28,7 +31,7 @@ def export(
     state_dict: dict[str, Tensor] | None = None,
     facts: dict[str, Any] | None = None,
 ) -> None:
-    """Write `model` to `folder`.
+    """Write `model` to `folder`, with its adapter merged if it has one.
 
     Args:
         state_dict: full weights of `model.hf`, where they are gathered from shards; else the model's own.
@@ -42,14 +45,40 @@ def export(
     for key, value in (facts or {}).items():
         setattr(config, key, value)
     own_pad = tokenizer.pad_id not in (None, tokenizer.eos_id)
+    with _written(folder) as part:
+        pad = tokenizer.save(part, pad_token=PAD_TOKEN if isinstance(model, ScoreModel) and not own_pad else None)
+        if isinstance(model, ScoreModel):
+            config.pad_token_id = pad
+        if has_adapter(model):
+            plain(model.hf).save_pretrained(part, state_dict=dict(merged_weights(model.hf, state_dict)))
+        else:
+            model.hf.save_pretrained(part, state_dict=state_dict)
+
+
+def export_adapter(
+    model: LanguageModel | ScoreModel, base: str | None, folder: Path, *, state_dict: dict[str, Tensor] | None = None
+) -> None:
+    """Write a model's adapter alone to `folder`, in peft's own format.
+
+    Args:
+        base: name or folder of the weights that it belongs to.
+        state_dict: as in `export`.
+
+    Raises:
+        TrainingError: as in `export`.
+    """
+    with _written(folder) as part:
+        save_adapter(model.hf, part, base, state_dict)
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which takes the place of `folder` once it is whole."""
     part, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("part", "old"))
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        pad = tokenizer.save(part, pad_token=PAD_TOKEN if isinstance(model, ScoreModel) and not own_pad else None)
-        if isinstance(model, ScoreModel):
-            config.pad_token_id = pad
-        model.hf.save_pretrained(part, state_dict=state_dict)
+        yield part
         _make_readable(part)
         _exchange(part, folder, old)
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in an error of its own
@@ -77,7 +106,7 @@ def _exchange(new: Path, folder: Path, old: Path) -> None:
 
 
 def _make_readable(folder: Path) -> None:
-    """safetensors writes files for the owner alone; an export is for the whole team, as its `config.json` is."""
-    mode = (folder / "config.json").stat().st_mode
+    """safetensors writes files for the owner alone; an export is for the whole team, as its settings are."""
+    mode = next(folder.glob("*config.json")).stat().st_mode
     for file in folder.glob("*.safetensors"):
         file.chmod(mode)

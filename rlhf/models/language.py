@@ -33,6 +33,8 @@ class LanguageModel(nn.Module):
     Everything goes through `forward`, so that a wrapper which shards parameters sees one root.
     """
 
+    keeps_gathered = False  # See rlhf/models/sharding.py
+
     def __init__(self, hf: Any, *, value_head: bool = False) -> None:
         super().__init__()
         self.hf = read_trees(hf)
@@ -51,6 +53,17 @@ class LanguageModel(nn.Module):
         """The map from hidden states to vocabulary logits."""
         head: Head = self.hf.get_output_embeddings()
         return head
+
+    def next_logits(self, ids: Tensor, ends: Tensor, **extra: Any) -> Tensor:
+        """Logits [B, V] of what follows the tokens ids[b, ends[b]], for decoding.
+
+        Args:
+            ids: [B, T] tokens.
+            ends: [B] indices in T.
+            extra: what the backbone takes beside them: a cache, masks, position ids.
+        """
+        states = self.hf.base_model(input_ids=ids, use_cache=True, **extra).last_hidden_state
+        return self.head(states[torch.arange(len(ids), device=ids.device), ends])
 
     def forward(
         self,
@@ -80,6 +93,8 @@ class LanguageModel(nn.Module):
 
 class ScoreModel(nn.Module):
     """A backbone with one scalar a position: reward model (read at the last token) or critic (read at every state)."""
+
+    keeps_gathered = False  # See rlhf/models/sharding.py
 
     def __init__(self, hf: Any) -> None:
         super().__init__()
@@ -129,9 +144,9 @@ def freeze(model: nn.Module) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def count_parameters(model: nn.Module) -> int:
-    """Shared tensors count once."""
-    return sum(p.numel() for p in model.parameters())
+def count_parameters(model: nn.Module, *, trained: bool = False) -> int:
+    """Shared tensors count once; with `trained`, only those that learn."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
 
 
 @torch.no_grad()

@@ -11,8 +11,10 @@ from safetensors import SafetensorError
 
 from rlhf.data.hub import reachable
 from rlhf.errors import ConfigError, ParentError, nearest
+from rlhf.models.adapters import share
 from rlhf.models.fused import fuse_activations
 from rlhf.models.language import LanguageModel, ScoreModel, check_logits, hidden_size
+from rlhf.models.quantized import forget_scales, quantization
 
 if TYPE_CHECKING:
     from rlhf.data.tokenizers import Tokenizer
@@ -22,19 +24,26 @@ PAD_TOKEN = "<|pad|>"
 
 
 def load_policy(
-    source: str | None, architecture: dict[str, Any], tokenizer: Tokenizer, *, seed: int, value_head: bool = False
+    source: str | None,
+    architecture: dict[str, Any],
+    tokenizer: Tokenizer,
+    *,
+    seed: int,
+    value_head: bool = False,
+    quantize: str = "none",
 ) -> LanguageModel:
     """A causal language model in fp32 with dropout off, in training mode (gradient checkpointing works in no other).
 
     Args:
         source: model folder or hub name; `None` initialises `architecture` at random from `seed`.
         architecture: a `transformers` configuration (`model_type` and sizes), used where `source` is `None`.
+        quantize: `8bit` or `4bit` linear layers, which can't be trained themselves (`rlhf/models/quantized.py`).
 
     Raises:
         ParentError: the weights can't be found, or the vocabulary does not fit the tokenizer.
-        ConfigError: `architecture` is empty or not one of `transformers`.
+        ConfigError: `architecture` is empty or not one of `transformers`; or nothing is there to quantise with.
     """
-    hf = _load("causal", source, architecture, tokenizer, seed)
+    hf = _load("causal", source, architecture, tokenizer, seed, quantize=quantize)
     model = LanguageModel(hf, value_head=value_head)
     if not check_logits(model):
         raise ParentError(
@@ -45,7 +54,13 @@ def load_policy(
 
 
 def load_scorer(
-    source: str | None, architecture: dict[str, Any], tokenizer: Tokenizer, *, seed: int, new_head: bool = True
+    source: str | None,
+    architecture: dict[str, Any],
+    tokenizer: Tokenizer,
+    *,
+    seed: int,
+    new_head: bool = True,
+    quantize: str = "none",
 ) -> ScoreModel:
     """A backbone with a scalar head: `source` may be a causal language model (a new head) or a reward model (its head).
 
@@ -54,11 +69,12 @@ def load_scorer(
 
     Args:
         new_head: whether a model without a head gets one; false where the scores are needed as they are.
+        quantize: as `load_policy`.
 
     Raises:
         ParentError, ConfigError: as `load_policy`; also a model without a head where `new_head` is false.
     """
-    hf = _load("score", source, architecture, tokenizer, seed, new_head)
+    hf = _load("score", source, architecture, tokenizer, seed, new_head, quantize)
     known = hf.config.get_text_config().vocab_size
     own = tokenizer.pad_id if tokenizer.pad_id != tokenizer.eos_id else None
     pad = tokenizer.vocab_size if own is None else own
@@ -71,6 +87,24 @@ def load_scorer(
     return ScoreModel(hf)
 
 
+def scorer_on(policy: LanguageModel, source: str) -> ScoreModel:
+    """A reward model's head and configuration on the weights of a policy's backbone; `load_adapter` fills the head.
+
+    Args:
+        policy: without an adapter.
+        source: the reward model's folder.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    with torch.device("meta"):
+        hf = AutoModelForSequenceClassification.from_config(config)
+    setattr(hf, hf.base_model_prefix, share(policy.hf).base_model)
+    weight = next(policy.parameters())
+    hf.score = torch.nn.Linear(hidden_size(hf), 1, bias=False, device=weight.device)
+    return ScoreModel(hf.train())
+
+
 def _load(
     kind: str,
     source: str | None,
@@ -78,6 +112,7 @@ def _load(
     tokenizer: Tokenizer,
     seed: int,
     new_head: bool = True,
+    quantize: str = "none",
 ) -> Any:
     import transformers
 
@@ -92,7 +127,7 @@ def _load(
         if source is None:
             hf, fresh_head = _from_architecture(auto, architecture, tokenizer, extra), True
         else:
-            hf, fresh_head = _from_pretrained(auto, source, extra)
+            hf, fresh_head = _from_pretrained(auto, source, extra | quantization(quantize))
     if kind == "score" and not hasattr(hf, "score"):
         raise ParentError(f"{where}: {hf.config.model_type} has no scalar head on a causal model; choose another")
     if kind == "score" and fresh_head:
@@ -128,7 +163,8 @@ def _load(
     hf.config.eos_token_id = tokenizer.eos_id
     if getattr(hf, "generation_config", None) is not None:
         hf.generation_config.eos_token_id = tokenizer.eos_id
-    return fuse_activations(hf).float().train()
+    hf = fuse_activations(hf)
+    return (forget_scales(hf) if quantize != "none" else hf.float()).train()
 
 
 def _from_architecture(auto: Any, architecture: dict[str, Any], tokenizer: Tokenizer, extra: dict[str, Any]) -> Any:

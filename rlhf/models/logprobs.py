@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import register_dataclass
 from torch.utils.checkpoint import checkpoint
 
 from rlhf.objectives.kl import full_kl
@@ -30,6 +31,10 @@ class TokenStats:
     entropy: Tensor | None = None
     kl: Tensor | None = None
     values: Tensor | None = None
+
+
+# FSDP looks for tensors in what a model returns, to gather its parameters again when gradients arrive at them.
+register_dataclass(TokenStats)
 
 
 def chosen_logprobs(

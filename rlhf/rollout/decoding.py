@@ -129,9 +129,8 @@ class Decoder:
         self.drawn[new], self.length[new] = 0, lengths[prompts]
         to_sequences = torch.from_numpy(prompts).to(self.device)
         self.cache.expect_prompts(torch.arange(new.start, new.stop, device=self.device), to_sequences, longest)
-        states = self._states(ids)
         ends = torch.from_numpy(lengths - 1).to(self.device)
-        return new, self.model.head(states[torch.arange(len(chunk), device=self.device), ends])[to_sequences]
+        return new, self._logits(ids, ends)[to_sequences]
 
     def _read_tokens(self) -> tuple[slice, Tensor]:
         """Next-token logits [B, V] of all slots in use, after the token that each of them drew last."""
@@ -140,16 +139,12 @@ class Decoder:
         longest = int(self.length[used].max()) + 1
         self.length[used] += 1
         self.cache.expect_tokens(positions, longest)
-        states = self._states(
-            self.token[used, None], attention_mask=self._masks(positions, longest), position_ids=positions[:, None]
-        )
-        return used, self.model.head(states[:, 0])
+        masks = self._masks(positions, longest)
+        first = torch.zeros_like(positions)
+        return used, self._logits(self.token[used, None], first, attention_mask=masks, position_ids=positions[:, None])
 
-    def _states(self, ids: Tensor, **extra: Any) -> Tensor:
-        states: Tensor = self.model.hf.base_model(
-            input_ids=ids, past_key_values=self.cache, use_cache=True, **extra
-        ).last_hidden_state
-        return states
+    def _logits(self, ids: Tensor, ends: Tensor, **extra: Any) -> Tensor:
+        return self.model.next_logits(ids, ends, past_key_values=self.cache, **extra)
 
     def _masks(self, positions: Tensor, length: int) -> Tensor | dict[str, Tensor]:
         """What a token at `positions` [B] may read of `length` positions: 0 there, else −∞, [B, 1, 1, length]."""

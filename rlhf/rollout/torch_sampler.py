@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from rlhf.models.language import LanguageModel
+from rlhf.models.sharding import gathered
 from rlhf.rollout.decoding import Decoder
 from rlhf.rollout.packed import packed_weights
 from rlhf.rollout.sampling import Completion, Progress, Request, Sampling
@@ -46,15 +47,16 @@ class TorchSampler:
         """
         if not all(request.tokens for request in requests):
             raise ValueError("a request has an empty prompt: nothing predicts its first token")
-        if not requests:
-            return []
         n = sampling.samples_per_prompt
         tokens: list[list[int]] = [[] for _ in range(n * len(requests))]
         logprobs: list[list[float]] = [[] for _ in tokens]
         done = 0
         rows = min(self.max_rows, len(tokens))
         steps = sampling.max_new_tokens * -(-len(tokens) // self.max_rows)
-        with evaluating(self.model), packed_weights(self.model, rows, steps):
+        # Where parameters are sharded, a process without requests of its own takes part in gathering them.
+        with evaluating(self.model), gathered(self.model), packed_weights(self.model, rows, steps):
+            if not requests:
+                return []
             for drawn in self._decoder(requests, sampling, seed=seed, iteration=iteration, stream=stream):
                 for row, token, logprob in drawn.entries():
                     tokens[row].append(token)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from rlhf.models.adapters import merged_weights
 from rlhf.models.language import LanguageModel
 from rlhf.rollout.sampling import Completion, Progress, Request, Sampling
 
@@ -87,9 +88,9 @@ class VLLMSampler:
         if self._engine is None:
             self._engine = self._start()
         if version != self._pushed:
-            # Tied weights twice, by both names: see `_start`.
-            weights = [(name, p.detach()) for name, p in self.policy.hf.named_parameters(remove_duplicate=False)]
-            self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
+            # Adapters merged, one layer at a time; tied weights twice, by both names: see `_start`.
+            weights = merged_weights(self.policy.hf)
+            self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
             # What prompts looked like to the old weights.
             self._engine.reset_prefix_cache()
         self._pushed = version

@@ -11,6 +11,20 @@ from typing import Any
 IGNORED = ("resume", "logger", "callbacks", "strategy")
 """Sections that decide where and how a run computes and who is told, not what it computes."""
 
+IGNORED_KEYS = ("train.objective",)
+"""The same for single keys."""
+
+
+ADDED: dict[str, Any] = {"model.adapter": "none", "model.quantize": "none"}
+"""Keys that came after the first runs: at these values they count as if they were not there."""
+
+DEPENDENT = {
+    "model.lora_r": "model.adapter",
+    "model.lora_alpha": "model.adapter",
+    "model.lora_targets": "model.adapter",
+}
+"""Keys that mean nothing, and don't count, where another one of `ADDED` doesn't count."""
+
 
 def run_id(config: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
     """Eight hex digits of the sha256 of what determines the result.
@@ -24,7 +38,7 @@ def run_id(config: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
     content: dict[str, Any] = {}
     for section, value in config.items():
         if section not in IGNORED:
-            content[section] = dict(value) if isinstance(value, Mapping) else value
+            content[section] = _counted(section, value) if isinstance(value, Mapping) else value
     for path, digest in hashes.items():
         section, key = path.split(".", 1)
         if key in content.get(section, {}):
@@ -39,11 +53,23 @@ def differing_keys(config: Mapping[str, Any], other: Mapping[str, Any]) -> list[
     for section in sorted({*config, *other} - set(IGNORED)):
         ours, theirs = config.get(section), other.get(section)
         if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+            ours, theirs = _counted(section, ours), _counted(section, theirs)
             names = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
             found += [f"{section}.{name}" for name in names]
         elif ours != theirs:
             found.append(section)
     return found
+
+
+def _counted(section: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a section without the keys that do not count."""
+    unset = {name for name, usual in ADDED.items() if content.get(name.removeprefix(f"{section}."), usual) == usual}
+
+    def counts(key: str) -> bool:
+        name = f"{section}.{key}"
+        return name not in unset and DEPENDENT.get(name) not in unset and name not in IGNORED_KEYS
+
+    return {key: value for key, value in content.items() if counts(key)}
 
 
 def weights_sha256(folder: Path) -> str:

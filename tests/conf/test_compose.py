@@ -23,9 +23,6 @@ NEEDS = {
     ("data", "jsonl"): "data.path: missing",
     ("data", "hub"): "data.path: missing",
     ("rollout", "vllm"): "rollout.engine: vllm is not installed here",
-    ("strategy", "fsdp"): "strategy.layout: fsdp is not ready",
-    ("strategy", "zero2"): "strategy.layout: zero2 is not ready",
-    ("strategy", "zero3"): "strategy.layout: fsdp is not ready",
 }
 
 

@@ -15,6 +15,7 @@ from rlhf.config import (
     LoopConfig,
     ModelConfig,
     PPOConfig,
+    PretrainConfig,
     RewardConfig,
     RolloutConfig,
     SFTConfig,
@@ -28,6 +29,10 @@ GPT2 = {"model_type": "gpt2", "n_positions": 1024}
 MODEL = ModelConfig(tokenizer="tiny", architecture=GPT2)
 
 
+def lora(**changes: Any) -> ModelConfig:
+    return dataclasses.replace(MODEL, **{"adapter": "lora", **changes})
+
+
 def config(**sections: Any) -> TrainConfig:
     return dataclasses.replace(TrainConfig(model=MODEL), **sections)
 
@@ -38,6 +43,32 @@ def test_defaults_are_valid(algo: Any) -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"model": lora(adapter="none", lora_r=8)}, "model.lora_r: 8 would do nothing; add model.adapter=lora"),
+    ({"model": lora(adapter="none", lora_targets=["c_attn", "c_fc"])}, "model.lora_targets: c_attn,c_fc would do"),
+    ({"model": lora(lora_targets=[])}, "model.lora_targets: empty; name layers, or pass"),
+    ({"model": lora(lora_r=0)}, "model.lora_r: 0 is out of range, must be ≥ 1"),
+    (
+        {"model": lora(), "algo": PretrainConfig()},
+        "model.adapter: lora keeps the weights below the adapters as they are",
+    ),
+    ({"model": lora(adapter="none", quantize="4bit")}, "model.quantize: 4bit weights can't be trained themselves; add"),
+    ({"model": lora(quantize="4bit", init="random")}, "model.quantize: 4bit is for weights that were trained"),
+    (
+        {"model": lora(quantize="8bit"), "strategy": StrategyConfig(accelerator="cpu")},
+        "model.quantize: 8bit needs a GPU, and this is strategy.accelerator=cpu",
+    ),
+    (
+        {"model": lora(quantize="8bit"), "strategy": StrategyConfig(layout="fsdp")},
+        "model.quantize: 8bit weights can't be sharded; with strategy.layout=fsdp",
+    ),
+    (
+        {"model": lora(quantize="4bit"), "algo": PPOConfig(), "rollout": RolloutConfig(engine="vllm")},
+        "model.quantize: 4bit with rollout.engine=vllm would sample from other weights",
+    ),
+    (
+        {"strategy": StrategyConfig(accelerator="cpu", activation_offload=True)},
+        "strategy.activation_offload: true moves activations from a GPU to the host",
+    ),
     ({"algo": PPOConfig(kl_coef=-1)}, "algo.kl_coef: -1 is out of range, must be ≥ 0"),
     ({"algo": PPOConfig(kl_coef=float("nan"))}, "algo.kl_coef: nan is out of range, must be ≥ 0"),
     ({"algo": PPOConfig(clip_value=-0.1)}, "algo.clip_value: -0.1 is out of range, must be > 0"),
@@ -54,6 +85,20 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "strategy.devices: 2 with strategy.layout=single, which uses one; choose strategy=ddp",
     ),
     ({"strategy": StrategyConfig(nodes=2)}, "strategy.nodes: 2 with strategy.layout=single"),
+    ({"strategy": StrategyConfig(shard_size=2)}, "strategy.shard_size: 2 is of strategy=fsdp and zero2"),
+    ({"strategy": StrategyConfig(cpu_offload=True)}, "strategy.cpu_offload: True is of strategy=fsdp and zero2"),
+    (
+        {"strategy": StrategyConfig(layout="fsdp", devices=4, shard_size=3)},
+        "strategy.shard_size: 3 does not divide strategy.devices=4",
+    ),
+    (
+        {
+            "algo": PPOConfig(samples_per_prompt=8),
+            "strategy": StrategyConfig(layout="ddp", devices=2),
+            "train": LoopConfig(batch_size=8),
+        },
+        "train.batch_size: 8 episodes are 1 prompts with algo.samples_per_prompt=8, fewer than the 2 processes",
+    ),
     ({"model": dataclasses.replace(MODEL, name="a=b")}, "model.name: 'a=b' can't be part of a directory's name"),
     ({"data": DataConfig(name="../x")}, "data.name: '../x' can't be part of a directory's name"),
     ({"data": DataConfig(path="x.jsonl")}, "data.path: x.jsonl would not be read with data=assistant; add data=jsonl"),
@@ -180,21 +225,17 @@ def test_vllm_samples_in_one_process_where_it_is_installed(monkeypatch: pytest.M
         validate(config(rollout=vllm, strategy=StrategyConfig(layout="ddp", devices=2)))
 
 
-@pytest.mark.parametrize(
-    ("sections", "sentence"),
-    [
-        ({"strategy": StrategyConfig(layout="fsdp")}, r"strategy\.layout: fsdp is not ready"),
-        ({"strategy": StrategyConfig(layout="zero2")}, r"strategy\.layout: zero2 is not ready"),
-    ],
-)
-def test_what_is_not_ready_is_refused(sections: dict[str, Any], sentence: str) -> None:
-    """An option that would silently do something else is worse than none."""
-    with pytest.raises(ConfigError, match=sentence):
-        validate(config(**sections))
-
-
 def test_a_local_copy_of_a_hub_data_set_is_read_as_a_file(tmp_path: Path) -> None:
     assert DataConfig(source="hub", path=str(tmp_path)).is_local
     assert not DataConfig(source="hub", path="Anthropic/hh-rlhf").is_local
     assert DataConfig(source="file", path="x").is_local
     assert not DataConfig().is_local
+
+
+def test_quantised_weights_need_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    quantised = config(model=lora(quantize="4bit", init="folder"))
+    monkeypatch.setattr("rlhf.config.memory.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"model.quantize: 4bit needs bitsandbytes; pip install -e '.\[quant\]'"):
+        validate(quantised)
+    monkeypatch.setattr("rlhf.config.memory.find_spec", lambda name: object())
+    validate(quantised)

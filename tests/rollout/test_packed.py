@@ -7,6 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rlhf.data.batch import collate
+from rlhf.data.rows import Row
+from rlhf.models.adapters import Lora, add_lora
 from rlhf.models.language import LanguageModel
 from rlhf.rollout import packed
 from rlhf.rollout.packed import packed_weights
@@ -140,3 +143,37 @@ def test_layers_that_do_more_are_left_alone() -> None:
     with packed_weights(model, **MANY):
         assert "forward" not in vars(model[0]) and model[1].forward is own and "forward" in vars(model[2])
     assert model[1].forward is own
+
+
+def adapted(policy: LanguageModel) -> LanguageModel:
+    add_lora(policy.hf, Lora(r=4), seed=0)
+    for name, parameter in policy.named_parameters():
+        if ".lora_B." in name:
+            parameter.normal_(std=0.2)
+    return policy
+
+
+def test_adapters_are_merged_into_what_is_packed(policy: LanguageModel) -> None:
+    plain = logits(policy)
+    adapted(policy)
+    expected, weights = logits(policy), {k: v.clone() for k, v in policy.state_dict().items()}
+    assert not torch.allclose(plain, expected, atol=1e-2)
+    with packed_weights(policy, **MANY):
+        torch.testing.assert_close(logits(policy), expected, atol=1e-4, rtol=0)
+        layers = {name for name, module in policy.named_modules() if hasattr(module, "lora_A")}
+        assert replaced(policy) == layers | {"hf.lm_head"}
+    assert not replaced(policy)
+    assert all(torch.equal(weights[name], value) for name, value in policy.state_dict().items())
+
+
+@pytest.mark.parametrize("smallest", [1, 1 << 30])
+def test_log_probabilities_of_samples_are_those_of_base_and_adapter(
+    policy: LanguageModel, smallest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "SMALLEST", smallest)
+    adapted(policy)
+    requests = [Request(i, (3 + i, 4)) for i in range(6)]
+    drawn = TorchSampler(policy, 2).sample(requests, Sampling(30, samples_per_prompt=2), seed=0, iteration=0)
+    rows = [Row(requests[c.request].tokens, (c.tokens,), index=i) for i, c in enumerate(drawn)]
+    stats: Any = policy(collate(rows))
+    torch.testing.assert_close(stats.logprobs, torch.tensor([x for c in drawn for x in c.logprobs]), atol=1e-4, rtol=0)

@@ -74,3 +74,17 @@ def test_what_differs_is_named_by_key() -> None:
     other = content(seed=2, algo=PPOConfig(kl_coef=0.9, lam=1.0))
     assert differing_keys(content(), other) == ["algo.kl_coef", "algo.lam", "seed"]
     assert differing_keys({"algo": {"beta": 1}}, {"algo": {}}) == ["algo.beta"]
+
+
+def test_keys_that_came_later_count_only_where_they_are_set() -> None:
+    later = ("adapter", "quantize", "lora_r", "lora_alpha", "lora_targets")
+    old = content()
+    for name in later:
+        del old["model"][name]
+    assert run_id(old, {}) == BASE
+    assert differing_keys(old, content()) == []
+    lora = content(model=ModelConfig(adapter="lora"))
+    assert run_id(lora, {}) != BASE
+    assert differing_keys(old, lora) == ["model.adapter", "model.lora_alpha", "model.lora_r", "model.lora_targets"]
+    assert run_id(content(model=ModelConfig(adapter="lora", lora_r=8)), {}) != run_id(lora, {})
+    assert run_id(content(model=ModelConfig(adapter="lora", quantize="4bit")), {}) != run_id(lora, {})

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from callbacks.checkpoint import checkpoints
 from lightning_modules.base import StageModule
 from rlhf.runs import Summary
+from rlhf.runs.checkpoints import checkpoints
 
 STAGES = ("pretrain", "sft", "reward", "dpo", "ppo")
 CLOCKED = ("seconds", "per_second", "time/")

@@ -1,0 +1,52 @@
+"""Symptoms while a run is under way: told to Weights & Biases as alerts, once each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.loggers import WandbLogger
+
+from rlhf.evaluation.findings import Finding
+from rlhf.evaluation.symptoms import symptoms
+from rlhf.reporting.read import read_rows, read_samples
+from rlhf.reporting.sentences import describe
+
+log = logging.getLogger("rlhf")
+
+
+class Alerts(L.Callback):
+    """Looks at the run's own files after each validation. To come after the callbacks that write them.
+
+    Args:
+        directory: of the run.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.told: set[str] = set()
+
+    def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
+        if trainer.is_global_zero and any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
+            self.tell(trainer, self.find())
+
+    def find(self, final: dict[str, float] | None = None) -> list[Finding]:
+        """The symptoms up to now."""
+        return symptoms(read_rows(self.directory / "metrics.csv"), read_samples(self.directory), final)
+
+    def tell(self, trainer: L.Trainer, findings: Sequence[Finding]) -> None:
+        """Send what was not sent before. A server that can't be reached is no reason to stop."""
+        for finding in findings:
+            if finding.code in self.told:
+                continue
+            self.told.add(finding.code)
+            title, reason, knob = describe(finding)
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    try:
+                        logger.experiment.alert(title=title, text=f"{reason} {knob}", level="WARN")
+                    except Exception as error:
+                        log.warning("alert not sent to W&B: %s", " ".join(str(error).split()))

@@ -1,0 +1,115 @@
+"""What of a configuration saves memory: adapters on frozen weights, and several models on one backbone."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from launch.trainer import accelerator_of
+from rlhf.config import PPOConfig, TrainConfig
+from rlhf.data.tokenizers import Tokenizer, load_tokenizer
+from rlhf.errors import ConfigError, ParentError
+from rlhf.models.adapters import Lora, add_lora, has_adapter, load_adapter, share
+from rlhf.models.language import LanguageModel, ScoreModel, freeze
+from rlhf.models.loading import load_scorer, scorer_on
+from rlhf.runs import Parent, Run, Summary
+
+log = logging.getLogger("rlhf")
+
+ADAPTER = "adapter"
+"""The folder of a run that holds its adapter by itself, beside the merged export."""
+
+
+def check_offload(config: TrainConfig) -> None:
+    """Refuse to move activations from where they are to where they are.
+
+    Raises:
+        ConfigError: `strategy.activation_offload` without a GPU.
+    """
+    if config.strategy.activation_offload and accelerator_of(config.strategy)[0] == "cpu":
+        raise ConfigError(
+            "strategy.activation_offload: true moves activations from a GPU to the host, and PyTorch sees no GPU here; "
+            "pass strategy.gradient_checkpointing=true to save memory"
+        )
+
+
+def adapt(config: TrainConfig, hf: Any, init: Parent) -> None:
+    """Adapters as configured, in place; with `model.adapter=none` all weights are trained.
+
+    Raises:
+        ConfigError: `model.lora_targets` names a layer that isn't there.
+    """
+    model = config.model
+    if model.adapter == "none":
+        return
+    if init.kind == "random":
+        log.warning(
+            "model.adapter=lora: the weights below the adapters are random and stay so; better train them first"
+        )
+    add_lora(hf, Lora(model.lora_r, model.lora_alpha, tuple(model.lora_targets)), config.seed)
+
+
+def ppo_models(
+    config: TrainConfig, run: Run, tokenizer: Tokenizer, policy: LanguageModel
+) -> tuple[LanguageModel, ScoreModel, ScoreModel | None]:
+    """PPO's other models: reference, reward model and, where it is separate, the critic, which starts as that.
+
+    With adapters there is one backbone for policy and reference. The reward model joins it if it was trained as an
+    adapter on the same weights; else it brings its own. The critic is an adapter on the backbone of the reward model.
+
+    Args:
+        policy: without adapters yet; it gets them here.
+
+    Raises:
+        ParentError: the reward model does not fit.
+    """
+    assert isinstance(config.algo, PPOConfig)
+    lora = config.model.adapter == "lora"
+    init, parent = run.parents["model.init"], run.parents["algo.reward_model"]
+    assert parent.source is not None
+    check_same_tokenizer(Path(parent.source), tokenizer)
+    adapter = adapter_of(parent, init) if lora else None
+    if adapter is not None:
+        log.info("reward model: the adapter %s, on the policy's backbone", adapter)
+        reward = scorer_on(policy, parent.source)
+        load_adapter(reward.hf, adapter)
+    else:
+        reward = load_scorer(parent.source, {}, tokenizer, seed=config.seed)
+    reference = LanguageModel(share(policy.hf) if lora else copy.deepcopy(policy.hf))
+    adapt(config, policy.hf, init)
+    critic = None
+    if config.algo.critic == "separate":
+        critic = ScoreModel(share(reward.hf)) if lora else copy.deepcopy(reward)
+        if lora and not has_adapter(reward):
+            adapt(config, critic.hf, parent)
+    freeze(reference)
+    freeze(reward)
+    return reference, reward, critic
+
+
+def adapter_of(reward: Parent, policy: Parent) -> Path | None:
+    """The adapter of a reward run, if it belongs to the weights that the policy starts from; else `None`."""
+    if reward.kind != "run" or reward.dir is None or policy.kind == "random":
+        return None
+    record = Summary.read(reward.dir).parents.get("model.init")
+    same = record is not None and Parent.from_record(record).identity == policy.identity
+    folder = reward.dir / ADAPTER
+    return folder if same and folder.is_dir() else None
+
+
+def check_same_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
+    """A reward model reads the policy's token ids, so both must mean the same by them.
+
+    Raises:
+        ParentError: they don't.
+    """
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder.is_dir() else {}
+    theirs = content.get("tokenizer_fingerprint") or load_tokenizer("auto", str(folder)).fingerprint
+    if theirs != tokenizer.fingerprint:
+        raise ParentError(
+            f"algo.reward_model: the tokenizer of {folder} differs from the policy's ({tokenizer.name}); "
+            "pass a reward model that was trained with this tokenizer"
+        )

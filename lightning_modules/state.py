@@ -1,0 +1,146 @@
+"""Everything that a run needs to continue exactly, in one form for all layouts: whole tensors by parameter name.
+
+What one process, copies (ddp) and shards (fsdp, zero2) save is the same, so each can continue what another began.
+Frozen weights are not in it, neither models outside of the module tree nor the base under an adapter: a continued run
+builds them as the first did, from its parents and its seed.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.utils._pytree import tree_map_only
+
+from rlhf.errors import TrainingError
+from rlhf.models.sharding import settle
+
+if TYPE_CHECKING:
+    from lightning_modules.base import StageModule
+
+FORMAT = 1
+
+
+def full_state(module: StageModule) -> dict[str, Any]:
+    """What `load_state` restores, on rank 0; elsewhere tensors are missing. All ranks call it together.
+
+    Plain containers, numbers and CPU tensors, so that `torch.load(weights_only=True)` reads it. Tensors may be the live
+    ones: write them, or copy them with `snapshot`, before the next step.
+    """
+    settle(list(module.trained().values()))
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    again = aliases(module)
+    weights = get_model_state_dict(module, options=options)
+    return {
+        "format": FORMAT,
+        "step": module.step,
+        "trained_tokens": module.trained_tokens,
+        "model": {name: value for name, value in weights.items() if name not in again},
+        "optimizer": get_optimizer_state_dict(module, _optimizer(module), options=options),
+        "extra": module.extra_state(),
+        "metrics": module.val_metrics,
+        "generators": _of_all_ranks(generators()),
+    }
+
+
+def load_state(module: StageModule, state: dict[str, Any]) -> None:
+    """Inverse of `full_state`, on any layout. Every rank passes the whole state; its dictionaries are used up.
+
+    Raises:
+        TrainingError: the state is of another version, or of another model.
+    """
+    if state.get("format") != FORMAT:
+        raise TrainingError(
+            f"the checkpoint is of format {state.get('format')}, and this version reads {FORMAT}; "
+            "start anew, or continue with the version that wrote it"
+        )
+    again = aliases(module)
+    learned = {name for name, p in module.named_parameters() if p.requires_grad}
+    kept = {name for name, _ in module.named_buffers()} & module.state_dict().keys()
+    weights = dict(state["model"])
+    if differing := sorted((learned | kept) ^ weights.keys()):
+        raise TrainingError(
+            f"the checkpoint is of another model: {', '.join(differing[:3])}{', …' if len(differing) > 3 else ''} "
+            "stand on one side only"
+        )
+    weights |= {other: weights[name] for other, name in again.items() if name in weights}
+    options = StateDictOptions(full_state_dict=True, strict=False)
+    optimizer = _optimizer(module)
+    # First the optimiser, since to make room for its state PyTorch takes a step, with gradients and learning rate 0.
+    set_optimizer_state_dict(module, optimizer, state["optimizer"], options=options)
+    set_model_state_dict(module, weights, options=options)
+    _own(optimizer)
+    module.step, module.trained_tokens = state["step"], state["trained_tokens"]
+    module.val_metrics = dict(state["metrics"])
+    module.load_extra_state(state["extra"])
+    rank = module.global_rank
+    if rank < len(state["generators"]):
+        set_generators(state["generators"][rank])
+
+
+def snapshot(state: dict[str, Any]) -> dict[str, Any]:
+    """A copy that later steps leave alone, to be written while training goes on."""
+    copied: dict[str, Any] = tree_map_only(Tensor, lambda tensor: tensor.detach().clone(), state)
+    return copied
+
+
+def aliases(module: nn.Module) -> dict[str, str]:
+    """Second names of tied parameters, mapped to the first."""
+    first = {parameter: name for name, parameter in module.named_parameters()}
+    return {name: first[p] for name, p in module.named_parameters(remove_duplicate=False) if first[p] != name}
+
+
+def generators() -> dict[str, Any]:
+    """States of this process's random generators: PyTorch's on the CPU and on its GPU, NumPy's, Python's.
+
+    Nothing in a stage draws from them, see rlhf/rollout/uniforms.py; what a user adds may.
+    """
+    name, keys, *rest = cast(tuple[Any, ...], np.random.get_state(legacy=True))
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "python": random.getstate(),
+    }
+
+
+def set_generators(state: dict[str, Any]) -> None:
+    """Inverse of `generators`; a GPU's is left alone where one side has none."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    random.setstate(state["python"])
+
+
+def _optimizer(module: StageModule) -> torch.optim.Optimizer:
+    """The optimiser itself: Lightning's wrapper is none for PyTorch."""
+    optimizer: torch.optim.Optimizer = module.trainer.strategy.optimizers[0]
+    return optimizer
+
+
+def _own(optimizer: torch.optim.Optimizer) -> None:
+    """Copy what was loaded: it is the checkpoint's own memory, perhaps a mapping of the file."""
+    for found in optimizer.state.values():
+        for name, value in found.items():
+            if isinstance(value, Tensor):
+                found[name] = value.clone()
+
+
+def _of_all_ranks(value: Any) -> list[Any]:
+    if not torch.distributed.is_initialized():
+        return [value]
+    found = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, value)
+    return found

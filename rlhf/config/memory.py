@@ -1,0 +1,73 @@
+"""Refusals about what saves memory: adapters, quantised weights, offloading. One sentence each, as in validation.py."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from rlhf.config.algorithms import PPOConfig
+from rlhf.config.schema import ModelConfig, TrainConfig
+from rlhf.errors import ConfigError
+
+
+def adapter(config: TrainConfig) -> None:
+    """Adapters, and keys that do nothing without them."""
+    model = config.model
+    if model.adapter == "none":
+        usual = ModelConfig()
+        for name in ("lora_r", "lora_alpha", "lora_targets"):
+            value = getattr(model, name)
+            if value != getattr(usual, name):
+                shown = ",".join(value) if isinstance(value, list) else f"{value:g}"
+                raise ConfigError(f"model.{name}: {shown} would do nothing; add model.adapter=lora, or leave it out")
+    elif config.algo.name == "pretrain" and (model.init == "random" or (model.init == "auto" and not model.path)):
+        raise ConfigError(
+            "model.adapter: lora keeps the weights below the adapters as they are, and here they are random; pretrain "
+            "with model.adapter=none, or give model.init=FOLDER"
+        )
+    elif not model.lora_targets:
+        raise ConfigError("model.lora_targets: empty; name layers, or pass model.lora_targets=[all-linear]")
+
+
+def quantized(config: TrainConfig) -> None:
+    """Frozen weights of 8 or 4 bits: where they can be."""
+    model = config.model
+    if model.quantize == "none":
+        return
+    if model.adapter == "none":
+        raise ConfigError(
+            f"model.quantize: {model.quantize} weights can't be trained themselves; add model.adapter=lora"
+        )
+    if model.init == "random":
+        raise ConfigError(
+            f"model.quantize: {model.quantize} is for weights that were trained; pass model.init=pretrained, a run "
+            "directory or a model folder, or model.quantize=none"
+        )
+    if config.strategy.accelerator == "cpu":
+        raise ConfigError(
+            f"model.quantize: {model.quantize} needs a GPU, and this is strategy.accelerator=cpu; pass strategy=gpu or "
+            "model.quantize=none"
+        )
+    if config.strategy.layout not in ("single", "ddp"):
+        raise ConfigError(
+            f"model.quantize: {model.quantize} weights can't be sharded; with strategy.layout={config.strategy.layout} "
+            "pass model.quantize=none"
+        )
+    if config.rollout.engine == "vllm" and isinstance(config.algo, PPOConfig):
+        raise ConfigError(
+            f"model.quantize: {model.quantize} with rollout.engine=vllm would sample from other weights than it "
+            "trains; pass rollout=torch"
+        )
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            f"model.quantize: {model.quantize} needs bitsandbytes; pip install -e '.[quant]', or pass "
+            "model.quantize=none"
+        )
+
+
+def offload(config: TrainConfig) -> None:
+    """Activations in the memory of the host: whose they are not already."""
+    if config.strategy.activation_offload and config.strategy.accelerator == "cpu":
+        raise ConfigError(
+            "strategy.activation_offload: true moves activations from a GPU to the host, and this is "
+            "strategy.accelerator=cpu; pass strategy.gradient_checkpointing=true to save memory here"
+        )

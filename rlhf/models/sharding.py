@@ -1,0 +1,132 @@
+"""Weights, gradients and optimiser state in shards over processes: FSDP2 (ZeRO, Rajbhandari et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
+
+from rlhf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+    from rlhf.models.language import LanguageModel, ScoreModel
+
+
+def shard(
+    model: LanguageModel | ScoreModel,
+    mesh: DeviceMesh,
+    *,
+    keep_gathered: bool = False,
+    dtype: torch.dtype | None = None,
+    offload: bool = False,
+) -> None:
+    """Shard a model over `mesh`, in place: each block by itself, then embeddings, last norm and heads with the root.
+
+    Args:
+        mesh: of one dimension, or of two: copies of groups that shard (HSDP).
+        keep_gathered: weights stay gathered from the forward to the backward pass (ZeRO-2), instead of being gathered
+            again (ZeRO-3).
+        dtype: of weights and arithmetic within; shards, which the optimiser updates, and the reduction of gradients
+            stay in fp32. `None`: fp32 throughout.
+        offload: shards and optimiser state live in CPU memory.
+    """
+    options: dict[str, Any] = {
+        "mesh": mesh,
+        "reshard_after_forward": not keep_gathered,
+        # Scalars that models hand over beside tokens (masks, angles) keep their precision up to the blocks.
+        "mp_policy": MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32 if dtype else None),
+        "offload_policy": CPUOffloadPolicy(pin_memory=torch.cuda.is_available()) if offload else OffloadPolicy(),
+    }
+    for block in blocks(model):
+        fully_shard(block, **options)
+    fully_shard(model, **options)
+    model.keeps_gathered = keep_gathered
+    if hasattr(model, "next_logits"):
+        register_fsdp_forward_method(model, "next_logits")
+
+
+def data_mesh(device: str, ranks: int, shard_size: int | None = None) -> DeviceMesh:
+    """All ranks in one group that shards, or in groups of `shard_size` that each hold a copy (HSDP).
+
+    Raises:
+        ConfigError: the groups don't use up the ranks.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+
+    if shard_size is None or shard_size == ranks:
+        return init_device_mesh(device, (ranks,), mesh_dim_names=("shard",))
+    if ranks % shard_size:
+        raise ConfigError(f"strategy.shard_size: {shard_size} does not divide the {ranks} processes of this run")
+    return init_device_mesh(device, (ranks // shard_size, shard_size), mesh_dim_names=("copies", "shard"))
+
+
+def blocks(model: LanguageModel | ScoreModel) -> list[nn.Module]:
+    """The transformer blocks: what `transformers` says must not be split over devices."""
+    names = set(model.hf._no_split_modules or ())
+    return [module for module in model.modules() if type(module).__name__ in names]
+
+
+def shards(model: nn.Module) -> list[FSDPModule]:
+    """The modules that gather parameters by themselves; none where nothing is sharded."""
+    return [module for module in model.modules() if isinstance(module, FSDPModule)]
+
+
+def settle(models: Sequence[nn.Module]) -> None:
+    """Give back what a pass without gradients left gathered. A step would update the shards and not those copies."""
+    for model in models:
+        for module in shards(model):
+            module.reshard()
+
+
+@contextmanager
+def gathered(model: nn.Module, *, root_only: bool = False) -> Iterator[None]:
+    """Within, parameters stay gathered: once for a rollout, not at each of its tokens. All ranks enter together.
+
+    Args:
+        root_only: only embeddings and heads, for calls of a head outside of a forward pass.
+    """
+    found = shards(model)[:1] if root_only else shards(model)
+    for module in found:
+        module.set_reshard_after_forward(False, recurse=False)
+        module.unshard()
+    try:
+        yield
+    finally:
+        for module in found:
+            module.reshard()
+            module.set_reshard_after_forward(not model.keeps_gathered, recurse=False)
+
+
+def full_weights(model: LanguageModel | ScoreModel) -> dict[str, Tensor] | None:
+    """Whole weights of `model.hf` by name, on rank 0 (elsewhere empty); `None` where nothing is sharded.
+
+    All ranks call it together.
+    """
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    if not shards(model):
+        return None
+    settle([model])
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    found: dict[str, Any] = dict(get_model_state_dict(model, options=options))
+    tied = tied_names(model.hf)
+    names = {name: name.removeprefix("hf.") for name in found if name.startswith("hf.")}
+    return {short: found[name] for name, short in names.items() if short not in tied}
+
+
+def tied_names(hf: Any) -> set[str]:
+    """Names of weights that are another one's, as the output layer is the embedding's in GPT-2."""
+    return set(getattr(hf, "all_tied_weights_keys", None) or ())

@@ -1,0 +1,1 @@
+"""What runs, sweeps and evaluations look like to people: words, charts, one HTML page."""

@@ -1,0 +1,142 @@
+"""Symptoms in words: what is seen, with its figures, and what to turn; in every language of the report."""
+
+from __future__ import annotations
+
+from rlhf.evaluation.findings import Finding
+
+Text = tuple[str, str]
+"""English, Chinese."""
+LANGUAGES = ("en", "zh")
+
+TITLES: dict[str, Text] = {
+    "reward_hacking": ("Reward hacking", "奖励作弊"),
+    "mode_collapse": ("Mode collapse", "模式坍缩"),
+    "forgetting": ("Forgetting", "遗忘"),
+    "dead_critic": ("Dead critic", "评论家失效"),
+    "chance_reward_model": ("Reward model near chance", "奖励模型接近随机"),
+}
+
+REASONS: dict[str, Text] = {
+    "over_optimised": (
+        "Over-optimised after step {step}: up to step {last:.0f} the reward rose from {reward_from:.2f} to "
+        "{reward_to:.2f} while the gold score fell from {gold_from:.2f} to {gold_to:.2f} (same prompts, 95% with all "
+        "evaluations allowed for: {low:.2f} to {high:.2f}); the KL was {kl:.2f} nats at step {step}.",
+        "第 {step} 步之后出现过度优化：到第 {last:.0f} 步，奖励从 {reward_from:.2f} 升到 {reward_to:.2f}，而金标准分从 "
+        "{gold_from:.2f} 降到 {gold_to:.2f}（相同提示，已按评估次数校正的 95% 区间：{low:.2f} 至 {high:.2f}）；"
+        "第 {step} 步的 KL 为 {kl:.2f} 奈特。",
+    ),
+    "opposed": (
+        "The reward is no guide to the gold score: from step {step} to {last:.0f} it rose from {reward_from:.2f} to "
+        "{reward_to:.2f} while the gold score fell from {gold_from:.2f} to {gold_to:.2f} (same prompts, 95% with all "
+        "evaluations allowed for: {low:.2f} to {high:.2f}).",
+        "奖励与金标准分背道而驰：从第 {step} 步到第 {last:.0f} 步，奖励从 {reward_from:.2f} 升到 {reward_to:.2f}，"
+        "而金标准分从 {gold_from:.2f} 降到 {gold_to:.2f}（相同提示，已按评估次数校正的 95% 区间："
+        "{low:.2f} 至 {high:.2f}）。",
+    ),
+    "length": (
+        "The score rose from {score_from:.2f} to {score_to:.2f}, and answers grew from {from:.1f} to {to:.1f} tokens, "
+        "{ratio:.2f} times as long; past 1.5 times since step {step}.",
+        "得分从 {score_from:.2f} 升到 {score_to:.2f}，同时回答从 {from:.1f} 个词元变长到 {to:.1f} 个"
+        "（{ratio:.2f} 倍）；"
+        "自第 {step} 步起超过 1.5 倍。",
+    ),
+    "kl": (
+        "The score rose from {score_from:.2f} to {score_to:.2f} at a KL of {to:.1f} nats a response; above "
+        "{limit:.0f} since step {step}.",
+        "得分从 {score_from:.2f} 升到 {score_to:.2f}，代价是每个回答 {to:.1f} 奈特的 KL；"
+        "自第 {step} 步起超过 {limit:.0f}。",
+    ),
+    "entropy": (
+        "The policy's entropy fell from {from:.3f} to {to:.4f} nats a token; below a twentieth of the start's since "
+        "step {step}.",
+        "策略的熵从每词元 {from:.3f} 奈特降到 {to:.4f}；自第 {step} 步起低于初始值的二十分之一。",
+    ),
+    "same_answer": (
+        "{share:.0%} of {n:.0f} answers to different prompts are the very same text.",
+        "对不同提示的 {n:.0f} 个回答中，{share:.0%} 完全相同。",
+    ),
+    "self_bleu": (
+        "Answers to different prompts are made of the same pieces: self-BLEU {to:.2f}, at or above {limit:.2f}.",
+        "对不同提示的回答由相同的片段组成：self-BLEU 为 {to:.2f}，不低于 {limit:.2f}。",
+    ),
+    "distinct": (
+        "Different word pairs over all (distinct-2) fell from {from:.2f} to {to:.2f} on the same prompts.",
+        "在相同提示上，不同词对的比例（distinct-2）从 {from:.2f} 降到 {to:.2f}。",
+    ),
+    "bits": (
+        "Held-out text now costs {to:.3f} bits a byte, {ratio:.0%} more than the {from:.3f} of before.",
+        "留出文本现在每字节需要 {to:.3f} 比特，比之前的 {from:.3f} 多 {ratio:.0%}。",
+    ),
+    "critic": (
+        "The critic's explained variance is {to:.2f} on average since step {since:.0f}: at or below 0 it predicts no "
+        "better than the mean return.",
+        "自第 {since:.0f} 步起，评论家的解释方差平均为 {to:.2f}：小于等于 0 意味着它的预测不比平均回报更好。",
+    ),
+    "chance": (
+        "Held-out accuracy is {accuracy:.1%} (95%: {low:.1%} to {high:.1%}, {n:.0f} prompts): a coin's 50% is not "
+        "ruled out.",
+        "留出准确率为 {accuracy:.1%}（95%：{low:.1%} 至 {high:.1%}，{n:.0f} 个提示）：不能排除抛硬币的 50%。",
+    ),
+}
+
+KNOBS: dict[str, Text] = {
+    "over_optimised": (
+        "Stop there (train.max_steps={step}) or raise algo.kl_coef; for more, collect preferences on this policy's own "
+        "answers (python collect.py) and train the reward model again.",
+        "在该步停止（train.max_steps={step}）或调高 algo.kl_coef；若要更进一步，用此策略自己的回答收集偏好"
+        "（python collect.py），重新训练奖励模型。",
+    ),
+    "opposed": (
+        "Look at the reward model before anything else: are the labels of its comparisons the right way round, and "
+        "does it score bad answers of this policy highly?",
+        "先检查奖励模型：比较数据的标签方向是否正确，它是否给此策略的差回答打高分？",
+    ),
+    "length": (
+        "Read the longest samples. PPO: raise algo.kl_coef, or give the reward model pairs whose better answer is the "
+        "shorter one; DPO: raise algo.beta.",
+        "先读最长的样本。PPO：调高 algo.kl_coef，或给奖励模型一些较短回答更好的样本对；DPO：调高 algo.beta。",
+    ),
+    "kl": (
+        "Raise algo.kl_coef, or let it steer itself: algo.kl_controller=adaptive with algo.kl_target; lower algo.lr.",
+        "调高 algo.kl_coef，或让它自行调节：algo.kl_controller=adaptive 配合 algo.kl_target；调低 algo.lr。",
+    ),
+    "entropy": (
+        "Raise algo.kl_coef or algo.entropy_coef, lower algo.lr; a task with one right answer a prompt may be done.",
+        "调高 algo.kl_coef 或 algo.entropy_coef，调低 algo.lr；若每个提示只有一个正确答案，也可能是任务已学完。",
+    ),
+    "same_answer": (
+        "PPO: raise algo.kl_coef; DPO: raise algo.beta; SFT: look whether the data hold one answer again and again, "
+        "and train for fewer epochs.",
+        "PPO：调高 algo.kl_coef；DPO：调高 algo.beta；SFT：检查数据是否反复出现同一个回答，并减少训练轮数。",
+    ),
+    "bits": (
+        "SFT: lower algo.lr or train.epochs; PPO: mix in text with algo.ptx_coef; DPO: raise algo.beta.",
+        "SFT：调低 algo.lr 或 train.epochs；PPO：用 algo.ptx_coef 混入文本；DPO：调高 algo.beta。",
+    ),
+    "critic": (
+        "Raise algo.critic_lr or algo.epochs; with algo.critic=shared raise algo.value_coef or choose separate; "
+        "rewards that differ wildly in scale want algo.score_clip.",
+        "调高 algo.critic_lr 或 algo.epochs；若 algo.critic=shared，调高 algo.value_coef 或改用 separate；"
+        "奖励尺度相差悬殊时使用 algo.score_clip。",
+    ),
+    "chance": (
+        "Don't train a policy on it. Collect more or cleaner comparisons, train longer (train.epochs), try another "
+        "algo.lr, and read some labelled pairs.",
+        "不要用它训练策略。收集更多或更干净的比较数据，训练更久（train.epochs），换一个 algo.lr，"
+        "并读几对带标签的样本。",
+    ),
+}
+KNOBS |= dict.fromkeys(("self_bleu", "distinct"), KNOBS["same_answer"])
+
+
+def describe(finding: Finding, language: str = "en") -> tuple[str, str, str]:
+    """Title, reason with its numbers, and what to turn.
+
+    Args:
+        language: one of `LANGUAGES`.
+    """
+    at = LANGUAGES.index(language)
+    values = {**finding.numbers, "step": finding.step}
+    texts = (TITLES[finding.symptom], REASONS[finding.code], KNOBS[finding.code])
+    title, reason, knob = (text[at].format(**values) for text in texts)
+    return title, reason, knob
