@@ -15,12 +15,13 @@ from launch.answering import Collected, collect_answers, reference_of
 from launch.harness import check_tasks, run_harness
 from launch.held_out import HeldOut, guide_prompts, held_out
 from launch.judging import apply_judge, apply_reading, beside_gold, judge_of, reading_judge
-from launch.reward_evaluation import Scorer, load_scorer_of, use_scorer
+from launch.reward_evaluation import Scorer, curve, load_scorer_of, use_scorer
 from launch.trainer import quiet_libraries
 from rlhf.config import EvaluateConfig
 from rlhf.data.assistant.questions import recognise
 from rlhf.data.records import Prompt
 from rlhf.errors import DataError
+from rlhf.evaluation.answers import Answer
 from rlhf.evaluation.judges import GoldJudge, Judge
 from rlhf.evaluation.markdown import harness_table, report
 from rlhf.evaluation.reading import ReadingJudge
@@ -73,6 +74,7 @@ def compare(
     evaluation = side_by_side(config, run, held, guide, collected)
     reads = max((model.reads for model in collected.values()), default=None)
     scorer = load_scorer_of(config, run, reads)
+    samples: list[list[Answer]] = []
     if scorer is not None:
         reference = collected.get(evaluation.reference)
         kept = _kept(len(held.prompts), collected)
@@ -83,6 +85,8 @@ def compare(
         apply_reading(config, reader, evaluation)
     elif judge is not None:
         apply_judge(judge, evaluation)
+        if scorer is not None and samples:
+            evaluation.best_curve = curve(evaluation.prompts, samples, scorer, judge)
     if config.data.source == "assistant" and evaluation.judge not in ("gold", "none"):
         beside_gold(evaluation)
     return evaluation

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from launch.answering import context_of
 from launch.held_out import HeldOut
 from launch.loaded import DEFAULT_LENGTH, lengths_of, load_reward_model
 from rlhf.config import EvaluateConfig
 from rlhf.data.readers import read
+from rlhf.data.records import Prompt
 from rlhf.data.templates import template_for
 from rlhf.data.tokenizers import load_tokenizer
 from rlhf.errors import DataError
 from rlhf.evaluation.answers import Answer
-from rlhf.evaluation.judges import EnsembleJudge, RewardJudge
+from rlhf.evaluation.best_of import best_of_curve
+from rlhf.evaluation.judges import EnsembleJudge, Judge, RewardJudge
 from rlhf.evaluation.pairs import Scores
 from rlhf.evaluation.preferences import Agreement, agreement, best_accuracy, best_of, noisy_rankings, slicer_of
 from rlhf.evaluation.report import Evaluation, Replies
@@ -81,6 +84,17 @@ def use_scorer(
         evaluation.reward_model = agreement(held.comparisons, scorer.scores, members=members)
     if config.evaluation.reward_bench is not None:
         evaluation.reward_bench = _bench(config, scorer, members)
+
+
+def curve(prompts: list[Prompt], samples: list[list[Answer]], scorer: Scorer, judge: Judge) -> list[dict[str, Any]]:
+    """Best-of-k for k up to the number of samples, each of which the judge marks."""
+    asked = [prompt for prompt, mine in zip(prompts, samples, strict=True) for _ in mine]
+    texts = [answer.text for mine in samples for answer in mine]
+    rewards, marks = iter(scorer.scores(asked, texts)), iter(judge(asked, texts))
+    return best_of_curve(
+        [[next(rewards) for _ in mine] for mine in samples],
+        [[None if (mark := next(marks)) is None else mark.score for _ in mine] for mine in samples],
+    )
 
 
 def _members(scorer: Scorer) -> dict[str, Scores]:

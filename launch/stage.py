@@ -15,12 +15,16 @@ from callbacks.metrics import Metrics
 from callbacks.progress import ProgressBars, pretty
 from callbacks.resources import Resources
 from callbacks.samples import Samples
+from callbacks.wandb_tables import WandbTables
 from launch.allocator import keep_freed_memory
 from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_rows
+from launch.compose import plain
 from launch.forgetting import forgetting
 from launch.memory import ADAPTER
 from launch.objective import Value, check_objective, objective_value
+from launch.sample_kl import add_kl, draws_from_policy
 from launch.trainer import build_trainer, quiet_libraries
+from launch.wandb_run import log_lineage, name_run
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
 from lightning_modules.ppo import PPOModule
@@ -51,6 +55,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     """
     log.info("loading")
     quiet_libraries()
+    name_run(config, run)
     if config.strategy.accelerator != "gpu":
         keep_freed_memory()
     for name, parent in run.parents.items():
@@ -78,6 +83,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         if has_adapter(exported(module)):
             export_adapter(exported(module), run.parents["model.init"].source, run.dir / ADAPTER, state_dict=weights)
         export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts)
+    if keeps_tokens(config) and trainer.world_size == 1:
+        add_kl(run.dir, rows.shown_rows, run.parents["model.init"], config, tokenizer, module.device)
     final = {**resources.last_metrics, **module.val_metrics}
     if config.algo.name in ("sft", "dpo", "ppo") and trainer.world_size == 1:
         final |= forgetting(config, exported(module), run.parents["model.init"], template)
@@ -90,6 +97,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     report(config, run, module)
     if run.is_main:
         warn(alerts, trainer, final)
+    log_lineage(trainer, config, run)
     return objective_value(config, final)
 
 
@@ -130,9 +138,17 @@ def build_callbacks(
                 sampling,
                 config.seed,
                 (lambda shown: judge_rows(shown, module)) if isinstance(module, PPOModule) else None,
+                keep_tokens=keeps_tokens(config),
             )
         )
+    if config.logger.wandb != "off":
+        found.append(WandbTables(run.dir, plain(config)))
     return [*found, alerts, Checkpoint(run.dir, loop.checkpoint_every, loop.keep_checkpoints)]
+
+
+def keeps_tokens(config: TrainConfig) -> bool:
+    """Whether samples get their KL after training; PPO measures it as it goes, and others have no reference."""
+    return config.algo.name == "dpo" and draws_from_policy(config)
 
 
 def centre(config: TrainConfig, module: StageModule, template: Template) -> None:

@@ -102,6 +102,7 @@ class Evaluation:
         comparisons: by pair (`ppo>sft`), what a judge that reads says of both answers to each prompt.
         categories: of the prompts; empty where nobody knows them.
         reward_bench: the reward model on a file of pairs by subset. harness: model → task → metric → value.
+        best_curve: the same for fewer samples, see `best_of_curve`; empty where a judge is too dear to mark them all.
     """
 
     prompts: list[Prompt]
@@ -118,6 +119,7 @@ class Evaluation:
     categories: list[str] = field(default_factory=list)
     reward_bench: Agreement | None = None
     harness: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    best_curve: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def best_name(self) -> str:
@@ -150,10 +152,11 @@ class Evaluation:
 
     def record(self) -> dict[str, Any]:
         """The content of `evaluation.json`; `None` becomes `null`: there is no judge, or nothing to measure."""
-        best = None
+        best: dict[str, Any] | None = None
         if self.best is not None:
             metrics = self.best.metrics()
             best = {"n": self.best_n, "model": self.reference, **metrics, "kl_bound": best_of_bound(self.best_n)}
+            best |= {"curve": self.best_curve} if self.best_curve else {}
         record = {
             "models": {
                 name: {"run": model.run, **model.metrics(), "n": len(self.prompts)}
@@ -176,7 +179,7 @@ class Evaluation:
         record = self.record()
         sections = dict(record["models"])
         if record["best_of_n"] is not None:
-            sections[self.best_name] = {k: v for k, v in record["best_of_n"].items() if k != "n"}
+            sections[self.best_name] = {k: v for k, v in record["best_of_n"].items() if k not in ("n", "curve")}
         if record["reward_model"] is not None:
             sections["reward_model"] = record["reward_model"]
         flat = {f"{section}/{name}": value for section, values in sections.items() for name, value in values.items()}
