@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from launch.compose import compose_point, hydra_session, to_config
+from launch.groups import group_pipeline
 from launch.plan import Point
 from launch.processes import quoted
 from rlhf.config import PipelineConfig, StageConfig, validate
@@ -168,6 +169,7 @@ def run_pipeline(point: Point, typed: list[str], single: Sequence[str], perform:
     assert isinstance(config, PipelineConfig)
     planned = plan(config, typed, single)
     check(planned, config)
+    group_pipeline(typed)
     done: dict[str, Path] = {}
     for number, name in enumerate(planned.stages, 1):
         stage = planned.stages[name]

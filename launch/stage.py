@@ -15,13 +15,16 @@ from callbacks.metrics import Metrics
 from callbacks.progress import ProgressBars, pretty
 from callbacks.resources import Resources
 from callbacks.samples import Samples
+from callbacks.wandb_tables import WandbTables
 from launch.allocator import keep_freed_memory
 from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_rows
+from launch.compose import plain
 from launch.forgetting import forgetting
 from launch.memory import ADAPTER
 from launch.objective import Value, check_objective, objective_value
 from launch.sample_kl import add_kl, draws_from_policy
 from launch.trainer import build_trainer, quiet_libraries
+from launch.wandb_run import log_lineage, name_run
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
 from lightning_modules.ppo import PPOModule
@@ -52,6 +55,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     """
     log.info("loading")
     quiet_libraries()
+    name_run(config, run)
     if config.strategy.accelerator != "gpu":
         keep_freed_memory()
     for name, parent in run.parents.items():
@@ -93,6 +97,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     report(config, run, module)
     if run.is_main:
         warn(alerts, trainer, final)
+    log_lineage(trainer, config, run)
     return objective_value(config, final)
 
 
@@ -136,6 +141,8 @@ def build_callbacks(
                 keep_tokens=keeps_tokens(config),
             )
         )
+    if config.logger.wandb != "off":
+        found.append(WandbTables(run.dir, plain(config)))
     return [*found, alerts, Checkpoint(run.dir, loop.checkpoint_every, loop.keep_checkpoints)]
 
 

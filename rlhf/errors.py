@@ -26,6 +26,10 @@ class TrainingError(UserError):
     """Training can't go on (no disk space, a loss that is not finite); what was saved is named in the message."""
 
 
+class EndpointError(UserError):
+    """A server that an evaluation asks can't be reached, or refuses."""
+
+
 def nearest(word: str, candidates: Iterable[str]) -> str:
     """`; did you mean X?`, or an empty string where nothing is near."""
     found = get_close_matches(word, list(candidates), n=1, cutoff=0.6)

@@ -158,6 +158,14 @@ class LoggerConfig:
     project: str = key("rlhf-lab", "project in Weights & Biases")
     entity: str | None = key(None, "team or user in Weights & Biases; null: yours")
     tags: list[str] = key(list, "tags of the run in Weights & Biases")
+    group: str | None = key(
+        None, "group in Weights & Biases; null: WANDB_RUN_GROUP, else one for each sweep and each pipeline"
+    )
+    artifacts: str = key(
+        "card",
+        "data sets and models in Weights & Biases, with what they were made from: by hash (card), with their files, off",
+        choices=("off", "card", "files"),
+    )
 
 
 @dataclass

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from rlhf.config.algorithms import DPOConfig
+from rlhf.config.judges import check_evaluation
 from rlhf.config.keys import KeyInfo, keys, lookup
 from rlhf.config.memory import adapter, offload, quantized
 from rlhf.config.paths import check_exists
@@ -56,12 +57,7 @@ def validate_verb(config: Config) -> None:
         if not collect.temperatures or not collect.top_k:
             raise ConfigError("collect.temperatures, collect.top_k: each needs at least one value")
     if isinstance(config, EvaluateConfig):
-        evaluation = config.evaluation
-        if evaluation.judge == "gold" and config.data.source != "assistant":
-            raise ConfigError(
-                f"evaluation.judge: gold judges the embedded task only, and this is data={config.data.name}; "
-                "pass evaluation.judge=reward or none"
-            )
+        check_evaluation(config.evaluation, config.data)
         for name in config.models:
             if not re.fullmatch(SAFE_NAME, name):
                 raise ConfigError(f"models.{name}: use letters, digits, '.', '_' and '-' in a name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from rlhf.config.judging import EvaluateSettings
 from rlhf.config.keys import key
 from rlhf.config.schema import (
     CallbacksConfig,
@@ -72,28 +73,6 @@ class CollectConfig:
     collect: CollectSettings = field(default_factory=CollectSettings)
     seed: int = key(1, "sampling and the annotator's noise", ge=0, le=2**32 - 1)
     resume: bool = key(False, "do nothing where the same collection is finished")
-
-
-@dataclass
-class EvaluateSettings:
-    """What is measured, and by whom."""
-
-    judge: str = key(
-        "auto",
-        "gold (the embedded task's own), reward (a reward model), none; auto: gold where there is one, else the "
-        "reward model, else none",
-        choices=("auto", "gold", "reward", "none"),
-    )
-    reward_model: str | None = key(
-        "auto",
-        "scores answers, picks the best of n; auto: the newest finished reward run of the same tokenizer, if any",
-    )
-    reference: str | None = key("sft", "the model from which KL is measured, and whose samples best-of-n chooses from")
-    prompts: int = key(400, "held-out prompts, one sample of each model for each", ge=1)
-    best_of: int = key(16, "samples of the reference that best-of-n chooses from; 1: no such line", ge=1)
-    texts: int = key(200, "held-out documents for bits per byte; 0: not measured", ge=0)
-    guide: bool = key(True, "also show every model's answers to data/prompts/guide.txt")
-    shown: int = key(8, "prompts whose answers are printed in report.md", ge=0)
 
 
 @dataclass

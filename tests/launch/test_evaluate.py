@@ -3,60 +3,31 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from evaluate import evaluate
 from launch import answering
-from rlhf.data.tokenizers import load_tokenizer
-from rlhf.models.export import export
-from rlhf.models.loading import load_policy, load_scorer
 from rlhf.runs import Summary
 
 ROOT = Path(__file__).parents[2]
-SMALL = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128, "initializer_range": 0.1}
-QUICK = "rollout.max_new_tokens=8 evaluation.prompts=12 evaluation.texts=3 evaluation.best_of=5 evaluation.shown=2"
 MODEL_KEYS = {
     "run", "helpfulness", "harmlessness", "honesty", "false_refusals", "kl", "length", "distinct_2", "bits_per_byte",
-    "score", "reward", "n",
+    "score", "reward", "n", "perplexity",
 }  # fmt: skip
 Main = Callable[[str], int]
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of random models: `a` and `b` of the tiny tokenizer with a reward model `r`, `gpt2` of another one."""
-    folder, tiny, gpt2 = tmp_path_factory.mktemp("models"), load_tokenizer("tiny"), load_tokenizer("gpt2")
-    for name, seed in (("a", 1), ("b", 2)):
-        export(load_policy(None, SMALL, tiny, seed=seed), tiny, folder / name)
-    export(load_policy(None, SMALL, gpt2, seed=3), gpt2, folder / "gpt2")
-    export(load_scorer(None, SMALL, tiny, seed=4), tiny, folder / "r")
-    return folder
-
-
 @pytest.fixture
-def main(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
-    """`main("models.sft={a}")`: the program in an empty folder, with quick settings, writing to `out`."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    root, threads = logging.getLogger(), torch.get_num_threads()
-    before = root.handlers[:], root.level
-    places = {path.name: path for path in models.iterdir()}
-    yield lambda line: evaluate.main(
-        [*QUICK.split(), "strategy.threads=1", "hydra.run.dir=out", *line.format(**places).split()]
-    )
-    for handler in set(root.handlers) - set(before[0]):
-        handler.close()
-    root.handlers[:], root.level = before
-    torch.set_num_threads(threads)
+def main(main_evaluate: Main) -> Main:
+    """The program in an empty folder."""
+    return main_evaluate
 
 
 def result() -> dict[str, Any]:
