@@ -1,6 +1,7 @@
 """One wrapper around every verb: help, checks before work, run directories, exit codes.
 
-Exit codes: 0 done; 2 something that the user can mend, told in one sentence on stderr; 130 Ctrl-C; 1 anything else.
+Exit codes: 0 done; 2 something that the user can mend, told in one sentence on stderr; 130 Ctrl-C; 75 SIGTERM or
+SIGUSR1, on which a scheduler may queue the same command again; 1 anything else.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
-from launch import help, processes
+from launch import help, processes, signals
 from launch.compose import CONF, compose_point, hydra_session, options, plain, register
 from launch.job import Job, Stage
 from launch.plan import Planner, Point, holds_run, points, resumes, without_sweeps
-from rlhf.errors import ConfigError, UserError
+from rlhf.errors import ConfigError, Interrupted, LostProcess, UserError
 from rlhf.runs import State, newest_run
 from rlhf.runs import inspect as inspect_directory
 
@@ -65,11 +66,14 @@ class Program:
     def main(self, argv: Sequence[str]) -> int:
         """Run with these arguments; returns the exit code, having said on stderr what went wrong."""
         try:
-            return self._dispatch(list(argv))
-        except KeyboardInterrupt:
+            with signals.raising():
+                return self._dispatch(list(argv))
+        except (KeyboardInterrupt, Interrupted) as stop:
+            if processes.is_launched():
+                return 0  # The first process speaks for all; by another code, its launcher would have it killed.
             how = "with resume=true continues" if self.talk is None else "goes on"
             print(f"interrupted; the same command {how}", file=sys.stderr)
-            return 130
+            return stop.code if isinstance(stop, Interrupted) else 130
         except Exception as error:
             return report(error)
 
@@ -232,7 +236,7 @@ def with_searchpath(argv: list[str]) -> list[str]:
 def report(error: BaseException, label: str = "") -> int:
     """Say on stderr what went wrong, after the label of the point; returns the exit code for it."""
     mendable = isinstance(error, UserError)
-    if mendable and os.environ.get("HYDRA_FULL_ERROR") != "1":
+    if (mendable or isinstance(error, LostProcess)) and os.environ.get("HYDRA_FULL_ERROR") != "1":
         print(label + " ".join(str(error).split()), file=sys.stderr)
     else:
         if label:

@@ -10,7 +10,7 @@ import lightning as L
 from torch import nn
 
 from callbacks.alerts import Alerts
-from callbacks.checkpoint import Checkpoint, Interrupted
+from callbacks.checkpoint import Checkpoint
 from callbacks.metrics import Metrics
 from callbacks.progress import ProgressBars, pretty
 from callbacks.resources import Resources
@@ -20,6 +20,7 @@ from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_r
 from launch.forgetting import forgetting
 from launch.memory import ADAPTER
 from launch.trainer import build_trainer, quiet_libraries
+from launch.watch import watched
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
 from lightning_modules.ppo import PPOModule
@@ -27,6 +28,7 @@ from lightning_modules.reward import RewardModule
 from lightning_modules.scoring import judge_rows
 from rlhf.config import RewardConfig, TrainConfig
 from rlhf.data.templates import Template, template_for
+from rlhf.errors import Interrupted
 from rlhf.models.adapters import has_adapter
 from rlhf.models.export import export, export_adapter
 from rlhf.models.language import count_parameters
@@ -46,7 +48,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
 
     Raises:
         UserError: the data, parents or machine don't allow it; the run directory says what was reached.
-        KeyboardInterrupt: Ctrl-C, after a checkpoint that `resume=true` continues from.
+        Interrupted: Ctrl-C, SIGTERM or SIGUSR1, after a checkpoint that `resume=true` continues from.
     """
     log.info("loading")
     quiet_libraries()
@@ -68,7 +70,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
     except Interrupted as stop:
         run.save(steps=module.step, **resources.summary(module))
         log.warning("%s; the same command with resume=true continues", stop)
-        raise KeyboardInterrupt from None
+        raise
     if config.algo.name == "reward":
         centre(config, module, template)
     weights = full_weights(exported(module))
@@ -77,7 +79,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
         if has_adapter(exported(module)):
             export_adapter(exported(module), run.parents["model.init"].source, run.dir / ADAPTER, state_dict=weights)
         export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts)
-    final = {**resources.last_metrics, **module.val_metrics}
+    final = {**module.train_metrics, **module.val_metrics}
     if config.algo.name in ("sft", "dpo", "ppo") and trainer.world_size == 1:
         final |= forgetting(config, exported(module), run.parents["model.init"], template)
     run.save(
@@ -101,9 +103,10 @@ def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> N
         module.continue_from = last
         run.save(resumed_from=step_of(last))
         log.info("continuing after step %d of %d", step_of(last), module.total_steps)
-    elif data.val:
-        trainer.validate(module, datamodule=data, verbose=False)
-    trainer.fit(module, datamodule=data)
+    with watched(trainer, run):
+        if last is None and data.val:
+            trainer.validate(module, datamodule=data, verbose=False)
+        trainer.fit(module, datamodule=data)
 
 
 def build_callbacks(
@@ -130,7 +133,7 @@ def build_callbacks(
                 (lambda shown: judge_rows(shown, module)) if isinstance(module, PPOModule) else None,
             )
         )
-    return [*found, alerts, Checkpoint(run.dir, loop.checkpoint_every, loop.keep_checkpoints)]
+    return [*found, alerts, Checkpoint(run.dir, loop)]
 
 
 def centre(config: TrainConfig, module: StageModule, template: Template) -> None:

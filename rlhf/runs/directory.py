@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rlhf.errors import ConfigError, ParentError, UserError
+from rlhf.errors import ConfigError, Interrupted, ParentError, UserError
 from rlhf.runs.identity import differing_keys
 from rlhf.runs.lock import FILE as LOCK_FILE
 from rlhf.runs.lock import Lock
@@ -87,7 +87,7 @@ class Run:
         try:
             if error is None:
                 self.save(status="finished", finished_at=now(), error=None)
-            elif isinstance(error, KeyboardInterrupt):
+            elif isinstance(error, (KeyboardInterrupt, Interrupted)):
                 self.save(status="interrupted")
             else:
                 text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
