@@ -69,7 +69,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
         fit(trainer, module, data, run)
     except Interrupted as stop:
         run.save(steps=module.step, **resources.summary(module))
-        log.warning("%s; the same command with resume=true continues", stop)
+        if run.is_main:
+            log.warning("%s", stop)
         raise
     if config.algo.name == "reward":
         centre(config, module, template)

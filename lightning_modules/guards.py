@@ -1,4 +1,4 @@
-"""Updates that would destroy the weights are not made: counted, written down, and after a few in a row the run stops."""
+"""Updates that would destroy the weights are not made but counted and written down; a few in a row stop a run."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def write_batch(path: Path, module: StageModule, bad: Mapping[str, float], seen:
 
     Those are the rows of micro-batches whose own loss is not finite; where only a gradient is not, all rows.
     """
-    mine = [
+    mine: list[dict[str, Any]] = [
         {
             "rank": module.global_rank,
             "loss": repr(float(loss)),
@@ -102,7 +102,7 @@ def write_batch(path: Path, module: StageModule, bad: Mapping[str, float], seen:
         for micro, loss in seen
         if micro.live
     ]
-    found = [mine]
+    found: list[list[dict[str, Any]]] = [mine]
     if module.world_size > 1:
         found = [[] for _ in range(module.world_size)]
         torch.distributed.all_gather_object(found, mine)
