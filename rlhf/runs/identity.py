@@ -12,10 +12,14 @@ IGNORED = ("resume", "logger", "callbacks", "strategy")
 """Sections that decide where and how a run computes and who is told, not what it computes."""
 
 
-ADDED: dict[str, Any] = {"model.adapter": "none", "model.quantize": "none"}
+UNCOUNTED = ("train.keep_every", "train.keep_best", "train.async_checkpoint", "train.max_bad_steps")
+"""Keys that decide what is kept and when a run gives up, not what it computes."""
+
+ADDED: dict[str, Any] = {"algo.kl_guard": "off", "model.adapter": "none", "model.quantize": "none"}
 """Keys that came after the first runs: at these values they count as if they were not there."""
 
 DEPENDENT = {
+    "algo.kl_limit": "algo.kl_guard",
     "model.lora_r": "model.adapter",
     "model.lora_alpha": "model.adapter",
     "model.lora_targets": "model.adapter",
@@ -64,7 +68,7 @@ def _counted(section: str, content: Mapping[str, Any]) -> dict[str, Any]:
 
     def counts(key: str) -> bool:
         name = f"{section}.{key}"
-        return name not in unset and DEPENDENT.get(name) not in unset
+        return name not in UNCOUNTED and name not in unset and DEPENDENT.get(name) not in unset
 
     return {key: value for key, value in content.items() if counts(key)}
 
