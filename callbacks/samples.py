@@ -21,7 +21,12 @@ Judge = Callable[[list[Row]], dict[str, list[float]]]
 
 
 class Samples(L.Callback):
-    """Draws one answer a prompt from counter-based randomness of its own, so that training's draws are untouched."""
+    """Draws one answer a prompt from counter-based randomness of its own, so that training's draws are untouched.
+
+    Args:
+        judge: numbers that are written beside each answer.
+        keep_tokens: also write the drawn tokens and their log-probability, from which a KL can be had later.
+    """
 
     def __init__(
         self,
@@ -33,10 +38,12 @@ class Samples(L.Callback):
         sampling: Sampling,
         seed: int,
         judge: Judge | None = None,
+        keep_tokens: bool = False,
     ) -> None:
         self.path = directory / "samples.jsonl"
         self.prompts, self.template, self.requests = prompts, template, requests
         self.sampler, self.sampling, self.seed, self.judge = sampler, sampling, seed, judge
+        self.keep_tokens = keep_tokens
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         """After a resume, forget what was written after the step it continues from."""
@@ -61,11 +68,13 @@ class Samples(L.Callback):
             return
         with writing(self.path), self.path.open("a", encoding="utf-8") as stream:
             for i, (prompt, answer) in enumerate(zip(self.prompts, answers, strict=True)):
-                record = {
+                record: dict[str, Any] = {
                     "step": module.step,
                     "prompt": [list(turn) for turn in prompt.turns],
                     "response": self.template.parse(answer.tokens),
                     "finished": answer.finished,
                     "tokens": len(answer.tokens),
                 } | {name: round(values[i], 4) for name, values in scores.items()}
+                if self.keep_tokens:
+                    record |= {"logprob": round(sum(answer.logprobs), 6), "ids": list(answer.tokens)}
                 stream.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -24,8 +24,11 @@ from omegaconf import DictConfig
 
 from launch import help, processes, signals
 from launch.compose import CONF, compose_point, hydra_session, options, plain, register
-from launch.job import Job, Stage
-from launch.plan import Planner, Point, holds_run, points, resumes, without_sweeps
+from launch.handover import Handover
+from launch.job import Job, PointError, Stage
+from launch.plan import Planner, Point, holds_run, resumes
+from launch.runner import INTERRUPTED
+from launch.sweep import conclude, plan_sweep, sweeps
 from rlhf.errors import ConfigError, Interrupted, LostProcess, UserError
 from rlhf.runs import State, newest_run
 from rlhf.runs import inspect as inspect_directory
@@ -45,6 +48,8 @@ class Program:
 
     Attributes:
         directory: of the run that `main` made, continued, or found finished; `None` for sweeps.
+        value: what that run returned, for a sweeper to optimise.
+        errors: what went wrong, in words.
     """
 
     def __init__(
@@ -56,6 +61,8 @@ class Program:
     ) -> None:
         self.name, self.stage, self.talk, self.prepare = name, stage, talk, prepare
         self.directory: Path | None = None
+        self.value: object = None
+        self.errors: list[str] = []
         self.script = Path(sys.argv[0]).name
 
     def __call__(self) -> None:
@@ -65,24 +72,31 @@ class Program:
 
     def main(self, argv: Sequence[str]) -> int:
         """Run with these arguments; returns the exit code, having said on stderr what went wrong."""
+        handed = Handover.take()
         try:
             with signals.raising():
-                return self._dispatch(list(argv))
+                code = self._dispatch(list(argv), handed)
         except (KeyboardInterrupt, Interrupted) as stop:
             if processes.is_launched():
                 return 0  # The first process speaks for all; by another code, its launcher would have it killed.
             how = "with resume=true continues" if self.talk is None else "goes on"
             print(f"interrupted; the same command {how}", file=sys.stderr)
-            return stop.code if isinstance(stop, Interrupted) else 130
+            code = stop.code if isinstance(stop, Interrupted) else INTERRUPTED
         except Exception as error:
-            return report(error)
+            code = self._report(error)
+        handed.tell(code, "\n".join(self.errors), self.value)
+        return code
 
-    def _dispatch(self, argv: list[str]) -> int:
+    def _report(self, error: BaseException, label: str = "") -> int:
+        self.errors.append(told(error))
+        return report(error, label)
+
+    def _dispatch(self, argv: list[str], handed: Handover) -> int:
         argv = with_searchpath(argv)
         args = parse(argv)
         if self.prepare is not None:
             args.overrides = self.prepare(list(args.overrides))
-        planner = Planner(Path("outputs").absolute())
+        planner = Planner(Path("outputs").absolute(), handed.parents)
         planner.register()
         if args.hydra_help or args.shell_completion:
             return self._hydra(argv)
@@ -112,14 +126,17 @@ class Program:
 
     def _run(self, args: argparse.Namespace, planner: Planner, engine: Hydra) -> int:
         overrides = list(args.overrides)
-        multirun = args.multirun or "hydra.mode=MULTIRUN" in overrides
         assert self.stage is not None
         job = Job(self.stage, planner, [item for item in overrides if item.startswith("hydra.searchpath=")], self.name)
-        if multirun:
+        if args.multirun or (processes.is_main() and sweeps(compose_point(overrides, self.name))):
             if not processes.is_main():
                 raise ConfigError("--multirun: a sweep starts its own processes; run it without torchrun or srun")
-            overrides += self._plan_sweep(overrides, planner)
-            engine.multirun(self.name, job, [*overrides, "hydra.mode=MULTIRUN"])
+            overrides += plan_sweep(overrides, planner, job)
+            try:
+                engine.multirun(self.name, job, [*overrides, "hydra.mode=MULTIRUN"])
+            finally:
+                conclude(job)
+                codes = [self._report(error, label) for label, error in job.failures]
         else:
             if processes.is_main():
                 directory = self._plan_run(overrides, planner)
@@ -128,8 +145,8 @@ class Program:
                 overrides.append(f"hydra.run.dir={processes.quoted(directory)}")
             else:
                 overrides = processes.follow(overrides)
-            engine.run(self.name, job, overrides)
-        codes = [report(error, label) for label, error in job.failures]
+            self.value = engine.run(self.name, job, [*overrides, "hydra.mode=RUN"]).return_value
+            codes = [self._report(error, label) for label, error in job.failures]
         return max(codes, key=[0, 2, 1].index, default=0)
 
     def _plan_run(self, overrides: list[str], planner: Planner) -> Path | None:
@@ -155,17 +172,6 @@ class Program:
             time.sleep(0.05)
             directory = Path(compose_point(overrides, self.name).hydra.run.dir).absolute()
         return directory
-
-    def _plan_sweep(self, overrides: list[str], planner: Planner) -> list[str]:
-        """Check every point before the first one runs; with `resume`, go on in the sweep that was interrupted."""
-        base = compose_point(without_sweeps(overrides), self.name)
-        planned = [planner.plan(compose_point(point, self.name)) for point in points(overrides, base)]
-        fixed = any(item.startswith("hydra.sweep.dir=") for item in overrides)
-        if not fixed and any(resumes(point.config) for point in planned):
-            found = planner.sweep_to_resume([point.id for point in planned])
-            if found is not None:
-                return [f"hydra.sweep.dir={processes.quoted(found)}"]
-        return []
 
     def _hydra(self, argv: list[str]) -> int:
         """What Hydra answers by itself: its own help, and compositions."""
@@ -235,11 +241,15 @@ def with_searchpath(argv: list[str]) -> list[str]:
 
 def report(error: BaseException, label: str = "") -> int:
     """Say on stderr what went wrong, after the label of the point; returns the exit code for it."""
-    mendable = isinstance(error, UserError)
-    if (mendable or isinstance(error, LostProcess)) and os.environ.get("HYDRA_FULL_ERROR") != "1":
-        print(label + " ".join(str(error).split()), file=sys.stderr)
-    else:
-        if label:
-            print(label, file=sys.stderr)
-        traceback.print_exception(error)
-    return 2 if mendable else 1
+    text = told(error)
+    print(f"{label.rstrip()}\n{text}" if label and "\n" in text else label + text, file=sys.stderr)
+    return 2 if isinstance(error, UserError) else 1
+
+
+def told(error: BaseException) -> str:
+    """A sentence for what the user can mend, a traceback for anything else."""
+    if isinstance(error, (UserError, LostProcess)) and os.environ.get("HYDRA_FULL_ERROR") != "1":
+        return " ".join(str(error).split())
+    if isinstance(error, PointError):
+        return str(error).rstrip()
+    return "".join(traceback.format_exception(error)).rstrip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -21,6 +22,7 @@ from rlhf.data.templates import template_for
 from rlhf.data.tokenizers import load_tokenizer
 from rlhf.errors import DataError
 from rlhf.evaluation.answers import Answer
+from rlhf.evaluation.best_of import best_of_curve
 from rlhf.evaluation.judges import GoldJudge, Judge, RewardJudge
 from rlhf.evaluation.markdown import report
 from rlhf.evaluation.preferences import agreement, best_accuracy, best_of, noisy_rankings
@@ -95,8 +97,23 @@ def compare(
     if judge is not None:
         for prompts, replies in _all_replies(evaluation):
             replies.marks = judge(prompts, [answer.text for answer in replies.answers])
+        if scorer is not None and samples:
+            evaluation.best_curve = curve(evaluation.prompts, samples, scorer, judge)
     evaluation.facts = facts(config, run, evaluation)
     return evaluation
+
+
+def curve(
+    prompts: list[Prompt], samples: list[list[Answer]], scorer: RewardJudge, judge: Judge
+) -> list[dict[str, Any]]:
+    """Best-of-k for k up to the number of samples, each of which the judge marks."""
+    asked = [prompt for prompt, mine in zip(prompts, samples, strict=True) for _ in mine]
+    texts = [answer.text for mine in samples for answer in mine]
+    rewards, marks = iter(scorer.scores(asked, texts)), iter(judge(asked, texts))
+    return best_of_curve(
+        [[next(rewards) for _ in mine] for mine in samples],
+        [[None if (mark := next(marks)) is None else mark.score for _ in mine] for mine in samples],
+    )
 
 
 def _use_reward_model(

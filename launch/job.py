@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,21 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from launch import processes
+from launch.objective import Value, objective_value
 from launch.plan import Planner, Point, holds_run, resumes
 from rlhf.config import ChatConfig, TrainConfig
-from rlhf.errors import UserError
+from rlhf.errors import ConfigError, UserError
 from rlhf.runs import Parent, Run, State, Summary, atomic_write_text, open_run
 from rlhf.runs import inspect as inspect_directory
 
-Stage = Callable[[Any, Run, list[str]], float | None]
+Stage = Callable[[Any, Run, list[str]], Value]
 """What a verb does: its configuration, an open run, the overrides; returns what a sweeper may optimise."""
 
 log = logging.getLogger("launch")
+
+
+class PointError(Exception):
+    """What a point that ran elsewhere reported of a failure that is no user's; its traceback, if it had one."""
 
 
 class Job:
@@ -34,17 +38,56 @@ class Job:
         planner: what was planned before.
         repeated: overrides of Hydra's own keys that processes of the same run need too.
         verb: the program's name.
+
+    Attributes:
+        failures: what went wrong, after the name of the point.
+        directories, names, overrides: of the points of a sweep, by their numbers; overrides without the shared ones.
+        sweep: folder of the sweep.
+        shared: overrides that all points have in common, and that need no repeating in their names.
     """
 
     def __init__(self, stage: Stage, planner: Planner, repeated: Sequence[str] = (), verb: str = "train") -> None:
         self.stage, self.planner, self.repeated, self.verb = stage, planner, list(repeated), verb
         self.failures: list[tuple[str, Exception]] = []
+        self.directories: dict[int, Path] = {}
+        self.names: dict[int, str] = {}
+        self.overrides: dict[int, list[str]] = {}
+        self.sweep = Path()
+        self.shared: set[str] = set()
 
-    def __call__(self, composed: DictConfig) -> float | None:
+    def note_point(self, hydra: Any, directory: Path) -> None:
+        """Remember a point of a sweep, whatever becomes of it.
+
+        Args:
+            hydra: Hydra's own configuration of the point.
+        """
+        number, overrides = hydra.job.num, list(hydra.overrides.task)
+        self.directories[number], self.names[number] = directory, self.label(number, overrides)
+        self.overrides[number] = [item for item in overrides if item not in self.shared]
+        self.sweep = Path(hydra.sweep.dir).absolute()
+
+    def label(self, number: int, overrides: Sequence[str]) -> str:
+        """Which point of a sweep."""
+        own = [item for item in overrides if item not in self.shared]
+        return f"point {number} ({' '.join(own or overrides)}): "
+
+    @staticmethod
+    def value_of(point: Point, directory: Path) -> Value:
+        """What a finished run returned when it finished."""
+        if not isinstance(point.config, TrainConfig):
+            return None
+        return objective_value(point.config, Summary.read(directory).final)
+
+    def __call__(self, composed: DictConfig) -> Value:
+        context = HydraConfig.get()
+        name = ""
+        if context.mode is RunMode.MULTIRUN:
+            self.note_point(context, Path(context.runtime.output_dir))
+            name = self.names[context.job.num]
         try:
             return self._perform(composed)
         except Exception as error:
-            self.failures.append((_label(), error))
+            self.failures.append((name, error))
             sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             # To the file alone: on the terminal the program itself reports it, once, on stderr.
             for handler in logging.getLogger().handlers:
@@ -53,18 +96,17 @@ class Job:
             # Not a number: a sweeper that optimises discards such a point, and goes on.
             return math.nan
 
-    def _perform(self, composed: DictConfig) -> float | None:
+    def _perform(self, composed: DictConfig) -> Value:
         context = HydraConfig.get()
         directory = Path(context.runtime.output_dir)
+        if not processes.is_main():
+            return self._join(composed, directory)
         resuming = directory if composed.get("resume") and holds_run(directory) else None
         point = self.planner.plan(composed, resuming)
         overrides = list(context.overrides.task)
-        if not processes.is_main():
-            logging.getLogger().setLevel(logging.WARNING)
-            return self.stage(point.config, _child_run(directory, point), overrides)
         if inspect_directory(directory, point.id, resumes(point.config)) is State.FINISHED:
             log.info("%s is finished; nothing to do", directory)
-            return None
+            return self.value_of(point, directory)
         config, facts = point.config, {**facts_of(point, self.verb), "overrides": overrides}
         with (
             open_run(directory, point.id, resumes(config), facts=facts, parents=point.parents) as run,
@@ -73,6 +115,23 @@ class Job:
             atomic_write_text(directory / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
             log.info("%s %s", "continues" if run.resumed else "run", directory)
             return self.stage(config, run, overrides)
+
+    def _join(self, composed: DictConfig, directory: Path) -> Value:
+        """In a process that is not the first: the run as that one has opened it, to which all writing is left."""
+        logging.getLogger().setLevel(logging.WARNING)
+        opened = processes.wait_for(directory)
+        point = self.planner.plan(composed, directory)
+        resumed = resumes(point.config) and (directory / "checkpoints").is_dir()
+        if opened.status == "finished" and resumes(point.config):
+            return None
+        if opened.id != point.id:
+            raise ConfigError(
+                f"hydra.run.dir: the first process runs another experiment in {directory}; "
+                "start all processes of a run with the same command"
+            )
+        parents = {name: Parent.from_record(record) for name, record in opened.parents.items()}
+        run = Run(directory, point.id, resumed, parents, is_main=False)
+        return self.stage(point.config, run, list(HydraConfig.get().overrides.task))
 
 
 def facts_of(point: Point, verb: str) -> dict[str, Any]:
@@ -86,24 +145,6 @@ def facts_of(point: Point, verb: str) -> dict[str, Any]:
     if not isinstance(config, ChatConfig):
         facts["data"] = config.data.name
     return facts
-
-
-def _child_run(directory: Path, point: Point) -> Run:
-    """The run as a process sees it that reads, and leaves all writing to the first."""
-    parents = point.parents
-    if os.environ.get(processes.RUN_DIR):
-        records = Summary.read(directory).parents
-        parents = {name: Parent.from_record(record) for name, record in records.items()}
-    resumed = resumes(point.config) and (directory / "checkpoints").is_dir()
-    return Run(directory, point.id, resumed, parents, is_main=False)
-
-
-def _label() -> str:
-    """Which point of a sweep; empty for a single run."""
-    context = HydraConfig.get()
-    if context.mode is not RunMode.MULTIRUN:
-        return ""
-    return f"point {context.job.num} ({' '.join(context.overrides.task)}): "
 
 
 def _info(error: Exception) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,18 @@ class Planner:
 
     Args:
         outputs: where runs are searched for.
+        given: records of parents that a sweep found for this point of it, in place of `auto`.
     """
 
-    def __init__(self, outputs: Path) -> None:
-        self.outputs = outputs
+    def __init__(self, outputs: Path, given: Mapping[str, Any] | None = None) -> None:
+        self.outputs, self.given = outputs, dict(given or {})
         self._parents: dict[str, dict[str, Parent]] = {}
         self._hashes: dict[str, str] = {}
+
+    @property
+    def sweeps(self) -> Path:
+        """Where sweeps go, each into a folder named by its time."""
+        return self.outputs / "multirun"
 
     def register(self) -> None:
         """Let `conf/directories.yaml` name directories by identity."""
@@ -99,18 +105,26 @@ class Planner:
 
     def sweep_to_resume(self, ids: Sequence[str]) -> Path | None:
         """The newest sweep below `outputs` that holds one of these runs."""
-        root = self.outputs / "multirun"
+        root = self.sweeps
         sweeps = {path.parent for path, summary in all_runs(root) if summary.id in ids and path.parent.parent == root}
         return max(sweeps, default=None)
 
     def _find_parents(self, config: Config, resuming: Path | None) -> dict[str, Parent]:
-        recorded = Summary.read(resuming).parents if resuming is not None else {}
+        recorded = Summary.read(resuming).parents if resuming is not None else self.given
         config = copy.deepcopy(config)
         for name, record in recorded.items():
             section, key = name.split(".", 1)
-            if record["kind"] in ("run", "folder"):
-                _replace_auto(getattr(config, section), key, record["directory"])
-        return find_parents(config, self.outputs)
+            # The other kinds, pretrained and random, are words of their own: since then `auto` may have come to mean
+            # a run that has finished meanwhile.
+            word = record["directory"] if record["kind"] in ("run", "folder") else record["kind"]
+            _replace_auto(getattr(config, section), key, word)
+        parents = find_parents(config, self.outputs)
+        return {
+            name: dataclasses.replace(parent, reason=recorded[name]["reason"])
+            if name in recorded and recorded[name]["sha256"] == parent.sha256
+            else parent
+            for name, parent in parents.items()
+        }
 
     def _sha256(self, path: str) -> str:
         if path not in self._hashes:
@@ -147,7 +161,7 @@ def without_sweeps(overrides: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: one can't be read.
     """
-    return [item.input_line or "" for item in _parsed(overrides) if not item.is_sweep_override()]
+    return [item.input_line or "" for item in parsed(overrides) if not item.is_sweep_override()]
 
 
 def points(overrides: Sequence[str], base: DictConfig) -> list[list[str]]:
@@ -165,13 +179,18 @@ def points(overrides: Sequence[str], base: DictConfig) -> list[list[str]]:
         return [without_sweeps(overrides)]
     parameters = [f"{name}={value}" for name, value in (sweeper.get("params") or {}).items()]
     try:
-        batches = BasicSweeper.split_arguments(_parsed([*parameters, *overrides]), max_batch_size=None)
+        batches = BasicSweeper.split_arguments(parsed([*parameters, *overrides]), max_batch_size=None)
     except HydraException as error:
         raise ConfigError(f"--multirun: {error}; list the values, as in algo.lr=1e-4,1e-3") from error
     return [point for batch in batches for point in batch]
 
 
-def _parsed(overrides: Sequence[str]) -> list[Override]:
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    """What Hydra's grammar makes of overrides.
+
+    Raises:
+        ConfigError: one can't be read.
+    """
     try:
         return list(OverridesParser.create().parse_overrides(list(overrides)))
     except OverrideParseException as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,15 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from rlhf.errors import ConfigError
+from rlhf.errors import ConfigError, ParentError
+from rlhf.runs import Summary
 
 RUN_DIR = "RLHF_RUN_DIR"
 LEFT_BEHIND = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
 """What Lightning sets for the processes that it starts; with LOCAL_RANK set it takes them for started already."""
+
+PATIENCE = 600.0
+"""Seconds for which processes wait for the first one of their run."""
 
 
 def is_main() -> bool:
@@ -47,7 +52,33 @@ def follow(overrides: Sequence[str]) -> list[str]:
         directory = str(value)
     # Lightning passes the directory on as well, but in a sweep it passes the wrong one.
     kept = [item for item in overrides if not item.startswith("hydra.run.dir=")]
+    if not any(item.startswith("hydra.job.name=") for item in kept):
+        # A log of its own; Lightning gives those that it starts a name.
+        kept.append(f"hydra.job.name=rank_{os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 'other'}")
     return [*kept, f"hydra.run.dir={quoted(directory)}"]
+
+
+def wait_for(directory: Path) -> Summary:
+    """The summary of the run that the first process has opened; those of torchrun and srun start all at once.
+
+    Raises:
+        ConfigError: it didn't open one within ten minutes.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            summary = Summary.read(directory)
+            # Lightning starts its processes from the first, which has opened the run by then.
+            if RUN_DIR in os.environ or summary.status in ("running", "finished"):
+                return summary
+        except ParentError:
+            pass
+        if time.monotonic() > until:
+            raise ConfigError(
+                f"hydra.run.dir: the first process opened no run in {directory} within {PATIENCE / 60:g} minutes; "
+                "all nodes must see the same folder, and the first process says what went wrong"
+            )
+        time.sleep(0.1)
 
 
 @contextmanager

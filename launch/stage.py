@@ -19,6 +19,8 @@ from launch.allocator import keep_freed_memory
 from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_rows
 from launch.forgetting import forgetting
 from launch.memory import ADAPTER
+from launch.objective import Value, check_objective, objective_value
+from launch.sample_kl import add_kl, draws_from_policy
 from launch.trainer import build_trainer, quiet_libraries
 from launch.watch import watched
 from lightning_modules.base import StageModule
@@ -43,8 +45,8 @@ from rlhf.runs.identity import weights_sha256
 log = logging.getLogger("rlhf")
 
 
-def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | None:
-    """Train, export, summarise; returns the stage's headline number on held-out data, for sweepers.
+def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
+    """Train, export, summarise; returns the metrics of `train.objective`, for sweepers.
 
     Raises:
         UserError: the data, parents or machine don't allow it; the run directory says what was reached.
@@ -80,6 +82,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
         if has_adapter(exported(module)):
             export_adapter(exported(module), run.parents["model.init"].source, run.dir / ADAPTER, state_dict=weights)
         export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts)
+    if keeps_tokens(config) and trainer.world_size == 1:
+        add_kl(run.dir, rows.shown_rows, run.parents["model.init"], config, tokenizer, module.device)
     final = {**module.train_metrics, **module.val_metrics}
     if config.algo.name in ("sft", "dpo", "ppo") and trainer.world_size == 1:
         final |= forgetting(config, exported(module), run.parents["model.init"], template)
@@ -92,7 +96,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> float | No
     report(config, run, module)
     if run.is_main:
         warn(alerts, trainer, final)
-    return final.get(module.objective)
+    return objective_value(config, final)
 
 
 def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> None:
@@ -107,6 +111,7 @@ def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> N
     with watched(trainer, run):
         if last is None and data.val:
             trainer.validate(module, datamodule=data, verbose=False)
+            check_objective(module.config, module.val_metrics)
         trainer.fit(module, datamodule=data)
 
 
@@ -132,9 +137,15 @@ def build_callbacks(
                 sampling,
                 config.seed,
                 (lambda shown: judge_rows(shown, module)) if isinstance(module, PPOModule) else None,
+                keep_tokens=keeps_tokens(config),
             )
         )
     return [*found, alerts, Checkpoint(run.dir, loop)]
+
+
+def keeps_tokens(config: TrainConfig) -> bool:
+    """Whether samples get their KL after training; PPO measures it as it goes, and others have no reference."""
+    return config.algo.name == "dpo" and draws_from_policy(config)
 
 
 def centre(config: TrainConfig, module: StageModule, template: Template) -> None:

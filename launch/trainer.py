@@ -10,6 +10,11 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import (
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
@@ -68,6 +73,18 @@ def build_strategy(config: StrategyConfig, devices: int) -> Strategy | str:
     )
 
 
+def cluster_environment(devices: int) -> list[Any]:
+    """Lightning's plugin for who starts the processes. Under SLURM: srun, or, in a job of one task, Lightning.
+
+    Without Lightning's own requeueing, which would take SIGUSR1 and leave a run nothing to save; docs/cluster.md.
+    """
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return []
+    if os.environ["SLURM_NTASKS"] == "1" and devices > 1:
+        return [LightningEnvironment()]
+    return [SLURMEnvironment(auto_requeue=False)]
+
+
 def build_loggers(config: TrainConfig, run: Run) -> list[Logger]:
     """`metrics.csv` always; W&B and TensorBoard as configured."""
     loggers: list[Logger] = [CSVMetrics(run.dir)]
@@ -96,6 +113,7 @@ def build_trainer(config: TrainConfig, run: Run, callbacks: list[L.Callback]) ->
         accelerator=accelerator,
         devices=devices,
         num_nodes=config.strategy.nodes,
+        plugins=cluster_environment(devices),
         strategy=build_strategy(config.strategy, devices),
         precision="32-true" if sharded_bf16 else PRECISIONS[config.strategy.precision],
         logger=build_loggers(config, run),

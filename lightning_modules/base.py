@@ -20,6 +20,7 @@ from lightning_modules.schedule import lr_factor
 from lightning_modules.state import full_state, load_state
 from lightning_modules.work import Micro, Step
 from rlhf.config import TrainConfig
+from rlhf.config.objective import maximised, objectives
 from rlhf.data.batch import Batch, collate
 from rlhf.models.offload import offloaded
 from rlhf.models.sharding import data_mesh, shard
@@ -38,8 +39,6 @@ class StageModule(L.LightningModule):
     automatic_optimization = False
     headline: tuple[str, ...] = ("loss",)
     """The two or three metrics that the progress bar shows."""
-    objective: str = "val/loss"
-    """The metric that a sweeper looks at."""
 
     def __init__(self, config: TrainConfig, total_steps: int, pad_id: int = 0) -> None:
         super().__init__()
@@ -199,8 +198,8 @@ class StageModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         metrics = self.finish_validation(self._val.reduce(self.all_reduce))
         self.val_metrics = {(k if "/" in k else f"val/{k}"): float(v) for k, v in metrics.items()}
-        value = self.val_metrics.get(self.objective, math.nan)
-        sign = -1 if self.objective.endswith("loss") else 1
+        objective = objectives(self.config)[0]
+        value, sign = self.val_metrics.get(objective, math.nan), 1 if maximised(objective) else -1
         if math.isfinite(value) and self.step and (self.best is None or sign * value > sign * self.best[1]):
             self.best = (self.step, value)
 

@@ -44,7 +44,6 @@ class DPOModule(StageModule):
     """
 
     headline = ("train/loss", "train/accuracy", "val/accuracy")
-    objective = "val/accuracy"
 
     def __init__(
         self,

@@ -49,7 +49,6 @@ class PPOModule(StageModule):
     """
 
     headline = ("objective/score", "objective/kl", "policy/entropy", "val/score", "val/kl")
-    objective = "val/total_reward"
 
     def __init__(
         self,

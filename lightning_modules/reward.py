@@ -24,7 +24,6 @@ class RewardModule(StageModule):
     """−log σ(score of chosen − of rejected), averaged within a prompt, then over prompts (Ouyang et al. 2022)."""
 
     headline = ("train/loss", "train/accuracy", "val/accuracy")
-    objective = "val/accuracy"
 
     def __init__(self, config: TrainConfig, total_steps: int, scorer: ScoreModel, **options: Any) -> None:
         super().__init__(config, total_steps, **options)

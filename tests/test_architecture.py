@@ -10,13 +10,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ("train", "pipeline", "collect", "evaluate", "chat")
-PACKAGES = ("rlhf", "lightning_modules", "callbacks", "launch", "conf")
+PACKAGES = ("rlhf", "lightning_modules", "callbacks", "launch", "conf", "hydra_plugins")
 
 ABOVE = {
     "rlhf": set(),
     "lightning_modules": {"rlhf"},
     "callbacks": {"rlhf"},
     "launch": {"rlhf", "lightning_modules", "callbacks"},
+    # Hydra imports them at every start.
+    "hydra_plugins": {"rlhf", "launch"},
 }
 WITHIN_RLHF = {
     "errors": set(),
@@ -112,12 +114,25 @@ def test_objectives_know_torch_alone() -> None:
         "launch/plan",
         "launch/compose",
         "launch/children",
+        "hydra_plugins",
         *SCRIPTS,
     ],
 )
 def test_help_waits_for_no_heavy_library(package: str) -> None:
     """The slow half of the two-second promise: nothing heavy, however indirectly, before a configuration is valid."""
-    heavy = {"torch", "lightning", "transformers", "datasets", "tokenizers", "pyarrow", "wandb"}
+    heavy = {
+        "joblib",
+        "submitit",
+        "ray",
+        "optuna",
+        "torch",
+        "lightning",
+        "transformers",
+        "datasets",
+        "tokenizers",
+        "pyarrow",
+        "wandb",
+    }
     seen: set[Path] = set()
     queue = modules(package)
     while queue:

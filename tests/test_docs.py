@@ -52,8 +52,10 @@ def test_commands_use_options_and_keys_that_exist(page: Path) -> None:
     known = {key.name for key in keys(TrainConfig)}
     known |= {key.name for algorithm in ALGORITHMS.values() for key in keys(algorithm, "algo.")}
     for line in re.findall(COMMAND, page.read_text(encoding="utf-8"), re.MULTILINE):
-        for name, value in re.findall(r"(?<![\w.])([a-z][\w.]*)=([^\s`\"']*)", line.split("  #")[0]):
-            if name in groups:
+        for name, value in re.findall(r"(?<![\w./])([a-z][\w./]*)=([^\s`\"']*)", line.split("  #")[0]):
+            if name.startswith("hydra/"):
+                assert (ROOT / "conf" / name / f"{value}.yaml").is_file(), f"{name}={value}"
+            elif name in groups:
                 assert value in groups[name] or not re.fullmatch(r"[a-z0-9.-]+", value), f"{name}={value}"
             else:
                 assert name in known or name.startswith(("hydra.", "model.architecture.")), name

@@ -13,11 +13,12 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from launch.app import Program  # noqa: E402
+from launch.objective import Value  # noqa: E402
 from rlhf.config import TrainConfig  # noqa: E402
 from rlhf.runs import Run  # noqa: E402
 
 
-def train(config: TrainConfig, run: Run, overrides: list[str]) -> float | None:
+def train(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     """Train one stage."""
     from launch.stage import run_stage
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rlhf.config.keys import key
 
 
 @dataclass
 class AlgoConfig:
-    """What every stage has: an AdamW optimiser (Loshchilov and Hutter 2019) and its schedule."""
+    """What every stage has: an AdamW optimiser (Loshchilov and Hutter 2019) and its schedule.
+
+    Attributes:
+        objective: the metric that says how well a run went, unless `train.objective` names others.
+    """
+
+    objective: ClassVar[str] = "val/loss"
 
     name: str = key("sft", "stage", choices=("pretrain", "sft", "reward", "dpo", "ppo"))
     lr: float = key(1e-5, "highest learning rate", gt=0, le=1)
@@ -54,6 +61,8 @@ class SFTConfig(AlgoConfig):
 class RewardConfig(AlgoConfig):
     """Reward model on comparisons, Bradley–Terry loss (Ouyang et al. 2022, equation 1)."""
 
+    objective: ClassVar[str] = "val/accuracy"
+
     name: str = key("reward", "stage", choices=("reward",))
     lr: float = key(1e-5, "highest learning rate", gt=0, le=1, source="Ouyang et al. 2022, C.2: 9e-6")
     center: bool = key(
@@ -64,6 +73,8 @@ class RewardConfig(AlgoConfig):
 @dataclass
 class DPOConfig(AlgoConfig):
     """Direct preference optimisation against a frozen reference (Rafailov et al. 2023)."""
+
+    objective: ClassVar[str] = "val/accuracy"
 
     name: str = key("dpo", "stage", choices=("dpo",))
     lr: float = key(1e-6, "highest learning rate", gt=0, le=1, source="Rafailov et al. 2023, appendix B")
@@ -87,6 +98,8 @@ class DPOConfig(AlgoConfig):
 @dataclass
 class PPOConfig(AlgoConfig):
     """Proximal policy optimisation against a reward model (Ziegler et al. 2019; Huang et al. 2024)."""
+
+    objective: ClassVar[str] = "val/total_reward"
 
     name: str = key("ppo", "stage", choices=("ppo",))
     lr: float = key(3e-6, "highest learning rate of the policy", gt=0, le=1, source="Huang et al. 2024")

@@ -155,6 +155,11 @@ class LoopConfig:
     val_batches: int | None = key(None, "batches a validation looks at; null: all", ge=1)
     val_prompts: int = key(64, "held-out prompts that PPO answers at a validation", ge=1)
     samples: int = key(8, "prompts that are sampled at an evaluation, for samples.jsonl; 0: none", ge=0)
+    objective: list[str] = key(
+        list,
+        "metrics by which a sweep compares or optimises its runs, such as [val/score,val/kl]; empty: the stage's own "
+        "(val/loss; reward, dpo: val/accuracy; ppo: val/total_reward)",
+    )
 
 
 @dataclass

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 
-from rlhf.config.algorithms import DPOConfig, PPOConfig
+from rlhf.config.algorithms import DPOConfig
 from rlhf.config.keys import KeyInfo, keys, lookup
 from rlhf.config.memory import adapter, offload, quantized
+from rlhf.config.paths import check_exists
+from rlhf.config.ppo_rules import PPO_RULES
 from rlhf.config.schema import SAFE_NAME, TrainConfig
 from rlhf.config.verbs import ChatConfig, CollectConfig, Config, EvaluateConfig, PipelineConfig
 from rlhf.errors import ConfigError, nearest
@@ -96,20 +97,12 @@ def _data_source(config: TrainConfig | CollectConfig | EvaluateConfig | Pipeline
         )
         raise ConfigError(f"data.path: missing; data={data.name} needs data.path={wanted}")
     if data.source == "file" or (data.source == "hub" and not re.fullmatch(HUB_NAME, str(data.path))):
-        _check_exists("data.path", str(data.path))
+        check_exists("data.path", str(data.path))
     if data.val_fraction + data.test_fraction >= 1:
         raise ConfigError(
             f"data.val_fraction: {data.val_fraction:g} and data.test_fraction: {data.test_fraction:g} leave nothing to "
             "train on; their sum must be below 1"
         )
-
-
-def _check_exists(name: str, path: str) -> None:
-    if Path(path).exists():
-        return
-    parent = Path(path).parent
-    beside = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-    raise ConfigError(f"{name}: {path} does not exist{nearest(Path(path).name, beside)}")
 
 
 def _length(config: TrainConfig) -> None:
@@ -218,85 +211,6 @@ def _dpo(config: TrainConfig) -> None:
         )
 
 
-def _ppo_sampling(config: TrainConfig) -> None:
-    if not isinstance(config.algo, PPOConfig):
-        return
-    rollout = config.rollout
-    for name, value, off in (("top_k", rollout.top_k, 0), ("top_p", rollout.top_p, 1)):
-        if value != off:
-            raise ConfigError(
-                f"rollout.{name}: {value:g} would sample from another distribution than the one that PPO optimises; "
-                f"with algo=ppo it must be {off}"
-            )
-    if rollout.temperature == 0:
-        raise ConfigError("rollout.temperature: 0 is greedy, and PPO needs samples; with algo=ppo it must be > 0")
-
-
-def _ppo_batch(config: TrainConfig) -> None:
-    if not isinstance(config.algo, PPOConfig):
-        return
-    episodes = config.train.batch_size
-    for name, value in (
-        ("minibatches", config.algo.minibatches),
-        ("samples_per_prompt", config.algo.samples_per_prompt),
-    ):
-        if episodes % value:
-            raise ConfigError(
-                f"train.batch_size: {episodes} episodes can't be divided by algo.{name}={value}; "
-                f"pass a multiple of {value}, such as {max(1, round(episodes / value)) * value}"
-            )
-
-
-def _ppo_ranks(config: TrainConfig) -> None:
-    algo, strategy = config.algo, config.strategy
-    if not isinstance(algo, PPOConfig) or not isinstance(strategy.devices, int) or strategy.layout == "single":
-        return
-    ranks, prompts = strategy.devices * strategy.nodes, config.train.batch_size // algo.samples_per_prompt
-    if prompts < ranks:
-        raise ConfigError(
-            f"train.batch_size: {config.train.batch_size} episodes are {prompts} prompts with "
-            f"algo.samples_per_prompt={algo.samples_per_prompt}, fewer than the {ranks} processes of strategy.devices; "
-            f"pass at least {ranks * algo.samples_per_prompt}"
-        )
-
-
-def _ppo_kl(config: TrainConfig) -> None:
-    algo = config.algo
-    if not isinstance(algo, PPOConfig):
-        return
-    if algo.kl_guard == "raise" and algo.kl_coef == 0:
-        raise ConfigError("algo.kl_coef: 0 stays 0 under algo.kl_guard=raise, which multiplies it; it must be > 0")
-    if algo.kl_controller == "fixed":
-        return
-    if algo.kl_in == "loss":
-        raise ConfigError(
-            "algo.kl_controller: adaptive steers the KL penalty in the reward; with algo.kl_in=loss it must be fixed"
-        )
-    if algo.kl_horizon <= 0.2 * config.train.batch_size:
-        raise ConfigError(
-            f"algo.kl_horizon: {algo.kl_horizon} is too short for {config.train.batch_size} episodes an iteration, "
-            f"which could bring the coefficient to 0 at once; it must be above {0.2 * config.train.batch_size:g}"
-        )
-    if algo.kl_coef == 0:
-        raise ConfigError(
-            "algo.kl_coef: 0 stays 0 under algo.kl_controller=adaptive, which multiplies it; it must be > 0"
-        )
-
-
-def _ppo_ptx(config: TrainConfig) -> None:
-    algo = config.algo
-    if not isinstance(algo, PPOConfig):
-        return
-    if algo.ptx_path is not None and algo.ptx_coef == 0:
-        raise ConfigError(f"algo.ptx_path: {algo.ptx_path} would not be read with algo.ptx_coef=0; give it a weight")
-    if algo.ptx_coef > 0 and algo.ptx_path is None and config.data.source != "assistant":
-        raise ConfigError(
-            f"algo.ptx_coef: {algo.ptx_coef:g} mixes in a pretraining loss, which needs text; pass algo.ptx_path=FILE"
-        )
-    if algo.ptx_path is not None:
-        _check_exists("algo.ptx_path", algo.ptx_path)
-
-
 RULES: tuple[Callable[[TrainConfig], None], ...] = (
     _names,
     _data_source,
@@ -309,9 +223,5 @@ RULES: tuple[Callable[[TrainConfig], None], ...] = (
     _strategy,
     _rollout,
     _dpo,
-    _ppo_sampling,
-    _ppo_batch,
-    _ppo_ranks,
-    _ppo_kl,
-    _ppo_ptx,
+    *PPO_RULES,
 )

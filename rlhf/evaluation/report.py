@@ -93,6 +93,7 @@ class Evaluation:
         facts: what was compared and how, as label and sentence.
         judge: gold, reward or none. reference: the model from which KL is measured and best-of-n drawn.
         best: the best of `best_n` samples of the reference by the reward model; `None` without one.
+        best_curve: the same for fewer samples, see `best_of_curve`; empty where a judge is too dear to mark them all.
     """
 
     prompts: list[Prompt]
@@ -104,6 +105,7 @@ class Evaluation:
     reward_model: Agreement | None = None
     best: Replies | None = None
     best_n: int = 1
+    best_curve: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def best_name(self) -> str:
@@ -125,10 +127,11 @@ class Evaluation:
 
     def record(self) -> dict[str, Any]:
         """The content of `evaluation.json`; `None` becomes `null`: there is no judge, or nothing to measure."""
-        best = None
+        best: dict[str, Any] | None = None
         if self.best is not None:
             metrics = self.best.metrics()
             best = {"n": self.best_n, "model": self.reference, **metrics, "kl_bound": best_of_bound(self.best_n)}
+            best |= {"curve": self.best_curve} if self.best_curve else {}
         record = {
             "models": {
                 name: {"run": model.run, **model.metrics(), "n": len(self.prompts)}
@@ -147,7 +150,7 @@ class Evaluation:
         record = self.record()
         sections = dict(record["models"])
         if record["best_of_n"] is not None:
-            sections[self.best_name] = {k: v for k, v in record["best_of_n"].items() if k != "n"}
+            sections[self.best_name] = {k: v for k, v in record["best_of_n"].items() if k not in ("n", "curve")}
         if record["reward_model"] is not None:
             sections["reward_model"] = record["reward_model"]
         flat = {f"{section}/{name}": value for section, values in sections.items() for name, value in values.items()}

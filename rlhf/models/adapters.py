@@ -120,8 +120,31 @@ def _transposed(hf: Any, targets: Sequence[str]) -> bool:
 
 def share(hf: Any) -> Any:
     """A model of its own on the same backbone weights: modules, adapter and scalar head are copies."""
-    memo = {id(p): p for name, p in hf.named_parameters() if not _is_own(name)}
+    memo: dict[int, Any] = {id(p): p for name, p in hf.named_parameters() if not _is_own(name)}
+    # Where weights of 8 bits are, there are their scales, which only the first module to be asked would find.
+    memo |= {id(m.state): m.state for m in hf.modules() if type(m).__name__ == "Linear8bitLt"}
     return copy.deepcopy(hf, memo)
+
+
+def is_quantized(hf: Any) -> bool:
+    return getattr(hf, "hf_quantizer", None) is not None
+
+
+def floating(layer: Any) -> Tensor:
+    """A linear layer's weight; of a quantised one, what it stands for, in fp32."""
+    weight: Tensor = layer.weight
+    if weight.is_floating_point():
+        return weight
+    from peft.utils.integrations import dequantize_bnb_weight
+
+    return dequantize_bnb_weight(layer.weight, state=getattr(layer, "state", None)).float()
+
+
+def _is_conv(hf: Any, name: str) -> bool:
+    """Whether a weight is laid out [in, out]."""
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(hf.get_submodule(name.rpartition(".")[0]), Conv1D)
 
 
 def _is_own(name: str) -> bool:
@@ -132,17 +155,12 @@ def _is_own(name: str) -> bool:
 def merged_weight(layer: Any) -> Tensor:
     """A layer's weight with its adapter's product added, in the layout of the base layer; a new tensor."""
     a, b = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
-    return _merged(layer, layer.get_base_layer().weight, a, b).detach()
+    return _merged(layer, floating(layer.get_base_layer()), a, b).detach()
 
 
 def _merged(layer: Any, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """W + scaling · B · A, in the layout and precision of W, in fp32 where W is quantised."""
-    if not weight.is_floating_point():
-        from peft.utils.integrations import dequantize_module_weight
-
-        weight = dequantize_module_weight(layer.get_base_layer()).float()
+    """W + scaling · B · A, in the layout and precision of W."""
     delta = (b.float() @ a.float()) * layer.scaling[NAME]
-    # Layers over quantised weights have no such mark, and GPT-2's are laid out as others once they are quantised.
     return weight + (delta.t() if getattr(layer, "fan_in_fan_out", False) else delta).to(weight)
 
 
@@ -152,18 +170,24 @@ def merged_weights(hf: Any, state: Mapping[str, Tensor] | None = None) -> Iterat
     Args:
         state: full weights of `hf`, where they are gathered from shards; else the model's own.
     """
-    layers = {name: module for name, module in hf.named_modules() if is_adapted(module)}
     weights = hf.state_dict() if state is None else state
+    saved = plain(hf) if is_quantized(hf) else None
     for name, weight in weights.items():
         layer, _, rest = name.partition(".base_layer.")
+        found = f"{layer}.{rest}" if rest else name
+        if ".lora_" in name:
+            continue
+        if not weight.is_floating_point():
+            weight = floating(hf.get_submodule(name.rpartition(".")[0]))
         if rest == "weight":
             a, b = (weights[f"{layer}.lora_{part}.{NAME}.weight"] for part in "AB")
-            yield f"{layer}.weight", _merged(layers[layer], weight, a, b)
-        elif rest == "bias":
-            yield f"{layer}.bias", weight
-        elif not rest and ".lora_" not in name:
-            yield name, weight
-        # What is left are adapters, and the scales of quantised weights.
+            weight = _merged(hf.get_submodule(layer), weight, a, b)
+        if saved is not None:
+            weight = weight.float()  # bitsandbytes rounds biases in place, to the precision of its products
+        # GPT-2's layers are laid out like all others' as soon as they are quantised.
+        if saved is not None and not weights[name].is_floating_point() and _is_conv(saved, found):
+            weight = weight.t().contiguous()
+        yield found, weight
 
 
 def plain(hf: Any) -> Any:

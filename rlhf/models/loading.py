@@ -14,7 +14,7 @@ from rlhf.errors import ConfigError, ParentError, nearest
 from rlhf.models.adapters import share
 from rlhf.models.fused import fuse_activations
 from rlhf.models.language import LanguageModel, ScoreModel, check_logits, hidden_size
-from rlhf.models.quantized import quantization
+from rlhf.models.quantized import forget_scales, quantization
 
 if TYPE_CHECKING:
     from rlhf.data.tokenizers import Tokenizer
@@ -164,7 +164,7 @@ def _load(
     if getattr(hf, "generation_config", None) is not None:
         hf.generation_config.eos_token_id = tokenizer.eos_id
     hf = fuse_activations(hf)
-    return (hf if quantize != "none" else hf.float()).train()
+    return (forget_scales(hf) if quantize != "none" else hf.float()).train()
 
 
 def _from_architecture(auto: Any, architecture: dict[str, Any], tokenizer: Tokenizer, extra: dict[str, Any]) -> Any:

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import torch
+from torch import nn
 
 from rlhf.errors import ConfigError
 
@@ -40,3 +41,18 @@ def quantization(bits: str) -> dict[str, Any]:
     # Weights are quantised on the device that the process will train on.
     device = int(os.environ.get("LOCAL_RANK", 0))
     return {"quantization_config": BitsAndBytesConfig(**options), "device_map": {"": device}}
+
+
+def forget_scales(hf: Any) -> Any:
+    """Keep the scales of quantised weights out of `state_dict`, in place: they are no parameters, and whoever asks for
+    parameters by name, as a checkpoint does, stumbles over them. Frozen weights are built from their parent anyway."""
+
+    def forget(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in [name for name in state if name.startswith(prefix)]:
+            if name.removeprefix(prefix) not in ("weight", "bias"):
+                del state[name]
+
+    for module in hf.modules():
+        if type(module).__name__ in ("Linear8bitLt", "Linear4bit"):
+            module.register_state_dict_post_hook(forget)
+    return hf

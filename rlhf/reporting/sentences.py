@@ -87,8 +87,8 @@ KNOBS: dict[str, Text] = {
         "（python collect.py），重新训练奖励模型。",
     ),
     "opposed": (
-        "Look at the reward model before anything else: are the labels of its comparisons the right way round, and does "
-        "it score bad answers of this policy highly?",
+        "Look at the reward model before anything else: are the labels of its comparisons the right way round, and "
+        "does it score bad answers of this policy highly?",
         "先检查奖励模型：比较数据的标签方向是否正确，它是否给此策略的差回答打高分？",
     ),
     "length": (

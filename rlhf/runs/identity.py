@@ -11,9 +11,15 @@ from typing import Any
 IGNORED = ("resume", "logger", "callbacks", "strategy")
 """Sections that decide where and how a run computes and who is told, not what it computes."""
 
+IGNORED_KEYS = (
+    "train.objective",
+    "train.keep_every",
+    "train.keep_best",
+    "train.async_checkpoint",
+    "train.max_bad_steps",
+)
+"""The same for single keys."""
 
-UNCOUNTED = ("train.keep_every", "train.keep_best", "train.async_checkpoint", "train.max_bad_steps")
-"""Keys that decide what is kept and when a run gives up, not what it computes."""
 
 ADDED: dict[str, Any] = {"algo.kl_guard": "off", "model.adapter": "none", "model.quantize": "none"}
 """Keys that came after the first runs: at these values they count as if they were not there."""
@@ -68,7 +74,7 @@ def _counted(section: str, content: Mapping[str, Any]) -> dict[str, Any]:
 
     def counts(key: str) -> bool:
         name = f"{section}.{key}"
-        return name not in UNCOUNTED and name not in unset and DEPENDENT.get(name) not in unset
+        return name not in unset and DEPENDENT.get(name) not in unset and name not in IGNORED_KEYS
 
     return {key: value for key, value in content.items() if counts(key)}
 

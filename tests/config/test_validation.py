@@ -15,6 +15,7 @@ from rlhf.config import (
     LoopConfig,
     ModelConfig,
     PPOConfig,
+    PretrainConfig,
     RewardConfig,
     RolloutConfig,
     SFTConfig,
@@ -28,6 +29,10 @@ GPT2 = {"model_type": "gpt2", "n_positions": 1024}
 MODEL = ModelConfig(tokenizer="tiny", architecture=GPT2)
 
 
+def lora(**changes: Any) -> ModelConfig:
+    return dataclasses.replace(MODEL, **{"adapter": "lora", **changes})
+
+
 def config(**sections: Any) -> TrainConfig:
     return dataclasses.replace(TrainConfig(model=MODEL), **sections)
 
@@ -38,6 +43,32 @@ def test_defaults_are_valid(algo: Any) -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"model": lora(adapter="none", lora_r=8)}, "model.lora_r: 8 would do nothing; add model.adapter=lora"),
+    ({"model": lora(adapter="none", lora_targets=["c_attn", "c_fc"])}, "model.lora_targets: c_attn,c_fc would do"),
+    ({"model": lora(lora_targets=[])}, "model.lora_targets: empty; name layers, or pass"),
+    ({"model": lora(lora_r=0)}, "model.lora_r: 0 is out of range, must be ≥ 1"),
+    (
+        {"model": lora(), "algo": PretrainConfig()},
+        "model.adapter: lora keeps the weights below the adapters as they are",
+    ),
+    ({"model": lora(adapter="none", quantize="4bit")}, "model.quantize: 4bit weights can't be trained themselves; add"),
+    ({"model": lora(quantize="4bit", init="random")}, "model.quantize: 4bit is for weights that were trained"),
+    (
+        {"model": lora(quantize="8bit"), "strategy": StrategyConfig(accelerator="cpu")},
+        "model.quantize: 8bit needs a GPU, and this is strategy.accelerator=cpu",
+    ),
+    (
+        {"model": lora(quantize="8bit"), "strategy": StrategyConfig(layout="fsdp")},
+        "model.quantize: 8bit weights can't be sharded; with strategy.layout=fsdp",
+    ),
+    (
+        {"model": lora(quantize="4bit"), "algo": PPOConfig(), "rollout": RolloutConfig(engine="vllm")},
+        "model.quantize: 4bit with rollout.engine=vllm would sample from other weights",
+    ),
+    (
+        {"strategy": StrategyConfig(accelerator="cpu", activation_offload=True)},
+        "strategy.activation_offload: true moves activations from a GPU to the host",
+    ),
     ({"algo": PPOConfig(kl_coef=-1)}, "algo.kl_coef: -1 is out of range, must be ≥ 0"),
     ({"algo": PPOConfig(kl_coef=float("nan"))}, "algo.kl_coef: nan is out of range, must be ≥ 0"),
     ({"algo": PPOConfig(clip_value=-0.1)}, "algo.clip_value: -0.1 is out of range, must be > 0"),
@@ -199,3 +230,12 @@ def test_a_local_copy_of_a_hub_data_set_is_read_as_a_file(tmp_path: Path) -> Non
     assert not DataConfig(source="hub", path="Anthropic/hh-rlhf").is_local
     assert DataConfig(source="file", path="x").is_local
     assert not DataConfig().is_local
+
+
+def test_quantised_weights_need_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    quantised = config(model=lora(quantize="4bit", init="folder"))
+    monkeypatch.setattr("rlhf.config.memory.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"model.quantize: 4bit needs bitsandbytes; pip install -e '.\[quant\]'"):
+        validate(quantised)
+    monkeypatch.setattr("rlhf.config.memory.find_spec", lambda name: object())
+    validate(quantised)

@@ -200,8 +200,36 @@ def test_processes_of_torchrun_need_a_directory(
     assert "hydra.run.dir: missing; processes that torchrun or srun start" in capsys.readouterr().err
     assert main("-m seed=1,2") == 2
     assert "run it without torchrun or srun" in capsys.readouterr().err
-    assert main("hydra.run.dir=shared") == 0
-    assert not stage.calls[0][1].is_main
+
+
+def test_processes_of_torchrun_join_the_run_of_the_first(
+    main: Main, stage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All start at once: a process that is not the first waits for the run that the first opens, with its parents."""
+    monkeypatch.setattr("launch.processes.PATIENCE", 0.0)
+    monkeypatch.setenv("RANK", "1")
+    assert main("algo=dpo hydra.run.dir=shared") == 2
+    assert "shared within 0 minutes; all nodes must see the same folder" in capsys.readouterr().err
+    monkeypatch.setenv("RANK", "0")
+    stage.errors[1] = KeyboardInterrupt()
+    assert main("algo=dpo hydra.run.dir=shared") == 130
+    monkeypatch.setenv("RANK", "1")
+    assert main("algo=dpo hydra.run.dir=shared resume=true") == 2, "one that stopped is not one that runs"
+    summary = Summary.read(tmp_path / "shared")
+    summary.status = "running"
+    summary.write(tmp_path / "shared")
+    stage.errors.clear()
+    assert main("algo=sft hydra.run.dir=outputs/sft") == 2, "and is not the first of any"
+    assert main("algo=dpo hydra.run.dir=shared") == 0
+    joiner = stage.calls[-1][1]
+    assert not joiner.is_main and joiner.id == summary.id and (tmp_path / "shared" / "rank_1.log").exists()
+    capsys.readouterr()
+    assert main("algo=dpo algo.beta=0.7 hydra.run.dir=shared") == 2
+    assert "the first process runs another experiment in" in capsys.readouterr().err
+    summary.status = "finished"
+    summary.write(tmp_path / "shared")
+    n = len(stage.calls)
+    assert main("algo=dpo hydra.run.dir=shared resume=true") == 0 and len(stage.calls) == n
 
 
 def test_help_shows_groups_and_keys_as_the_overrides_set_them(

@@ -1,0 +1,1 @@
+"""Launchers and a sweeper for Hydra, which looks for plugins in this package and nowhere else."""

@@ -1,0 +1,164 @@
+"""A command in a process of its own, wherever this runs. Standard library alone: workers on other machines get this
+file by value, and need nothing of the lab's but the Python that the command starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any
+
+ENDING = "RLHF_ENDING"
+"""Names the file in which the program says how it ended: JSON with `code`, `error` and `value`."""
+
+LIFELINE = "RLHF_LIFELINE"
+"""Names the file descriptor whose end the program takes for the death of whoever started it."""
+
+INTERRUPTED, REQUEUE = 130, 75
+"""Exit codes of a run that stopped in order: on Ctrl-C; before its machine is taken away (EX_TEMPFAIL)."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class Runner:
+    """Runs commands, several at the same time from several threads. After a signal it hands that on, waits for what
+    is running to save itself, and starts nothing more.
+
+    Attributes:
+        stopped: the signal that asked to stop; 0 until then.
+    """
+
+    def __init__(self) -> None:
+        self.children: set[subprocess.Popen[bytes]] = set()
+        self.stopped = 0
+
+    def __call__(
+        self, command: Sequence[str], folder: str, variables: Mapping[str, str], console: str
+    ) -> dict[str, Any]:
+        """Run one command to its end.
+
+        Args:
+            command: as for `subprocess`.
+            folder: working directory.
+            variables: of the environment, beside those that are there.
+            console: file to which what the command prints is appended.
+
+        Returns:
+            `code` (exit code; negative: ended by that signal), `error` (what went wrong, or an empty string),
+            `value` (what the program returned), `seconds`.
+        """
+        if self.stopped:
+            return {"code": _code_of(self.stopped), "error": "", "value": None, "seconds": 0.0}
+        started = time.monotonic()
+        life, ours = os.pipe()
+        try:
+            with TemporaryDirectory() as private:
+                ending = Path(private) / "ending.json"
+                environment = os.environ | dict(variables) | {ENDING: str(ending), LIFELINE: str(life)}
+                Path(console).parent.mkdir(parents=True, exist_ok=True)
+                with open(console, "ab") as stream:
+                    child = subprocess.Popen(
+                        list(command),
+                        cwd=folder,
+                        env=environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=stream,
+                        stderr=subprocess.STDOUT,
+                        pass_fds=(life,),
+                        # Else Ctrl-C would reach it twice, from the terminal and from here, and twice means at once.
+                        start_new_session=True,
+                    )
+                code = self._wait(child)
+                told = _read(ending)
+        finally:
+            os.close(life)
+            os.close(ours)
+        return {"error": "", "value": None, **told, "code": code, "seconds": time.monotonic() - started}
+
+    def _wait(self, child: subprocess.Popen[bytes]) -> int:
+        self.children.add(child)
+        try:
+            if self.stopped:
+                child.send_signal(self.stopped)
+            while True:
+                try:
+                    return child.wait()
+                except KeyboardInterrupt:
+                    # Where no handler could be set, as in a worker whose task is cancelled.
+                    self.stop(signal.SIGINT)
+        finally:
+            self.children.discard(child)
+
+    def stop(self, number: int) -> None:
+        """Hand a signal on to all that is running."""
+        self.stopped = number
+        for child in list(self.children):
+            child.send_signal(number)
+
+    @contextmanager
+    def forwarding(self) -> Iterator[None]:
+        """Meanwhile signals to this process are meant for what it runs."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            self.stop(number)
+
+        before = {number: signal.signal(number, handle) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _code_of(number: int) -> int:
+    return INTERRUPTED if number == signal.SIGINT else REQUEUE
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What the program said of its end; nothing, if it didn't get to it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def run(command: Sequence[str], folder: str, variables: Mapping[str, str], console: str) -> dict[str, Any]:
+    """As a `Runner` for this command alone."""
+    runner = Runner()
+    with runner.forwarding():
+        return runner(command, folder, variables, console)
+
+
+class Requeued:
+    """The same as a task of submitit, which is queued again when its time is up, and then goes on."""
+
+    def __init__(self, command: Sequence[str], folder: str, variables: Mapping[str, str], console: str) -> None:
+        self.command, self.rest = list(command), (folder, dict(variables), console)
+        self.runner = Runner()
+
+    def __call__(self) -> dict[str, Any]:
+        # A scheduler that takes a machine away starts the same job again by itself.
+        again = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+        return self.runner([*self.command, *(["resume=true"] if again else [])], *self.rest)
+
+    def checkpoint(self) -> Any:
+        """What submitit calls within a signal's handler: let the run save itself, and hand in what goes on."""
+        import submitit
+
+        self.runner.stop(signal.SIGUSR1)
+        for child in list(self.runner.children):
+            # Not `wait`, whose lock the call that this handler interrupted may hold.
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        return submitit.helpers.DelayedSubmission(Requeued([*self.command, "resume=true"], *self.rest))

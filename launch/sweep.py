@@ -1,0 +1,68 @@
+"""A sweep around its points: all are checked before the first one runs, and compared when the last one has ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from launch import processes
+from launch.comparison import compare, rows_of
+from launch.compose import compose_point
+from launch.job import Job
+from launch.plan import Planner, points, resumes, without_sweeps
+from launch.search import search_to_resume
+from launch.space import search_of
+
+
+def sweeps(composed: DictConfig) -> bool:
+    """Whether the configuration itself asks for a sweep, as some experiments do."""
+    return bool(composed.hydra.mode == RunMode.MULTIRUN)
+
+
+def plan_sweep(overrides: list[str], planner: Planner, job: Job) -> list[str]:
+    """Check every point; of a search, whose points nobody knows yet, the ends of its ranges.
+
+    Returns:
+        Overrides to add: with `resume`, the folder of the sweep that is to be continued.
+
+    Raises:
+        UserError: a point is impossible.
+    """
+    base = compose_point(without_sweeps(overrides), job.verb)
+    found = None
+    if str(base.hydra.sweeper.get("_target_")).endswith("OptunaSweeper"):
+        search, search_id = search_of(
+            overrides, base.hydra.sweeper, lambda point: compose_point(point, job.verb), planner
+        )
+        job.shared = set(search.fixed)
+        for corner in search.corners:
+            planner.plan(compose_point(corner, job.verb))
+        if base.resume:
+            found = search_to_resume(planner.sweeps, search_id)
+    else:
+        combinations = points(overrides, base)
+        job.shared = set(combinations[0]).intersection(*combinations[1:])
+        planned = [planner.plan(compose_point(point, job.verb)) for point in combinations]
+        if any(resumes(point.config) for point in planned):
+            found = planner.sweep_to_resume([point.id for point in planned])
+    if found is None or any(item.startswith("hydra.sweep.dir=") for item in overrides):
+        return []
+    return [f"hydra.sweep.dir={processes.quoted(found)}"]
+
+
+def conclude(job: Job) -> None:
+    """After a sweep, however it ended: the table, and a report. Neither changes how the sweep ends."""
+    if not job.directories:
+        return
+    try:
+        compare(rows_of({n: (job.overrides[n], path) for n, path in job.directories.items()}), job.sweep)
+        if find_spec("launch.reporting") is not None:
+            page = import_module("launch.reporting").write_report(job.sweep)
+            print(f"report: {os.path.relpath(page)}", flush=True)
+    except Exception as error:
+        print(f"the comparison could not be written: {type(error).__name__}: {error}", file=sys.stderr)

@@ -1,0 +1,36 @@
+"""The page on disk, with its tables and plots beside it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rlhf.errors import ConfigError
+from rlhf.reporting.page import FILES, Page, render
+from rlhf.reporting.png import save_png
+from rlhf.reporting.svg import standalone
+from rlhf.runs import atomic_write_text
+
+
+def write(page: Page, out: Path, language: str = "en", files: bool = True, png: bool = False) -> Path:
+    """Write `out`, an HTML file, and beside it the folder `report_files` with CSV, SVG and PNG.
+
+    Raises:
+        ConfigError: `png`, and there is no matplotlib.
+    """
+    folder = out.parent / FILES
+    if files or png:
+        # A plot of before, which is no longer made, would be taken for one of this page.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for table in page.tables:
+            atomic_write_text(folder / f"{table.id}.csv", table.csv())
+        for chart in page.charts:
+            atomic_write_text(folder / f"{chart.id}.svg", standalone(chart))
+    if png:
+        try:
+            save_png(page.charts, folder)
+        except ImportError as error:
+            raise ConfigError("png: needs matplotlib; pip install -e '.[report]', or leave it out") from error
+    atomic_write_text(out, render(page, language, files or png))
+    return out
