@@ -13,7 +13,7 @@ from launch.groups import group_pipeline
 from launch.plan import Point
 from launch.processes import quoted
 from rlhf.config import PipelineConfig, StageConfig, validate
-from rlhf.errors import ConfigError, TrainingError, UserError, nearest
+from rlhf.errors import REQUEUE, ConfigError, Interrupted, TrainingError, UserError, nearest
 from rlhf.runs import Summary
 
 SHARED = ("model", "data", "strategy", "rollout", "logger", "callbacks", "seed")
@@ -176,8 +176,8 @@ def run_pipeline(point: Point, typed: list[str], single: Sequence[str], perform:
         overrides = overrides_of(name, planned, config, done)
         print(f"── {number}/{len(planned.stages)} {name} ".ljust(80, "─"), flush=True)
         code, directory = perform(stage.verb, overrides)
-        if code == 130:
-            raise KeyboardInterrupt
+        if code in (130, REQUEUE):
+            raise Interrupted(f"stage {name} was interrupted", code)
         if code or directory is None:
             command = f"python {stage.verb}.py {' '.join(overrides)}"
             raise UserError(
