@@ -15,6 +15,7 @@ from launch.allocator import keep_freed_memory
 from launch.answering import Collected, collect_answers, context_of, reference_of
 from launch.held_out import HeldOut, guide_prompts, held_out
 from launch.loaded import load_reward_model
+from launch.reporting import try_report
 from launch.trainer import quiet_libraries
 from rlhf.config import EvaluateConfig
 from rlhf.data.records import Prompt
@@ -204,4 +205,5 @@ def write(evaluation: Evaluation, run: Run, shown: int) -> None:
             console.print(table)
     if (sentence := evaluation.reward_sentence()) is not None:
         log.info("reward model: %s", sentence)
-    log.info("report: %s", os.path.relpath(run.dir / "report.md"))
+    page = try_report(run.dir)
+    log.info("report: %s", ", ".join(os.path.relpath(file) for file in (run.dir / "report.md", page) if file))

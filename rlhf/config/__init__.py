@@ -22,6 +22,7 @@ from rlhf.config.verbs import (
     Config,
     EvaluateConfig,
     PipelineConfig,
+    ReportConfig,
     SourceConfig,
     StageConfig,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "PPOConfig",
     "PipelineConfig",
     "PretrainConfig",
+    "ReportConfig",
     "RewardConfig",
     "RolloutConfig",
     "SFTConfig",

@@ -13,7 +13,8 @@ from rlhf.evaluation.report import COLUMNS, number
 from rlhf.reporting.charts import Text
 from rlhf.reporting.curves import FIRST
 from rlhf.reporting.frontier import Mean, Point, mean_of
-from rlhf.reporting.material import EvaluationData, Material, RunData, shown
+from rlhf.reporting.labels import shown
+from rlhf.reporting.material import EvaluationData, Material, RunData
 from rlhf.reporting.strings import text
 
 
@@ -73,7 +74,15 @@ def wins_table(evaluation: EvaluationData) -> Table:
         + [str(r.get(name, "–")) for name in columns[3:]]
         for pair, r in rates.items()
     ]
-    head: list[Text | str] = [text("pair"), text("win_rate"), "95%", text("won"), text("tied"), text("lost"), text("prompts")]
+    head: list[Text | str] = [
+        text("pair"),
+        text("win_rate"),
+        "95%",
+        text("won"),
+        text("tied"),
+        text("lost"),
+        text("prompts"),
+    ]
     return Table("win_rates", head, rows, raw, ["pair", *columns])
 
 
