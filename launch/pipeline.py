@@ -188,6 +188,22 @@ def run_pipeline(point: Point, typed: list[str], single: Sequence[str], perform:
         if config.gates:
             check_gates(name, stage, directory)
     overview(done)
+    show_report(planned, done)
+
+
+def show_report(planned: Plan, done: dict[str, Path]) -> None:
+    """Say where the page about all of it is: an evaluation has written it; else one about the last stage is written."""
+    if not done:
+        return
+    evaluations = [done[name] for name, stage in planned.stages.items() if stage.verb == "evaluate"]
+    page = (evaluations or list(done.values()))[-1] / "report.html"
+    if not page.exists():
+        # Here, since it imports torch, and most pipelines end with an evaluation.
+        from launch.reporting import try_report
+
+        try_report(page.parent)
+    if page.exists():
+        print(f"report: {shown(page)}", flush=True)
 
 
 def check_gates(name: str, stage: StageConfig, directory: Path) -> None:
