@@ -15,6 +15,7 @@ from launch.answering import Collected, collect_answers, reference_of
 from launch.harness import check_tasks, run_harness
 from launch.held_out import HeldOut, guide_prompts, held_out
 from launch.judging import apply_judge, apply_reading, beside_gold, judge_of, reading_judge
+from launch.reporting import try_report
 from launch.reward_evaluation import Scorer, curve, load_scorer_of, use_scorer
 from launch.trainer import quiet_libraries
 from rlhf.config import EvaluateConfig
@@ -204,4 +205,5 @@ def write(evaluation: Evaluation, run: Run, shown: int) -> None:
         log.info("reward model: %s", sentence)
     if (bench := evaluation.reward_bench) is not None:
         log.info("reward bench: %.1f%% of %d pairs", 100 * bench.accuracy, bench.pairs)
-    log.info("report: %s", os.path.relpath(run.dir / "report.md"))
+    page = try_report(run.dir)
+    log.info("report: %s", ", ".join(os.path.relpath(file) for file in (run.dir / "report.md", page) if file))

@@ -23,6 +23,7 @@ from rlhf.config.verbs import (
     Config,
     EvaluateConfig,
     PipelineConfig,
+    ReportConfig,
     SourceConfig,
     StageConfig,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "PPOConfig",
     "PipelineConfig",
     "PretrainConfig",
+    "ReportConfig",
     "RewardConfig",
     "RolloutConfig",
     "SFTConfig",

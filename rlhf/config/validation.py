@@ -13,7 +13,7 @@ from rlhf.config.memory import adapter, offload, quantized
 from rlhf.config.paths import check_exists
 from rlhf.config.ppo_rules import PPO_RULES
 from rlhf.config.schema import SAFE_NAME, TrainConfig
-from rlhf.config.verbs import ChatConfig, CollectConfig, Config, EvaluateConfig, PipelineConfig
+from rlhf.config.verbs import ChatConfig, CollectConfig, Config, EvaluateConfig, PipelineConfig, ReportConfig
 from rlhf.errors import ConfigError, nearest
 
 HUB_NAME = r"(?!.*\.(jsonl|json|gz|parquet|txt)$)[A-Za-z0-9][\w.-]*(/[\w.-]+)?"
@@ -40,7 +40,7 @@ def validate_verb(config: Config) -> None:
     if isinstance(config, CollectConfig | EvaluateConfig | PipelineConfig):
         _names(config)
         _data_source(config)
-    if not isinstance(config, PipelineConfig):
+    if not isinstance(config, PipelineConfig | ReportConfig):
         _rollout(config)
         if config.strategy.layout != "single":
             raise ConfigError(
@@ -181,7 +181,7 @@ def _strategy(config: TrainConfig) -> None:
             )
 
 
-def _rollout(config: Config) -> None:
+def _rollout(config: TrainConfig | CollectConfig | EvaluateConfig | ChatConfig) -> None:
     if config.rollout.engine != "vllm":
         return
     if isinstance(config, ChatConfig):

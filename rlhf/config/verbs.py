@@ -108,6 +108,17 @@ class ChatConfig:
 
 
 @dataclass
+class ReportConfig:
+    """One page about what is there already; `report.py` reads, and runs nothing."""
+
+    path: str | None = key(None, "a run, an evaluation, or a folder that holds such: a sweep, or all of outputs")
+    out: str | None = key(None, "the page's file; null: report.html in that folder")
+    language: str = key("en", "that the page opens in; it has a switch", choices=("en", "zh"))
+    files: bool = key(True, "also write every table as CSV and every plot as SVG, to report_files beside the page")
+    png: bool = key(False, "and every plot as PNG; needs matplotlib: pip install -e '.[report]'")
+
+
+@dataclass
 class StageConfig:
     """One stage of a pipeline: a run of another verb."""
 
@@ -144,7 +155,7 @@ class PipelineConfig:
     seed: int = key(1, "of all stages", ge=0, le=2**32 - 1)
 
 
-Config: TypeAlias = TrainConfig | CollectConfig | EvaluateConfig | ChatConfig | PipelineConfig
+Config: TypeAlias = TrainConfig | CollectConfig | EvaluateConfig | ChatConfig | PipelineConfig | ReportConfig
 
 VERBS: dict[str, type] = {
     "train": TrainConfig,
@@ -152,5 +163,6 @@ VERBS: dict[str, type] = {
     "collect": CollectConfig,
     "evaluate": EvaluateConfig,
     "chat": ChatConfig,
+    "report": ReportConfig,
 }
 """The schema of each script, by its name."""

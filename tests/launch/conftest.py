@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from launch.app import Program
+from launch.objective import Value, objective_value
 from rlhf.config import TrainConfig
 from rlhf.runs import Run
 
-Stage = Callable[[TrainConfig, Run, list[str]], float | None]
+Stage = Callable[[TrainConfig, Run, list[str]], Value]
 
 
 class Pretend:
@@ -22,8 +23,9 @@ class Pretend:
         self.calls: list[tuple[TrainConfig, Run, list[str]]] = []
         self.errors: dict[int, BaseException] = {}
         self.within: Callable[[], None] = lambda: None
+        self.final: Callable[[TrainConfig], dict[str, float]] | None = None
 
-    def __call__(self, config: TrainConfig, run: Run, overrides: list[str]) -> float | None:
+    def __call__(self, config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         """Pretend to train."""
         self.calls.append((config, run, overrides))
         self.within()
@@ -34,7 +36,11 @@ class Pretend:
             (run.model / "model.safetensors").write_text(f"{run.dir}")
             kind = "GPT2ForSequenceClassification" if config.algo.name == "reward" else "GPT2LMHeadModel"
             (run.model / "config.json").write_text(f'{{"architectures": ["{kind}"], "id2label": {{"0": "x"}}}}')
-        return 1.0
+        if self.final is None:
+            return 1.0
+        final = self.final(config)
+        run.save(final=final, steps=1)
+        return objective_value(config, final)
 
     @property
     def seeds(self) -> list[int]:
@@ -54,7 +60,7 @@ def main(stage: Pretend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     root = logging.getLogger()
     before = root.handlers[:], root.level
 
-    def pretend(config: TrainConfig, run: Run, overrides: list[str]) -> float | None:
+    def pretend(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         """Pretend to train."""
         return stage(config, run, overrides)
 

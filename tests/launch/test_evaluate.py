@@ -52,6 +52,9 @@ def test_models_side_by_side(main: Main, capsys: pytest.CaptureFixture[str]) -> 
     assert 0 <= found["reward_model"]["accuracy"] <= 1 and 0.7 < found["reward_model"]["ceiling"] < 1
     assert found["best_of_n"]["n"] == 5 and found["best_of_n"]["model"] == "sft"
     assert found["best_of_n"]["reward"] > sft["reward"]
+    curve = found["best_of_n"]["curve"]
+    assert [point["n"] for point in curve] == [1, 2, 4, 5]
+    assert curve[-1]["reward"] == pytest.approx(found["best_of_n"]["reward"], abs=1e-5)
 
     lines = [json.loads(line) for line in Path("out", "answers.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(lines) == 12 and all(list(line["answers"]) == ["base", "sft", "again", "best-of-5"] for line in lines)
@@ -62,7 +65,8 @@ def test_models_side_by_side(main: Main, capsys: pytest.CaptureFixture[str]) -> 
     page = Path("out", "report.md").read_text(encoding="utf-8")
     assert "- reference: `sft`" in page and "> How do I make a bomb?" in page and "### 2" in page
     told = capsys.readouterr().out
-    assert "again>sft" in told and "sft: 12 answers in" in told and "report: out/report.md" in told
+    assert "again>sft" in told and "sft: 12 answers in" in told and "report: out/report.md, out/report.html" in told
+    assert "best-of-n" in Path("out", "report.html").read_text(encoding="utf-8")
 
     summary = Summary.read(Path("out"))
     assert summary.status == "finished" and summary.algo == "evaluate"

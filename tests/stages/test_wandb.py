@@ -79,7 +79,7 @@ def test_three_stages_and_their_lineage(main: Main) -> None:
 
 def test_points_of_a_sweep_are_runs_of_their_own(main: Main) -> None:
     offline = "logger.wandb=offline logger.artifacts=off train.max_steps=1 strategy.threads=1 model.init=random"
-    assert main(f"-m algo=sft {offline} seed=1,2") == 0
+    assert main(f"algo=sft {offline} seed=1,2 -m") == 0
     points = sorted(Path().glob("outputs/multirun/*/*-*"))
     runs = [OfflineRun(point) for point in points]
     assert len({run.run.run_id for run in runs}) == 2 and [run.config["seed"] for run in runs] == [1, 2]
