@@ -34,10 +34,10 @@ def axes(module: Any) -> dict[str, float]:
     return {STEP: module.step, seen: module.step * config.train.batch_size, TOKENS: module.trained_tokens}
 
 
-def attempt(what: str, send: Callable[[], object]) -> None:
+def attempt(what: str, send: Callable[..., object], *args: Any) -> None:
     """A server, or its library, is no reason for a run to stop."""
     try:
-        send()
+        send(*args)
     except Exception as error:
         log.warning("W&B: %s could not be sent: %s", what, " ".join(str(error).split())[:200])
 
@@ -59,7 +59,7 @@ class WandbTables(L.Callback):
             return
         self.prepared = True
         for run in wandb_runs(trainer):
-            attempt("the configuration", lambda run=run: self.prepare(run))  # type: ignore[misc]
+            attempt("the configuration", self.prepare, run)
 
     def prepare(self, run: Any) -> None:
         """Every metric is drawn over `trainer/step`, unless one chooses another axis."""
@@ -72,7 +72,11 @@ class WandbTables(L.Callback):
         rows = self.rows(module.step)
         for run in wandb_runs(trainer):
             if rows:
-                attempt("samples", lambda run=run: run.log({**media(rows), **axes(module)}))  # type: ignore[misc]
+                attempt("samples", self.show, run, rows, axes(module))
+
+    def show(self, run: Any, rows: Sequence[dict[str, Any]], at: dict[str, float]) -> None:
+        """Log a table and histograms of these samples."""
+        run.log({**media(rows), **at})
 
     def rows(self, step: int) -> list[dict[str, Any]]:
         """What was written at this step."""
@@ -86,7 +90,7 @@ def media(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A table of the samples, and a histogram of each of their numbers."""
     import wandb
 
-    columns = [name for name in COLUMNS if any(name in row for row in rows)]
+    columns: list[Any] = [name for name in COLUMNS if any(name in row for row in rows)]
     table = wandb.Table(columns=columns)
     for row in rows:
         prompt = "\n\n".join(text if len(row["prompt"]) == 1 else f"{role}: {text}" for role, text in row["prompt"])

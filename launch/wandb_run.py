@@ -43,8 +43,7 @@ def log_lineage(trainer: L.Trainer, config: TrainConfig, run: Run) -> None:
     """What the run used, then what it made; then the W&B run is closed."""
     for wandb_run in wandb_runs(trainer):
         if config.logger.artifacts != "off":
-            files = config.logger.artifacts == "files"
-            attempt("artifacts", lambda r=wandb_run: _log_artifacts(r, config, run, files))  # type: ignore[misc]
+            attempt("artifacts", _log_artifacts, wandb_run, config, run, config.logger.artifacts == "files")
         attempt("the end of the run", wandb_run.finish)
 
 

@@ -180,7 +180,7 @@ class LoggerConfig:
     )
     artifacts: str = key(
         "card",
-        "data sets and models in Weights & Biases, with what they were made from: by hash (card), with their files, off",
+        "data sets and models in Weights & Biases, and what each was made from: by hash (card), with files, or not",
         choices=("off", "card", "files"),
     )
 
