@@ -92,7 +92,7 @@ def main() -> None:
     quiet_libraries()
     if args.threads:
         torch.set_num_threads(args.threads)
-    model = LanguageModel(GPT2LMHeadModel(GPT2Config(loss_type="ForCausalLM")))
+    model = LanguageModel(GPT2LMHeadModel(GPT2Config()))
     spans: dict[str, list[float]] = {"none": [], "never": [], "always": []}
     waits: dict[str, list[float]] = {mode: [] for mode in spans}
     for _ in range(args.rounds):
