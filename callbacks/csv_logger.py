@@ -13,6 +13,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
+from rlhf.runs.files import writing
+
 
 class CSVMetrics(Logger):
     """Appends to `<directory>/metrics.csv`; numbers of the same step (training, validation) share one row."""
@@ -44,22 +46,8 @@ class CSVMetrics(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self._open()
-        row = {"step": str(step)} | {name: f"{value:.8g}" for name, value in metrics.items()}
-        if self.last.get("step") == row["step"]:
-            row = self.last | row
-        new = [name for name in row if name not in self.columns]
-        if new:
-            rows = self.rows()
-            self.columns += new
-            self._rewrite(rows)
-        with self.path.open("r+", newline="", encoding="utf-8") as stream:
-            stream.seek(0, io.SEEK_END)
-            if self.last.get("step") == row["step"]:
-                stream.seek(self.last_offset)
-                stream.truncate()
-            self.last, self.last_offset = row, stream.tell()
-            stream.write(self._line([row.get(name, "") for name in self.columns]))
+        with writing(self.path):
+            self._write({"step": str(step)} | {name: f"{value:.8g}" for name, value in metrics.items()})
 
     @rank_zero_only
     def restart(self, step: int) -> None:
@@ -74,7 +62,25 @@ class CSVMetrics(Logger):
                 kept[number] = kept.get(number, {}) | {name: value for name, value in row.items() if value}
         self._opened = True
         self.columns = list(dict.fromkeys(["step", *(name for row in kept.values() for name in row)]))
-        self._rewrite([kept[number] for number in sorted(kept)])
+        with writing(self.path):
+            self._rewrite([kept[number] for number in sorted(kept)])
+
+    def _write(self, row: dict[str, str]) -> None:
+        self._open()
+        if self.last.get("step") == row["step"]:
+            row = self.last | row
+        new = [name for name in row if name not in self.columns]
+        if new:
+            rows = self.rows()
+            self.columns += new
+            self._rewrite(rows)
+        with self.path.open("r+", newline="", encoding="utf-8") as stream:
+            stream.seek(0, io.SEEK_END)
+            if self.last.get("step") == row["step"]:
+                stream.seek(self.last_offset)
+                stream.truncate()
+            self.last, self.last_offset = row, stream.tell()
+            stream.write(self._line([row.get(name, "") for name in self.columns]))
 
     def _open(self) -> None:
         """Take over the columns of an earlier process, and drop a last line that its kill cut short."""

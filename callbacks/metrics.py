@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.loggers import WandbLogger
 
 from callbacks.csv_logger import CSVMetrics
+from callbacks.wandb_tables import axes
 
 
 class Metrics(L.Callback):
@@ -26,12 +28,13 @@ class Metrics(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if module.step % self.every == 0 or module.step in (1, module.total_steps):
-            self._log(trainer, outputs["metrics"], module.step)
+            self._log(trainer, module, outputs["metrics"], module.step)
 
     def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
-        self._log(trainer, module.val_metrics, module.step)
+        self._log(trainer, module, module.val_metrics, module.step)
 
-    def _log(self, trainer: L.Trainer, metrics: dict[str, float], step: int) -> None:
+    def _log(self, trainer: L.Trainer, module: Any, metrics: dict[str, float], step: int) -> None:
         for logger in trainer.loggers:
             if metrics:
-                logger.log_metrics(metrics, step=step)
+                more = axes(module) if isinstance(logger, WandbLogger) else {}
+                logger.log_metrics({**metrics, **more}, step=step)

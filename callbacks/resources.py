@@ -19,13 +19,11 @@ class Resources(L.Callback):
         self.tokens_before = 0
         self.seconds = 0.0
         self.memory = 0
-        self.last_metrics: dict[str, float] = {}
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         self.started, self.tokens_before = time.perf_counter(), module.trained_tokens
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.last_metrics = outputs["metrics"]
         self.seconds = time.perf_counter() - self.started
 
     def on_train_end(self, trainer: L.Trainer, module: Any) -> None:

@@ -14,6 +14,7 @@ from rlhf.data.rows import Row
 from rlhf.data.templates import Template
 from rlhf.rollout.sampling import Request, Sampler, Sampling
 from rlhf.rollout.uniforms import EVALUATE
+from rlhf.runs.files import writing
 
 Judge = Callable[[list[Row]], dict[str, list[float]]]
 """Numbers for one-response rows, by name (score, kl)."""
@@ -50,8 +51,9 @@ class Samples(L.Callback):
             lines = self.path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= module.step]
             part = self.path.with_suffix(".part")
-            part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-            part.replace(self.path)
+            with writing(self.path):
+                part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+                part.replace(self.path)
 
     def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
         answers = self.sampler.sample(
@@ -64,7 +66,7 @@ class Samples(L.Callback):
         scores = self.judge(rows) if self.judge is not None else {}
         if not trainer.is_global_zero:
             return
-        with self.path.open("a", encoding="utf-8") as stream:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as stream:
             for i, (prompt, answer) in enumerate(zip(self.prompts, answers, strict=True)):
                 record: dict[str, Any] = {
                     "step": module.step,

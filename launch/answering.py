@@ -17,7 +17,7 @@ from launch.loaded import Loaded, lengths_beside, load_model
 from rlhf.config import EvaluateConfig
 from rlhf.data.records import Prompt
 from rlhf.data.rows import Row, make_rows
-from rlhf.evaluation.answers import Answer, kl_to_reference, sample_answers, seed_of, text_bits_per_byte
+from rlhf.evaluation.answers import Answer, kl_to_reference, sample_answers, seed_of, text_perplexity
 from rlhf.rollout.sampling import Sampling
 from rlhf.runs import Run
 
@@ -41,6 +41,7 @@ class Collected:
     best: dict[int, list[Answer]] = field(default_factory=dict)
     kl: float | None = None
     bits_per_byte: float | None = None
+    perplexity: float | None = None
 
 
 def collect_answers(config: EvaluateConfig, run: Run, held: HeldOut, guide: list[Prompt]) -> dict[str, Collected]:
@@ -49,7 +50,7 @@ def collect_answers(config: EvaluateConfig, run: Run, held: HeldOut, guide: list
     reference = reference_of(config, names)
     collected: dict[str, Collected] = {}
     # Without a reward model nobody could choose among the samples.
-    chooses = "evaluation.reward_model" in run.parents and config.evaluation.best_of > 1
+    chooses = has_scorer(run) and config.evaluation.best_of > 1
     best = config.evaluation.best_of if chooses else 0
     lengths = dict(zip(names, lengths_beside([run.parents[f"models.{name}"] for name in names]), strict=True))
     with Watch((len(names) + best) * len(held.prompts)) as watch:
@@ -82,13 +83,15 @@ def _ask(
 
     rows = loaded.rows(held.prompts)
     texts, _ = make_rows(held.texts, held.text_kind, loaded.template, loaded.max_length)
+    predicted = text_perplexity(loaded.policy, texts)
     return Collected(
         template=loaded.template.fingerprint,
         reads=loaded.max_length,
         answers={i: mine[0] for i, mine in answers(rows, "answers").items()},
         guide={i: mine[0] for i, mine in answers(loaded.rows(guide), "guide").items()},
         best=answers(rows, "best of n", best) if best else {},
-        bits_per_byte=text_bits_per_byte(loaded.policy, texts),
+        bits_per_byte=predicted[0] if predicted is not None else None,
+        perplexity=predicted[1] if predicted is not None else None,
     )
 
 
@@ -109,6 +112,11 @@ def _measure_kl(config: EvaluateConfig, name: str, reference: Loaded, collected:
 def models_of(run: Run) -> list[str]:
     """Names of the models, in the order in which they were given."""
     return [key.removeprefix("models.") for key in run.parents if key.startswith("models.")]
+
+
+def has_scorer(run: Run) -> bool:
+    """Whether a reward model, or an ensemble of them, is there to choose among samples."""
+    return any(key.startswith(("evaluation.reward_model", "evaluation.ensemble.")) for key in run.parents)
 
 
 def reference_of(config: EvaluateConfig, names: list[str]) -> str:

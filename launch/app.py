@@ -1,6 +1,7 @@
 """One wrapper around every verb: help, checks before work, run directories, exit codes.
 
-Exit codes: 0 done; 2 something that the user can mend, told in one sentence on stderr; 130 Ctrl-C; 1 anything else.
+Exit codes: 0 done; 2 something that the user can mend, told in one sentence on stderr; 130 Ctrl-C; 75 SIGTERM or
+SIGUSR1, on which a scheduler may queue the same command again; 1 anything else.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
-from launch import help, processes
+from launch import help, processes, signals
 from launch.compose import CONF, compose_point, hydra_session, options, plain, register
 from launch.handover import Handover
 from launch.job import Job, PointError, Stage
 from launch.plan import Planner, Point, holds_run, resumes
 from launch.runner import INTERRUPTED
 from launch.sweep import conclude, plan_sweep, sweeps
-from rlhf.errors import ConfigError, UserError
+from rlhf.errors import ConfigError, Interrupted, LostProcess, UserError
 from rlhf.runs import State, newest_run
 from rlhf.runs import inspect as inspect_directory
 
@@ -73,11 +74,14 @@ class Program:
         """Run with these arguments; returns the exit code, having said on stderr what went wrong."""
         handed = Handover.take()
         try:
-            code = self._dispatch(list(argv), handed)
-        except KeyboardInterrupt:
+            with signals.raising():
+                code = self._dispatch(list(argv), handed)
+        except (KeyboardInterrupt, Interrupted) as stop:
+            if processes.is_launched():
+                return 0  # The first process speaks for all; by another code, its launcher would have it killed.
             how = "with resume=true continues" if self.talk is None else "goes on"
             print(f"interrupted; the same command {how}", file=sys.stderr)
-            code = INTERRUPTED
+            code = stop.code if isinstance(stop, Interrupted) else INTERRUPTED
         except Exception as error:
             code = self._report(error)
         handed.tell(code, "\n".join(self.errors), self.value)
@@ -244,7 +248,7 @@ def report(error: BaseException, label: str = "") -> int:
 
 def told(error: BaseException) -> str:
     """A sentence for what the user can mend, a traceback for anything else."""
-    if isinstance(error, UserError) and os.environ.get("HYDRA_FULL_ERROR") != "1":
+    if isinstance(error, (UserError, LostProcess)) and os.environ.get("HYDRA_FULL_ERROR") != "1":
         return " ".join(str(error).split())
     if isinstance(error, PointError):
         return str(error).rstrip()

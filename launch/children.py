@@ -10,6 +10,8 @@ from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from rlhf.errors import Interrupted
+
 PRELOADED = ["launch.stage", "launch.collect", "launch.evaluate"]
 """Imported once, in the server that all children are forked from: PyTorch and its kin take seconds to import."""
 
@@ -17,7 +19,7 @@ PRELOADED = ["launch.stage", "launch.collect", "launch.evaluate"]
 def perform(verb: str, overrides: list[str]) -> tuple[int, Path | None]:
     """Run `python VERB.py OVERRIDES…` in a child; returns its exit code and the directory of its run.
 
-    Ctrl-C reaches the child by itself, which stops in order; this waits for it.
+    Ctrl-C reaches the child by itself, a scheduler's signal is passed on; the child stops in order, and this waits.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -35,6 +37,8 @@ def perform(verb: str, overrides: list[str]) -> tuple[int, Path | None]:
             child.join()
         except KeyboardInterrupt:
             continue
+        except Interrupted:
+            child.terminate()
     code = child.exitcode or 0
     # A child that a signal ended has a negative code; shells add it to 128.
     return (128 - code if code < 0 else code), directory

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launch.objective import maximised
 from rlhf.config import ALGORITHMS
+from rlhf.config.objective import maximised
 from rlhf.errors import ParentError
 from rlhf.runs import Summary, atomic_write_text
 from rlhf.runs.search import read_config

@@ -11,6 +11,7 @@ from typing import cast
 from launch.datasets import load_data
 from rlhf.config import DataConfig
 from rlhf.data.dataset import Dataset
+from rlhf.data.readers import read
 from rlhf.data.records import Comparison, Kind, Prompt, Ranking, Record, as_prompts
 from rlhf.errors import ConfigError, DataError
 
@@ -37,18 +38,19 @@ class HeldOut:
     comparisons: list[Comparison | Ranking] = field(default_factory=list)
 
 
-def held_out(data: DataConfig, prompts: int, texts: int) -> HeldOut:
+def held_out(data: DataConfig, prompts: int, texts: int, text: str | None = None) -> HeldOut:
     """The test part, or the validation part where the test part is empty.
 
     Args:
         prompts, texts: at most so many.
+        text: a file or folder of documents that takes the place of the data's own.
 
     Raises:
         DataError: the data can't be read, or no prompt is held out.
     """
     if data.source == "assistant":
         found = HeldOut(as_prompts(_part(load_data(data, "prompts"))))
-        if texts:
+        if texts and text is None:
             found.texts = _part(load_data(data, "documents"))
     else:
         found = _answered(data)
@@ -57,6 +59,11 @@ def held_out(data: DataConfig, prompts: int, texts: int) -> HeldOut:
             f"data.test_fraction: {data.test_fraction:g} and data.val_fraction: {data.val_fraction:g} hold no prompt "
             "out; raise one of them"
         )
+    if text is not None and texts:
+        try:
+            found.texts, found.text_kind = read(text, "documents", data.on_error).items, "documents"  # type: ignore[arg-type]
+        except DataError as error:
+            raise DataError(f"evaluation.text: {error}") from error
     found.prompts, found.texts = found.prompts[:prompts], found.texts[:texts]
     return found
 

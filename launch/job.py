@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from launch import processes
 from launch.objective import Value, objective_value
 from launch.plan import Planner, Point, holds_run, resumes
-from rlhf.config import ChatConfig, TrainConfig
+from rlhf.config import ChatConfig, ReportConfig, TrainConfig
 from rlhf.errors import ConfigError, UserError
 from rlhf.runs import Parent, Run, State, Summary, atomic_write_text, open_run
 from rlhf.runs import inspect as inspect_directory
@@ -137,12 +137,12 @@ class Job:
 def facts_of(point: Point, verb: str) -> dict[str, Any]:
     """What `summary.json` says of a run beside its numbers; `algo` is the verb where nothing is trained."""
     config = point.config
-    facts: dict[str, Any] = {"algo": verb, "model": "", "data": "", "seed": config.seed}
+    facts: dict[str, Any] = {"algo": verb, "model": "", "data": "", "seed": getattr(config, "seed", 0)}
     if isinstance(config, TrainConfig):
         facts |= {"algo": config.algo.name, "model": config.model.name}
     elif (init := point.parents.get("model.init")) is not None and init.kind == "run" and init.dir is not None:
         facts["model"] = Summary.read(init.dir).model
-    if not isinstance(config, ChatConfig):
+    if not isinstance(config, ChatConfig | ReportConfig):
         facts["data"] = config.data.name
     return facts
 

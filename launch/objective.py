@@ -6,17 +6,11 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from rlhf.config import TrainConfig
+from rlhf.config.objective import objectives
 from rlhf.errors import ConfigError, nearest
 
 Value: TypeAlias = float | tuple[float, ...] | None
 """One number, one for each objective, or `None`: nothing was measured."""
-
-SMALL_IS_GOOD = ("loss", "kl", "kl3", "nll", "bits_per_byte", "perplexity", "forgetting", "calibration_error")
-
-
-def objectives(config: TrainConfig) -> list[str]:
-    """Names of metrics, as in `summary.json`'s `final`."""
-    return list(config.train.objective) or [config.algo.objective]
 
 
 def objective_value(config: TrainConfig, final: Mapping[str, float]) -> Value:
@@ -44,11 +38,6 @@ def check_objective(config: TrainConfig, measured: Mapping[str, float]) -> None:
     for name in config.train.objective:
         if name.startswith("val/") and measured and name not in measured:
             raise ConfigError(_unknown(name, measured))
-
-
-def maximised(name: str) -> bool:
-    """Whether more of a metric is better, as far as its name tells."""
-    return not name.rsplit("/", 1)[-1].endswith(SMALL_IS_GOOD)
 
 
 def _unknown(name: str, known: Mapping[str, float]) -> str:

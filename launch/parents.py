@@ -46,18 +46,25 @@ def _of_evaluation(config: EvaluateConfig, outputs: Path) -> dict[str, Parent]:
         for name, given in config.models.items()
         if given
     }
-    if not parents:
+    settings = config.evaluation
+    alone = settings.ensemble or settings.reward_model not in (None, "auto")
+    if not parents and not alone:
         # Not a rule of the configuration, or --help would need models too.
         raise ConfigError("models: none given; pass models.sft=RUN models.ppo=RUN, or +models.NAME=RUN")
-    settings = config.evaluation
-    reference = parents.get(f"models.{settings.reference}", next(iter(parents.values())))
+    reference = parents.get(f"models.{settings.reference}", next(iter(parents.values()), None))
+    if settings.ensemble:
+        for i, given in enumerate(settings.ensemble):
+            parents |= _scorer(f"evaluation.ensemble.{i}", given, reference, outputs)
+        return parents
     scorer = _scorer("evaluation.reward_model", settings.reward_model, reference, outputs, optional=True)
     if settings.judge == "reward" and not scorer:
         raise ConfigError("evaluation.judge: reward needs a reward model; pass evaluation.reward_model=RUN")
     return parents | scorer
 
 
-def _scorer(key: str, given: str | None, policy: Parent, outputs: Path, *, optional: bool = False) -> dict[str, Parent]:
+def _scorer(
+    key: str, given: str | None, policy: Parent | None, outputs: Path, *, optional: bool = False
+) -> dict[str, Parent]:
     if given is None:
         return {}
     parent = resolve_scorer(key, given, policy, outputs)

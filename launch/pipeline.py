@@ -9,10 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from launch.compose import compose_point, hydra_session, to_config
+from launch.groups import group_pipeline
 from launch.plan import Point
 from launch.processes import quoted
 from rlhf.config import PipelineConfig, StageConfig, validate
-from rlhf.errors import ConfigError, TrainingError, UserError, nearest
+from rlhf.errors import REQUEUE, ConfigError, Interrupted, TrainingError, UserError, nearest
 from rlhf.runs import Summary
 
 SHARED = ("model", "data", "strategy", "rollout", "logger", "callbacks", "seed")
@@ -168,14 +169,15 @@ def run_pipeline(point: Point, typed: list[str], single: Sequence[str], perform:
     assert isinstance(config, PipelineConfig)
     planned = plan(config, typed, single)
     check(planned, config)
+    group_pipeline(typed)
     done: dict[str, Path] = {}
     for number, name in enumerate(planned.stages, 1):
         stage = planned.stages[name]
         overrides = overrides_of(name, planned, config, done)
         print(f"── {number}/{len(planned.stages)} {name} ".ljust(80, "─"), flush=True)
         code, directory = perform(stage.verb, overrides)
-        if code == 130:
-            raise KeyboardInterrupt
+        if code in (130, REQUEUE):
+            raise Interrupted(f"stage {name} was interrupted", code)
         if code or directory is None:
             command = f"python {stage.verb}.py {' '.join(overrides)}"
             raise UserError(
@@ -186,6 +188,22 @@ def run_pipeline(point: Point, typed: list[str], single: Sequence[str], perform:
         if config.gates:
             check_gates(name, stage, directory)
     overview(done)
+    show_report(planned, done)
+
+
+def show_report(planned: Plan, done: dict[str, Path]) -> None:
+    """Say where the page about all of it is: an evaluation has written it; else one about the last stage is written."""
+    if not done:
+        return
+    evaluations = [done[name] for name, stage in planned.stages.items() if stage.verb == "evaluate"]
+    page = (evaluations or list(done.values()))[-1] / "report.html"
+    if not page.exists():
+        # Here, since it imports torch, and most pipelines end with an evaluation.
+        from launch.reporting import try_report
+
+        try_report(page.parent)
+    if page.exists():
+        print(f"report: {shown(page)}", flush=True)
 
 
 def check_gates(name: str, stage: StageConfig, directory: Path) -> None:

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from launch.compose import options, plain, to_config
 from launch.explain import explain
 from launch.parents import find_parents
-from rlhf.config import ChatConfig, Config, PPOConfig, TrainConfig, validate
+from rlhf.config import ChatConfig, Config, EvaluateConfig, PPOConfig, ReportConfig, TrainConfig, validate
 from rlhf.data.files import file_sha256
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, Summary, all_runs, newest_run, run_id
@@ -87,10 +87,16 @@ class Planner:
         if init is not None and init.sha256 is not None:
             # Weights that are known by their hash may lie anywhere.
             hashes["model.path"] = init.sha256
-        if not isinstance(config, ChatConfig) and config.data.is_local:
+        if not isinstance(config, ChatConfig | ReportConfig) and config.data.is_local:
             hashes["data.path"] = self._sha256(str(config.data.path))
         if isinstance(config, TrainConfig) and isinstance(config.algo, PPOConfig) and config.algo.ptx_path is not None:
             hashes["algo.ptx_path"] = self._sha256(config.algo.ptx_path)
+        if isinstance(config, EvaluateConfig):
+            for name in ("text", "reward_bench"):
+                if (path := getattr(config.evaluation, name)) is not None:
+                    hashes[f"evaluation.{name}"] = self._sha256(path)
+            members = [identity for name, identity in hashes.items() if name.startswith("evaluation.ensemble.")]
+            hashes |= {"evaluation.ensemble": " ".join(members)} if members else {}
         return Point(config, parents, run_id(content, hashes))
 
     def subdirectory(self, composed: DictConfig) -> str:

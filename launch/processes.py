@@ -28,6 +28,11 @@ def is_main() -> bool:
     return all(int(os.environ.get(name, 0)) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"))
 
 
+def is_launched() -> bool:
+    """Whether the first process of this run started this one, through Lightning's launcher."""
+    return RUN_DIR in os.environ and not is_main()
+
+
 def follow(overrides: Sequence[str]) -> list[str]:
     """The overrides of a process that is not the first, with the run directory of the first.
 

@@ -11,9 +11,9 @@ from typing import Any
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig
 
-from launch.objective import maximised, objectives
 from launch.plan import Planner, parsed
 from rlhf.config import TrainConfig
+from rlhf.config.objective import maximised, objectives
 from rlhf.errors import ConfigError
 
 DIRECTIONS = ("maximize", "minimize")

@@ -10,18 +10,22 @@ import lightning as L
 from torch import nn
 
 from callbacks.alerts import Alerts
-from callbacks.checkpoint import Checkpoint, Interrupted
+from callbacks.checkpoint import Checkpoint
 from callbacks.metrics import Metrics
 from callbacks.progress import ProgressBars, pretty
 from callbacks.resources import Resources
 from callbacks.samples import Samples
+from callbacks.wandb_tables import WandbTables
 from launch.allocator import keep_freed_memory
 from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_rows
+from launch.compose import plain
 from launch.forgetting import forgetting
 from launch.memory import ADAPTER
 from launch.objective import Value, check_objective, objective_value
 from launch.sample_kl import add_kl, draws_from_policy
 from launch.trainer import build_trainer, quiet_libraries
+from launch.wandb_run import log_lineage, name_run
+from launch.watch import watched
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
 from lightning_modules.ppo import PPOModule
@@ -29,6 +33,7 @@ from lightning_modules.reward import RewardModule
 from lightning_modules.scoring import judge_rows
 from rlhf.config import RewardConfig, TrainConfig
 from rlhf.data.templates import Template, template_for
+from rlhf.errors import Interrupted
 from rlhf.models.adapters import has_adapter
 from rlhf.models.export import export, export_adapter
 from rlhf.models.language import count_parameters
@@ -48,10 +53,11 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
 
     Raises:
         UserError: the data, parents or machine don't allow it; the run directory says what was reached.
-        KeyboardInterrupt: Ctrl-C, after a checkpoint that `resume=true` continues from.
+        Interrupted: Ctrl-C, SIGTERM or SIGUSR1, after a checkpoint that `resume=true` continues from.
     """
     log.info("loading")
     quiet_libraries()
+    name_run(config, run)
     if config.strategy.accelerator != "gpu":
         keep_freed_memory()
     for name, parent in run.parents.items():
@@ -69,8 +75,9 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         fit(trainer, module, data, run)
     except Interrupted as stop:
         run.save(steps=module.step, **resources.summary(module))
-        log.warning("%s; the same command with resume=true continues", stop)
-        raise KeyboardInterrupt from None
+        if run.is_main:
+            log.warning("%s", stop)
+        raise
     if config.algo.name == "reward":
         centre(config, module, template)
     weights = full_weights(exported(module))
@@ -81,7 +88,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts)
     if keeps_tokens(config) and trainer.world_size == 1:
         add_kl(run.dir, rows.shown_rows, run.parents["model.init"], config, tokenizer, module.device)
-    final = {**resources.last_metrics, **module.val_metrics}
+    final = {**module.train_metrics, **module.val_metrics}
     if config.algo.name in ("sft", "dpo", "ppo") and trainer.world_size == 1:
         final |= forgetting(config, exported(module), run.parents["model.init"], template)
     run.save(
@@ -93,6 +100,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     report(config, run, module)
     if run.is_main:
         warn(alerts, trainer, final)
+    log_lineage(trainer, config, run)
     return objective_value(config, final)
 
 
@@ -105,10 +113,11 @@ def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> N
         module.continue_from = last
         run.save(resumed_from=step_of(last))
         log.info("continuing after step %d of %d", step_of(last), module.total_steps)
-    elif data.val:
-        trainer.validate(module, datamodule=data, verbose=False)
-        check_objective(module.config, module.val_metrics)
-    trainer.fit(module, datamodule=data)
+    with watched(trainer, run):
+        if last is None and data.val:
+            trainer.validate(module, datamodule=data, verbose=False)
+            check_objective(module.config, module.val_metrics)
+        trainer.fit(module, datamodule=data)
 
 
 def build_callbacks(
@@ -136,7 +145,9 @@ def build_callbacks(
                 keep_tokens=keeps_tokens(config),
             )
         )
-    return [*found, alerts, Checkpoint(run.dir, loop.checkpoint_every, loop.keep_checkpoints)]
+    if config.logger.wandb != "off":
+        found.append(WandbTables(run.dir, plain(config)))
+    return [*found, alerts, Checkpoint(run.dir, loop)]
 
 
 def keeps_tokens(config: TrainConfig) -> bool:

@@ -6,7 +6,6 @@ import logging
 import os
 import warnings
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -20,6 +19,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from callbacks.csv_logger import CSVMetrics
+from launch.wandb_logger import build_wandb
 from rlhf.config import StrategyConfig, TrainConfig
 from rlhf.errors import ConfigError
 from rlhf.runs import Run
@@ -93,33 +93,8 @@ def build_loggers(config: TrainConfig, run: Run) -> list[Logger]:
 
         loggers.append(TensorBoardLogger(save_dir=run.dir, name="tensorboard", version=""))
     if config.logger.wandb != "off":
-        loggers.append(_wandb(config, run))
+        loggers.append(build_wandb(config, run))
     return loggers
-
-
-def _wandb(config: TrainConfig, run: Run) -> Logger:
-    """The W&B run's id follows from the run directory, so that a resumed run continues its own curves."""
-    import hashlib
-
-    from lightning.pytorch.loggers import WandbLogger
-
-    mode = config.logger.wandb
-    key = os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").exists()
-    offline = mode == "offline" or (mode == "auto" and not key)
-    identity = hashlib.sha256(f"{run.id}{run.dir}".encode()).hexdigest()[:12]
-    logger = WandbLogger(
-        project=config.logger.project,
-        entity=config.logger.entity,
-        name=run.dir.name,
-        id=identity,
-        save_dir=str(run.dir),
-        offline=offline,
-        tags=[config.algo.name, config.model.name, config.data.name, *config.logger.tags],
-        resume=None if offline else "allow",
-    )
-    # Lightning passes it on even where nobody set it, and W&B warns of it in every run.
-    logger._wandb_init.pop("anonymous", None)
-    return logger
 
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16-mixed": "bf16-mixed", "bf16": "bf16-mixed"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,11 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lightning_modules.guards import BadSteps
 from lightning_modules.means import Means
 from lightning_modules.schedule import lr_factor
 from lightning_modules.state import full_state, load_state
 from lightning_modules.work import Micro, Step
 from rlhf.config import TrainConfig
+from rlhf.config.objective import maximised, objectives
 from rlhf.data.batch import Batch, collate
 from rlhf.models.offload import offloaded
 from rlhf.models.sharding import data_mesh, shard
@@ -44,7 +47,11 @@ class StageModule(L.LightningModule):
         self.pad_id = pad_id
         self.step = 0
         self.trained_tokens = 0
+        self.bad_steps = BadSteps()
+        self.train_metrics: dict[str, float] = {}
         self.val_metrics: dict[str, float] = {}
+        self.best: tuple[int, float] | None = None
+        """Step and value of the best validation so far."""
         self._val = Means()
         self._sharded = False
         self.continue_from: Path | None = None
@@ -163,6 +170,7 @@ class StageModule(L.LightningModule):
         offload = self.config.strategy.activation_offload
         with offloaded(self.parameters()) if offload else nullcontext():
             metrics = self.learn(step)
+        self.bad_steps.end_step(self)
         self.step += 1
         self.trainer.should_stop = self.step >= self.total_steps
         seconds = time.perf_counter() - started
@@ -173,7 +181,8 @@ class StageModule(L.LightningModule):
             "seconds": seconds,
             "tokens_per_second": tokens / seconds,
         }
-        return {"metrics": {(k if "/" in k else f"train/{k}"): v for k, v in metrics.items()}}
+        self.train_metrics = {(k if "/" in k else f"train/{k}"): float(v) for k, v in metrics.items()}
+        return {"metrics": self.train_metrics}
 
     def measure(self, batch: Batch) -> Means:
         """What a held-out micro-batch adds to the `val/` metrics."""
@@ -188,7 +197,11 @@ class StageModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         metrics = self.finish_validation(self._val.reduce(self.all_reduce))
-        self.val_metrics = {(k if "/" in k else f"val/{k}"): v for k, v in metrics.items()}
+        self.val_metrics = {(k if "/" in k else f"val/{k}"): float(v) for k, v in metrics.items()}
+        objective = objectives(self.config)[0]
+        value, sign = self.val_metrics.get(objective, math.nan), 1 if maximised(objective) else -1
+        if math.isfinite(value) and self.step and (self.best is None or sign * value > sign * self.best[1]):
+            self.best = (self.step, value)
 
     def finish_validation(self, metrics: dict[str, float]) -> dict[str, float]:
         """Turn reduced sums into what is reported, where a mean is not the answer."""

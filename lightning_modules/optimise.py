@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from torch import Tensor
 from lightning_modules.means import Means
 from lightning_modules.work import Micro
 from rlhf.data.batch import Batch, collate
-from rlhf.errors import TrainingError
 from rlhf.models.sharding import settle
 
 if TYPE_CHECKING:
@@ -53,11 +51,11 @@ def optimise(module: StageModule, terms: Sequence[Term]) -> dict[str, float]:
     Denominators are global over the optimisation batch, so accumulation, the number of devices and the token budget
     can't change the result. Gradients are synchronised once, with the last micro-batch.
 
-    Raises:
-        TrainingError: the loss or a gradient norm is not finite; the weights are as before the update.
+    Where the loss or a gradient norm is not finite, the weights stay as they are (`lightning_modules/guards.py`).
     """
     module.optimizer.zero_grad(set_to_none=True)
     means = Means()
+    seen: list[tuple[Micro, Tensor]] = []
     left = sum(len(term.micros) for term in terms)
     for term in terms:
         batches = [collate(micro.rows, module.pad_id) for micro in term.micros]
@@ -74,13 +72,19 @@ def optimise(module: StageModule, terms: Sequence[Term]) -> dict[str, float]:
             report.total("loss", loss * share)
             report.total("tokens", batch.n_tokens)
             means.merge(report if micro.live else report.zeroed())
+            seen.append((micro, loss.detach()))
     metrics = means.reduce(module.all_reduce)
     settle(list(module.trained().values()))
-    return metrics | clip_and_step(module, metrics)
+    return metrics | clip_and_step(module, metrics, seen)
 
 
-def clip_and_step(module: StageModule, metrics: dict[str, float]) -> dict[str, float]:
-    """Clip each model's gradient norm to `algo.max_grad_norm`, set learning rates, step; returns the norms before."""
+def clip_and_step(
+    module: StageModule, metrics: dict[str, float], seen: Sequence[tuple[Micro, Tensor]]
+) -> dict[str, float]:
+    """Clip each model's gradient norm to `algo.max_grad_norm`, set learning rates, step.
+
+    Returns the norms before clipping, and how many updates of the run were skipped because something was not finite.
+    """
     groups = module.clip_groups()
     limit = module.config.algo.max_grad_norm or float("inf")
     norms = {}
@@ -88,14 +92,9 @@ def clip_and_step(module: StageModule, metrics: dict[str, float]) -> dict[str, f
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         full = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         norms["grad_norm" if len(groups) == 1 else f"grad_norm_{name}"] = float(full)
-    for name, value in ({"loss": metrics["loss"]} | norms).items():
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"step {module.step + 1}: {name} is {value}; the weights are as before this step: lower algo.lr "
-                f"(it is {module.config.algo.lr:g}), or continue from the last checkpoint with resume=true"
-            )
-    factor = module.lr_factor()
-    for group in module.optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * factor
-    module.optimizer.step()
-    return norms
+    if module.bad_steps.allows(module, {"loss": metrics["loss"]} | norms, seen):
+        factor = module.lr_factor()
+        for group in module.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        module.optimizer.step()
+    return norms | {"skipped": float(module.bad_steps.skipped)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +20,7 @@ from lightning_modules.scoring import Scorers, advantages_of, episode_report, sc
 from lightning_modules.work import Micro, Step, cut, equalise
 from rlhf.config import PPOConfig, TrainConfig
 from rlhf.data.batch import Batch
+from rlhf.errors import TrainingError
 from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.sharding import gathered
 from rlhf.objectives.kl import AdaptiveKL, FixedKL
@@ -26,6 +29,11 @@ from rlhf.objectives.ppo import explained_variance, policy_loss, value_loss
 from rlhf.rollout.episodes import Episodes
 from rlhf.rollout.sampling import Request, Sampler, Sampling
 from rlhf.rollout.uniforms import EVALUATE, TRAIN
+
+log = logging.getLogger("rlhf")
+
+KL_RAISE = 1.5
+"""By how much `algo.kl_guard=raise` raises the coefficient after an iteration above the limit."""
 
 
 class PPOModule(StageModule):
@@ -103,17 +111,49 @@ class PPOModule(StageModule):
         objective["value/explained_variance"] = float(
             explained_variance(episodes.values, episodes.returns, episodes.mask, self.all_reduce)
         )
+        self.check_kl(objective["objective/kl"])
         clock.append(time.perf_counter())
         with self.reference_head():
             metrics = self.update(episodes)
         clock.append(time.perf_counter())
         objective["objective/kl_coef"] = self.kl.value
         n_episodes = int(self.all_reduce(torch.tensor(float(len(episodes)))))
-        self.kl.update(objective["objective/kl"], n_episodes)
+        self.steer_kl(objective["objective/kl"], n_episodes)
         rollout, scoring, learning = np.diff(clock)
         generated = float(self.all_reduce(episodes.mask.sum().double().cpu()))
         times = {"time/rollout": rollout, "time/scoring": scoring, "time/learning": learning}
         return metrics | objective | times | {"time/generated_tokens_per_second": generated / rollout}
+
+    def check_kl(self, kl: float) -> None:
+        """Stop before learning from a policy that has left its reference, where that is wanted.
+
+        Raises:
+            TrainingError: the mean KL (nats a response) is above the limit.
+        """
+        algo = self.algo
+        if algo.kl_guard == "stop" and kl > algo.kl_limit:
+            raise TrainingError(
+                f"step {self.step + 1}: the KL to the reference is {kl:.4g} nats a response, above algo.kl_limit="
+                f"{algo.kl_limit:g}; the weights are as before this step: start again with a higher algo.kl_coef than "
+                f"{algo.kl_coef:g} or a lower algo.lr than {algo.lr:g}, or pass algo.kl_guard=raise"
+            )
+
+    def steer_kl(self, kl: float, n_episodes: int) -> None:
+        """Set the coefficient of the next iteration."""
+        if not math.isfinite(kl):
+            return  # nothing was learned from it either
+        self.kl.update(kl, n_episodes)
+        if self.algo.kl_guard == "raise" and kl > self.algo.kl_limit:
+            self.kl.value *= KL_RAISE
+            if self.global_rank == 0:
+                log.warning(
+                    "step %d: the KL to the reference is %.4g nats a response, above algo.kl_limit=%g; its coefficient "
+                    "is %.4g from now on",
+                    self.step + 1,
+                    kl,
+                    self.algo.kl_limit,
+                    self.kl.value,
+                )
 
     def roll_out(self, prompts: Sequence[tuple[int, ...]], sampling: Sampling, stream: int) -> Episodes:
         """Sample responses. A prompt's number is its place in the batch over all ranks, so ranks don't matter."""
@@ -207,8 +247,10 @@ class PPOModule(StageModule):
 
     def summary(self, history: Sequence[dict[str, float]]) -> dict[str, float]:
         """Means over the iteration's updates; tokens are added up; the first ratio shows whether sampling agrees."""
-        metrics = {name: float(np.mean([h[name] for h in history])) for name in history[0]}
+        made = [h for h in history if all(map(math.isfinite, h.values()))] or history
+        metrics = {name: float(np.mean([h[name] for h in made])) for name in history[0]}
         metrics["tokens"] = float(np.sum([h["tokens"] for h in history]))
+        metrics["skipped"] = history[-1]["skipped"]
         metrics["policy/updates"] = float(len(history))
         return metrics
 

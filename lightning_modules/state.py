@@ -20,7 +20,6 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
-from torch.utils._pytree import tree_map_only
 
 from rlhf.errors import TrainingError
 from rlhf.models.sharding import settle
@@ -35,7 +34,7 @@ def full_state(module: StageModule) -> dict[str, Any]:
     """What `load_state` restores, on rank 0; elsewhere tensors are missing. All ranks call it together.
 
     Plain containers, numbers and CPU tensors, so that `torch.load(weights_only=True)` reads it. Tensors may be the live
-    ones: write them, or copy them with `snapshot`, before the next step.
+    ones: write or copy them before the next step.
     """
     settle(list(module.trained().values()))
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
@@ -48,7 +47,9 @@ def full_state(module: StageModule) -> dict[str, Any]:
         "model": {name: value for name, value in weights.items() if name not in again},
         "optimizer": get_optimizer_state_dict(module, _optimizer(module), options=options),
         "extra": module.extra_state(),
-        "metrics": module.val_metrics,
+        "metrics": {"train": module.train_metrics, "val": module.val_metrics},
+        "best": module.best,
+        "bad_steps": module.bad_steps.state_dict(),
         "generators": _of_all_ranks(generators()),
     }
 
@@ -81,17 +82,13 @@ def load_state(module: StageModule, state: dict[str, Any]) -> None:
     set_model_state_dict(module, weights, options=options)
     _own(optimizer)
     module.step, module.trained_tokens = state["step"], state["trained_tokens"]
-    module.val_metrics = dict(state["metrics"])
+    module.train_metrics, module.val_metrics = state["metrics"]["train"], state["metrics"]["val"]
+    module.best = state["best"]
+    module.bad_steps.load_state_dict(state["bad_steps"])
     module.load_extra_state(state["extra"])
     rank = module.global_rank
     if rank < len(state["generators"]):
         set_generators(state["generators"][rank])
-
-
-def snapshot(state: dict[str, Any]) -> dict[str, Any]:
-    """A copy that later steps leave alone, to be written while training goes on."""
-    copied: dict[str, Any] = tree_map_only(Tensor, lambda tensor: tensor.detach().clone(), state)
-    return copied
 
 
 def aliases(module: nn.Module) -> dict[str, str]:
@@ -131,7 +128,9 @@ def _optimizer(module: StageModule) -> torch.optim.Optimizer:
 
 
 def _own(optimizer: torch.optim.Optimizer) -> None:
-    """Copy what was loaded: it is the checkpoint's own memory, perhaps a mapping of the file."""
+    """Copy what was loaded: it is the checkpoint's own memory, perhaps a mapping of the file. Tuples came as lists."""
+    for group in optimizer.param_groups:
+        group |= {name: tuple(value) for name, value in group.items() if name != "params" and isinstance(value, list)}
     for found in optimizer.state.values():
         for name, value in found.items():
             if isinstance(value, Tensor):

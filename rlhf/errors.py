@@ -26,6 +26,30 @@ class TrainingError(UserError):
     """Training can't go on (no disk space, a loss that is not finite); what was saved is named in the message."""
 
 
+class EndpointError(UserError):
+    """A server that an evaluation asks can't be reached, or refuses."""
+
+
+class LostProcess(Exception):
+    """A process of this run died, so the others can't go on: one sentence, exit code 1."""
+
+
+class Interrupted(BaseException):
+    """A signal asked the program to stop; no `Exception`, so that nothing on the way takes it for one it could handle.
+
+    Attributes:
+        code: what the program exits with.
+    """
+
+    def __init__(self, message: str, code: int = 130) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+REQUEUE = 75
+"""Exit code after SIGTERM and SIGUSR1, `EX_TEMPFAIL` of sysexits.h: not done, the same command can go on later."""
+
+
 def nearest(word: str, candidates: Iterable[str]) -> str:
     """`; did you mean X?`, or an empty string where nothing is near."""
     found = get_close_matches(word, list(candidates), n=1, cutoff=0.6)

@@ -1,26 +1,54 @@
-"""What the pages point to is there: links, files, tests, options and keys of commands."""
+"""What the pages point to is there: links, files, tests, options, keys, metrics; and both languages say the same."""
 
 from __future__ import annotations
 
+import ast
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from launch.compose import options
-from rlhf.config import ALGORITHMS, TrainConfig, keys
+from rlhf.config import ALGORITHMS, VERBS, TrainConfig, keys
+from rlhf.data.formats import parse
+from rlhf.data.records import Comparison, Ranking
+from rlhf.evaluation import overoptimisation, symptoms
+from rlhf.reporting.sentences import KNOBS, LANGUAGES, TITLES
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("**/*.md"))]
+GROUPS = options()
+KEYS = {key.name for verb in (TrainConfig, *VERBS.values()) for key in keys(verb)}
+KEYS |= {key.name for algorithm in ALGORITHMS.values() for key in keys(algorithm, "algo.")}
+SECTIONS = {name.split(".")[0] for name in KEYS if "." in name}
+TUNING = dict(zip(LANGUAGES, (DOCS / "tuning.md", DOCS / "zh" / "tuning.md"), strict=True))
 TABLES = (ROOT / "docs" / "details.md").read_text(encoding="utf-8")
 DETAILS = re.findall(r"^\| (\d+) \|.*\| `([^`|]+)` \| (?:`([^`|]+)`|–) \|$", TABLES, re.MULTILINE)
-COMMAND = r"^(?:[^`|]*&& *)?python train\.py.*$|`python train\.py[^`]*`"
+FREE = ("hydra.", "model.architecture.", "models.", "stages.")
+"""Keys below these are anyone's."""
+NO_KEYS = ("train.py", "evaluate.py", "collect.py", "chat.py", "train.log", "evaluation.json", "algo.bet")
+"""Files, and a key that a page misspells on purpose."""
+COMMAND = r"^(?:[^`|\n]*&& *)?python \w+\.py.*$|`python \w+\.py[^`]*`"
+STAGE = r"(?:pretrain|sft|preferences|reward|ppo|dpo|evaluate)\."
+"""In front of a key of one stage of a pipeline."""
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def prose(page: Path) -> str:
+    """Without fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
-    prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", prose):
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", prose(page)):
         file = page.parent / target if target else page
         assert file.exists(), target
         headings = [
@@ -46,16 +74,125 @@ def test_details_name_code_and_tests_that_exist(code: str, test: str) -> None:
         assert re.search(rf"^{'    ' * len(classes)}def {name}\b", text, re.MULTILINE), test
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "extending.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "extending.md"], ids=name_of)
 def test_commands_use_options_and_keys_that_exist(page: Path) -> None:
-    groups = options()
-    known = {key.name for key in keys(TrainConfig)}
-    known |= {key.name for algorithm in ALGORITHMS.values() for key in keys(algorithm, "algo.")}
     for line in re.findall(COMMAND, page.read_text(encoding="utf-8"), re.MULTILINE):
         for name, value in re.findall(r"(?<![\w./])([a-z][\w./]*)=([^\s`\"']*)", line.split("  #")[0]):
+            name = re.sub(f"^{STAGE}", "", name) if "pipeline.py" in line else name
             if name.startswith("hydra/"):
                 assert (ROOT / "conf" / name / f"{value}.yaml").is_file(), f"{name}={value}"
-            elif name in groups:
-                assert value in groups[name] or not re.fullmatch(r"[a-z0-9.-]+", value), f"{name}={value}"
+            elif name in GROUPS:
+                assert value in GROUPS[name] or not re.fullmatch(r"[a-z0-9.-]+", value), f"{name}={value}"
             else:
-                assert name in known or name.startswith(("hydra.", "model.architecture.")), name
+                assert name in KEYS or name.startswith(FREE), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_keys_in_backticks_exist(page: Path) -> None:
+    """`algo.kl_coef` and `algo.kl_coef=0.1`, in prose and in tables."""
+    for quoted in re.findall(r"`([^`\n]+)`", prose(page)):
+        for name in re.findall(r"(?:^|\s)([a-z_]+(?:\.[a-z_0-9]+)+)(?=$|[=:,\s])", quoted):
+            if name.split(".")[0] in SECTIONS and name not in NO_KEYS:
+                assert name in KEYS or name.startswith(FREE), name
+
+
+@pytest.mark.parametrize("page", [DOCS / "stages.md", *TUNING.values()], ids=name_of)
+def test_metrics_in_backticks_are_logged(page: Path) -> None:
+    """Their last part, or all of it, is a text of the code that measures; prefixes are put in front of it there."""
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in sorted((ROOT / "lightning_modules").glob("*.py"))]
+    texts = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    last = {str(text).split("/")[-1] for text in texts} | {"grad_norm_policy", "grad_norm_critic"}
+    named = set(re.findall(r"`((?:train|val|objective|policy|value|response|time)/\w+)`", prose(page)))
+    assert len(named) > 15
+    for name in sorted(named):
+        assert name in texts or (name.startswith(("train/", "val/")) and name.split("/")[1] in last), name
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_tuning_names_every_warning_with_its_knobs_and_thresholds(language: str) -> None:
+    page = TUNING[language].read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    code = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in (symptoms, overoptimisation))
+    findings = re.findall(r'Finding\(\s*"(\w+)",\s*"(\w+)"', code)
+    assert {symptom for symptom, _ in findings} == set(TITLES)
+    for symptom, finding in findings:
+        section = sections[TITLES[symptom][LANGUAGES.index(language)]]
+        for key in re.findall(r"\b(?:algo|train|data)\.\w+", KNOBS[finding][0]):
+            assert f"`{key}" in section, f"{symptom}: {key}"
+    seen = {
+        "reward_hacking": (f"{symptoms.LENGTH_RATIO:g}", f"{symptoms.KL_HIGH:g}"),
+        "mode_collapse": (f"{symptoms.SELF_BLEU_HIGH:g}", f"{symptoms.DISTINCT_RATIO:g}"),
+        "forgetting": (f"{symptoms.BITS_RATIO:.0%}",),
+    }
+    for symptom, figures in seen.items():
+        section = sections[TITLES[symptom][LANGUAGES.index(language)]]
+        assert not [figure for figure in figures if figure not in section], symptom
+
+
+def script(name: str) -> str:
+    """The Python block of docs/guide-tools.md that starts with this name."""
+    page = (DOCS / "guide-tools.md").read_text(encoding="utf-8")
+    return next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if block.startswith(f"# {name}"))
+
+
+def run(code: str, file: Path) -> str:
+    command = [sys.executable, "-X", "utf8", "-c", code, str(file)]
+    return subprocess.run(command, check=True, capture_output=True, encoding="utf-8", timeout=60).stdout
+
+
+def test_label_studio_there_and_back(tmp_path: Path) -> None:
+    turns = [
+        {"role": "user", "content": "问?"},
+        {"role": "assistant", "content": "a"},
+        {"role": "user", "content": "b"},
+    ]
+    answers = [{"text": "x", "rank": 1}, {"text": "y", "rank": 2}]
+    collected = tmp_path / "preferences.jsonl"
+    collected.write_text("\n".join(json.dumps({"prompt": p, "responses": answers}) for p in ("q", turns)), "utf-8")
+    tasks = json.loads(run(script("to_label_studio.py"), collected))
+    ranked = {"from_name": "rank", "to_name": "answers", "type": "ranker", "value": {"ranker": {"rank": ["1", "0"]}}}
+    for task in tasks:
+        task["annotations"] = [{"result": [ranked]}, {"was_cancelled": True, "result": [ranked]}]
+    pair = {"from_name": "pw", "to_name": "text1,text2", "type": "pairwise", "value": {"selected": "right"}}
+    pair_data = {"prompt": "q", "text1": "worse", "text2": "better"}
+    tasks.append({"data": pair_data, "annotations": [{"result": [pair]}]})
+    export = tmp_path / "export.json"
+    export.write_text(json.dumps(tasks), "utf-8")
+    records = [
+        parse(json.loads(line), "comparisons") for line in run(script("from_label_studio.py"), export).splitlines()
+    ]
+    assert [type(record) for record in records] == [Ranking, Ranking, Comparison]
+    first, second, third = records
+    assert isinstance(first, Ranking) and (first.responses, first.ranks) == (("y", "x"), (1, 2))
+    assert isinstance(second, Ranking) and len(second.prompt.turns) == 3
+    assert isinstance(third, Comparison) and (third.chosen, third.rejected) == ("better", "worse")
+
+
+def blocks(page: Path) -> list[str]:
+    """Fenced blocks without the shell's comments."""
+    found = re.findall(r"^```.*?^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [re.sub(r"  +#.*", "", block) for block in found]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.zh-CN.md", *sorted((DOCS / "zh").glob("*.md"))], ids=name_of)
+def test_chinese_pages_have_the_blocks_keys_and_metrics_of_the_english_ones(page: Path) -> None:
+    english = ROOT / "README.md" if page.parent == ROOT else DOCS / page.name
+    assert blocks(page) == blocks(english)
+    quoted = [sorted(set(re.findall(r"`([\w./=-]+)`", prose(one)))) for one in (page, english)]
+    assert quoted[0] == quoted[1]
+
+
+def test_opening_commands_stand_word_for_word() -> None:
+    for name in ("README.md", "README.zh-CN.md"):
+        opening = (ROOT / name).read_text(encoding="utf-8").split("```")[1]
+        assert opening == "sh\npip install -e . && python pipeline.py\npip install -e '.[dev]' && pytest\n"
+
+
+def test_site_builds_without_a_warning(tmp_path: Path) -> None:
+    """Links and anchors of all pages, as `mkdocs build --strict` checks them."""
+    pytest.importorskip("material")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    pages = {page.relative_to(DOCS).with_suffix("") for page in DOCS.glob("**/*.md")}
+    assert not [page for page in pages if not (tmp_path / "site" / page / "index.html").exists()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rlhf.config.algorithms import AlgoConfig, DPOConfig, PPOConfig, PretrainConfig, RewardConfig, SFTConfig
+from rlhf.config.judging import EndpointConfig, EvaluateSettings
 from rlhf.config.keys import Key, KeyInfo, key, keys, lookup
 from rlhf.config.schema import (
     CallbacksConfig,
@@ -22,6 +23,7 @@ from rlhf.config.verbs import (
     Config,
     EvaluateConfig,
     PipelineConfig,
+    ReportConfig,
     SourceConfig,
     StageConfig,
 )
@@ -44,7 +46,9 @@ __all__ = [
     "Config",
     "DPOConfig",
     "DataConfig",
+    "EndpointConfig",
     "EvaluateConfig",
+    "EvaluateSettings",
     "Key",
     "KeyInfo",
     "LoggerConfig",
@@ -53,6 +57,7 @@ __all__ = [
     "PPOConfig",
     "PipelineConfig",
     "PretrainConfig",
+    "ReportConfig",
     "RewardConfig",
     "RolloutConfig",
     "SFTConfig",

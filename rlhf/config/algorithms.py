@@ -136,6 +136,12 @@ class PPOConfig(AlgoConfig):
     kl_in: str = key(
         "reward", "KL as a penalty in each token's reward, or in full in the loss", choices=("reward", "loss")
     )
+    kl_guard: str = key(
+        "off",
+        "when KL passes kl_limit: off, stop the run, or raise the coefficient by half",
+        choices=("off", "stop", "raise"),
+    )
+    kl_limit: float = key(50.0, "KL that kl_guard watches for", gt=0, unit="nats/response")
     clip_epsilon: float = key(
         0.2, "clip of the probability ratio", gt=0, lt=1, source="Schulman et al. 2017; Huang et al. 2024"
     )

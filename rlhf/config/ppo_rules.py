@@ -54,7 +54,11 @@ def _ppo_ranks(config: TrainConfig) -> None:
 
 def _ppo_kl(config: TrainConfig) -> None:
     algo = config.algo
-    if not isinstance(algo, PPOConfig) or algo.kl_controller == "fixed":
+    if not isinstance(algo, PPOConfig):
+        return
+    if algo.kl_guard == "raise" and algo.kl_coef == 0:
+        raise ConfigError("algo.kl_coef: 0 stays 0 under algo.kl_guard=raise, which multiplies it; it must be > 0")
+    if algo.kl_controller == "fixed":
         return
     if algo.kl_in == "loss":
         raise ConfigError(

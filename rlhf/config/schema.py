@@ -134,6 +134,23 @@ class LoopConfig:
     log_every: int = key(10, "a row of metrics.csv every so many steps", ge=1, unit="steps")
     checkpoint_every: int = key(200, "a checkpoint every so many steps, and at the end", ge=1, unit="steps")
     keep_checkpoints: int = key(2, "newest checkpoints that are kept", ge=1)
+    keep_every: int | None = key(
+        None, "checkpoints of every so many steps are kept for good; null: none", ge=1, unit="steps"
+    )
+    keep_best: bool = key(
+        False, "write and keep a checkpoint of the best validation (by loss, accuracy, or PPO's total reward)"
+    )
+    async_checkpoint: str = key(
+        "auto",
+        "write checkpoints while training goes on, from a copy in memory; auto: those of 1 GB and more",
+        choices=("auto", "always", "never"),
+    )
+    max_bad_steps: int = key(
+        3,
+        "an update whose loss or gradient is not finite is skipped; the run stops at so many in a row",
+        ge=1,
+        unit="updates",
+    )
     val_every: int | None = key(200, "validate every so many steps; null: at the end only", ge=1, unit="steps")
     val_batches: int | None = key(None, "batches a validation looks at; null: all", ge=1)
     val_prompts: int = key(64, "held-out prompts that PPO answers at a validation", ge=1)
@@ -158,6 +175,14 @@ class LoggerConfig:
     project: str = key("rlhf-lab", "project in Weights & Biases")
     entity: str | None = key(None, "team or user in Weights & Biases; null: yours")
     tags: list[str] = key(list, "tags of the run in Weights & Biases")
+    group: str | None = key(
+        None, "group in Weights & Biases; null: WANDB_RUN_GROUP, else one for each sweep and each pipeline"
+    )
+    artifacts: str = key(
+        "card",
+        "data sets and models in Weights & Biases, and what each was made from: by hash (card), with files, or not",
+        choices=("off", "card", "files"),
+    )
 
 
 @dataclass

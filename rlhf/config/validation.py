@@ -7,12 +7,13 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from rlhf.config.algorithms import DPOConfig
+from rlhf.config.judges import check_evaluation
 from rlhf.config.keys import KeyInfo, keys, lookup
 from rlhf.config.memory import adapter, offload, quantized
 from rlhf.config.paths import check_exists
 from rlhf.config.ppo_rules import PPO_RULES
 from rlhf.config.schema import SAFE_NAME, TrainConfig
-from rlhf.config.verbs import ChatConfig, CollectConfig, Config, EvaluateConfig, PipelineConfig
+from rlhf.config.verbs import ChatConfig, CollectConfig, Config, EvaluateConfig, PipelineConfig, ReportConfig
 from rlhf.errors import ConfigError, nearest
 
 HUB_NAME = r"(?!.*\.(jsonl|json|gz|parquet|txt)$)[A-Za-z0-9][\w.-]*(/[\w.-]+)?"
@@ -39,7 +40,7 @@ def validate_verb(config: Config) -> None:
     if isinstance(config, CollectConfig | EvaluateConfig | PipelineConfig):
         _names(config)
         _data_source(config)
-    if not isinstance(config, PipelineConfig):
+    if not isinstance(config, PipelineConfig | ReportConfig):
         _rollout(config)
         if config.strategy.layout != "single":
             raise ConfigError(
@@ -56,12 +57,7 @@ def validate_verb(config: Config) -> None:
         if not collect.temperatures or not collect.top_k:
             raise ConfigError("collect.temperatures, collect.top_k: each needs at least one value")
     if isinstance(config, EvaluateConfig):
-        evaluation = config.evaluation
-        if evaluation.judge == "gold" and config.data.source != "assistant":
-            raise ConfigError(
-                f"evaluation.judge: gold judges the embedded task only, and this is data={config.data.name}; "
-                "pass evaluation.judge=reward or none"
-            )
+        check_evaluation(config.evaluation, config.data)
         for name in config.models:
             if not re.fullmatch(SAFE_NAME, name):
                 raise ConfigError(f"models.{name}: use letters, digits, '.', '_' and '-' in a name")
@@ -185,7 +181,7 @@ def _strategy(config: TrainConfig) -> None:
             )
 
 
-def _rollout(config: Config) -> None:
+def _rollout(config: TrainConfig | CollectConfig | EvaluateConfig | ChatConfig) -> None:
     if config.rollout.engine != "vllm":
         return
     if isinstance(config, ChatConfig):

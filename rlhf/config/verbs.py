@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from rlhf.config.judging import EvaluateSettings
 from rlhf.config.keys import key
 from rlhf.config.schema import (
     CallbacksConfig,
@@ -75,28 +76,6 @@ class CollectConfig:
 
 
 @dataclass
-class EvaluateSettings:
-    """What is measured, and by whom."""
-
-    judge: str = key(
-        "auto",
-        "gold (the embedded task's own), reward (a reward model), none; auto: gold where there is one, else the "
-        "reward model, else none",
-        choices=("auto", "gold", "reward", "none"),
-    )
-    reward_model: str | None = key(
-        "auto",
-        "scores answers, picks the best of n; auto: the newest finished reward run of the same tokenizer, if any",
-    )
-    reference: str | None = key("sft", "the model from which KL is measured, and whose samples best-of-n chooses from")
-    prompts: int = key(400, "held-out prompts, one sample of each model for each", ge=1)
-    best_of: int = key(16, "samples of the reference that best-of-n chooses from; 1: no such line", ge=1)
-    texts: int = key(200, "held-out documents for bits per byte; 0: not measured", ge=0)
-    guide: bool = key(True, "also show every model's answers to data/prompts/guide.txt")
-    shown: int = key(8, "prompts whose answers are printed in report.md", ge=0)
-
-
-@dataclass
 class EvaluateConfig:
     """Everything that `evaluate.py` needs to know."""
 
@@ -126,6 +105,17 @@ class ChatConfig:
     rollout: SamplingConfig = field(default_factory=SamplingConfig)
     chat: ChatSettings = field(default_factory=ChatSettings)
     seed: int = key(1, "sampling", ge=0, le=2**32 - 1)
+
+
+@dataclass
+class ReportConfig:
+    """One page about what is there already; `report.py` reads, and runs nothing."""
+
+    path: str | None = key(None, "a run, an evaluation, or a folder that holds such: a sweep, or all of outputs")
+    out: str | None = key(None, "the page's file; null: report.html in that folder")
+    language: str = key("en", "that the page opens in; it has a switch", choices=("en", "zh"))
+    files: bool = key(True, "also write every table as CSV and every plot as SVG, to report_files beside the page")
+    png: bool = key(False, "and every plot as PNG; needs matplotlib: pip install -e '.[report]'")
 
 
 @dataclass
@@ -165,7 +155,7 @@ class PipelineConfig:
     seed: int = key(1, "of all stages", ge=0, le=2**32 - 1)
 
 
-Config: TypeAlias = TrainConfig | CollectConfig | EvaluateConfig | ChatConfig | PipelineConfig
+Config: TypeAlias = TrainConfig | CollectConfig | EvaluateConfig | ChatConfig | PipelineConfig | ReportConfig
 
 VERBS: dict[str, type] = {
     "train": TrainConfig,
@@ -173,5 +163,6 @@ VERBS: dict[str, type] = {
     "collect": CollectConfig,
     "evaluate": EvaluateConfig,
     "chat": ChatConfig,
+    "report": ReportConfig,
 }
 """The schema of each script, by its name."""

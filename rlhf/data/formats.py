@@ -11,7 +11,18 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from rlhf.data.files import BadRecord
-from rlhf.data.records import Comparison, Demonstration, Document, Kind, Prompt, Ranking, Record, as_demonstration
+from rlhf.data.records import (
+    TAGS,
+    Comparison,
+    Demonstration,
+    Document,
+    Kind,
+    Prompt,
+    Ranking,
+    Record,
+    Tags,
+    as_demonstration,
+)
 
 Format = Literal["auto", "jsonl", "hh", "messages", "text"]
 FORMATS: tuple[str, ...] = ("auto", "jsonl", "hh", "messages", "text")
@@ -82,7 +93,7 @@ def _comparison(fields: dict[str, Any]) -> Comparison | Ranking:
         raise BadRecord(DROPPED, "chosen and rejected differ before the last Assistant turn")
     if chosen[-1] == rejected[-1]:
         raise BadRecord("equal_answers", "chosen and rejected are equal")
-    return Comparison(_make_prompt(chosen[:-1]), chosen[-1][1], rejected[-1][1])
+    return Comparison(_make_prompt(chosen[:-1]), chosen[-1][1], rejected[-1][1], _tags(fields))
 
 
 def _document(fields: dict[str, Any]) -> Record:
@@ -122,7 +133,12 @@ def _ranking(fields: dict[str, Any]) -> Ranking:
         twin = texts.index(texts[-1])
         if ranks[twin] != rank:
             raise BadRecord("equal_answers", f"responses[{twin}] and [{number}] are equal but ranked differently")
-    return Ranking(_make_prompt(_prompt_turns(fields)), tuple(texts), tuple(ranks.values()))
+    return Ranking(_make_prompt(_prompt_turns(fields)), tuple(texts), tuple(ranks.values()), _tags(fields))
+
+
+def _tags(fields: dict[str, Any]) -> Tags:
+    """What the record says of itself; what is no text says nothing."""
+    return tuple((name, fields[name]) for name in TAGS if isinstance(fields.get(name), str) and fields[name])
 
 
 def _conversation(fields: dict[str, Any], name: str, answered: bool = True) -> Turns:

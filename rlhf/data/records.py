@@ -10,6 +10,10 @@ from typing import Literal, TypeAlias
 Role = Literal["system", "user", "assistant"]
 Kind = Literal["documents", "demonstrations", "comparisons", "prompts"]
 
+Tags: TypeAlias = tuple[tuple[str, str], ...]
+"""(name, value) pairs; names are those of `TAGS`."""
+TAGS = ("category", "subset", "source")
+
 ROLES: tuple[str, ...] = ("system", "user", "assistant")
 
 
@@ -65,20 +69,26 @@ class Demonstration:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two answers to one prompt, of which a person preferred the first."""
+    """Two answers to one prompt, of which a person preferred the first.
+
+    Attributes:
+        tags: what a file says of it beside its texts, such as (category, maths): evaluations report by them.
+    """
 
     prompt: Prompt
     chosen: str
     rejected: str
+    tags: Tags = ()
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """K answers to one prompt with their ranks: 1 is best, equal ranks are ties."""
+    """K answers to one prompt with their ranks: 1 is best, equal ranks are ties; `tags` as of a comparison."""
 
     prompt: Prompt
     responses: tuple[str, ...]
     ranks: tuple[int, ...]
+    tags: Tags = ()
 
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """Every (better, worse) pair of response indices: up to K(K-1)/2 (Ouyang et al. 2022, §3.5); ties make none."""

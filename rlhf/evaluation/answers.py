@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -100,7 +101,20 @@ def kl_to_reference(answers: Sequence[Answer], reference: LanguageModel, tempera
     return float(k1(mine, torch.tensor(theirs, dtype=torch.float64)).mean())
 
 
-def text_bits_per_byte(model: LanguageModel, rows: Sequence[Row]) -> float | None:
-    """Bits per UTF-8 byte of the rows' responses, their ends included; no rows make no number."""
+def text_perplexity(model: LanguageModel, rows: Sequence[Row]) -> tuple[float, float] | None:
+    """Bits per UTF-8 byte and perplexity per token of the rows' responses, their ends included; `None` without rows.
+
+    Bits per byte compare any two models; perplexities only those of one tokenizer.
+    """
     n_bytes = sum(row.n_bytes for row in rows)
-    return bits_per_byte(-sum(response_logprobs(model, rows)), n_bytes) if n_bytes else None
+    if not n_bytes:
+        return None
+    nats = -sum(response_logprobs(model, rows))
+    tokens = sum(len(response) for row in rows for response in row.responses)
+    return bits_per_byte(nats, n_bytes), math.exp(nats / tokens)
+
+
+def text_bits_per_byte(model: LanguageModel, rows: Sequence[Row]) -> float | None:
+    """The first of `text_perplexity`."""
+    found = text_perplexity(model, rows)
+    return found[0] if found is not None else None

@@ -1,10 +1,11 @@
-"""Who says how good an answer is: the embedded task's gold judge, or a reward model, behind one interface."""
+"""Who says how good an answer is: the embedded task's gold judge, or reward models, behind one interface."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from statistics import fmean
+from typing import Literal, Protocol
 
 import torch
 
@@ -24,16 +25,33 @@ Tokenised = tuple[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
+class Rubric:
+    """What a judge that reads says of one answer, 0 to 10 each, and why; every side counts, whatever the prompt."""
+
+    helpfulness: float
+    harmlessness: float
+    honesty: float
+    reason: str = ""
+
+    @property
+    def score(self) -> float:
+        """An answer is as good as its worst side, as to the gold judge."""
+        return min(self.helpfulness, self.harmlessness, self.honesty)
+
+
+@dataclass(frozen=True)
 class Mark:
     """How good one answer is.
 
     Attributes:
         score: more is better; the judge says in which unit.
-        verdict: the sides that the gold judge looks at.
+        verdict: the sides that the gold judge, or one that reads, looks at.
+        members: what each member of an ensemble says, in their order.
     """
 
     score: float
-    verdict: Verdict | None = None
+    verdict: Verdict | Rubric | None = None
+    members: tuple[float, ...] = ()
 
 
 class Judge(Protocol):
@@ -127,3 +145,35 @@ class RewardJudge:
                 shared.append(answer)
         if shared:
             yield ids, shared
+
+
+class EnsembleJudge:
+    """Several reward models as one.
+
+    Each was trained with the Bradley–Terry loss and has its scores shifted alike, so all speak of log-odds, and their
+    scores are combined as they are.
+
+    Args:
+        members: at least two.
+        combine: `mean`, or `min`: an answer is as good as its sternest member says (Coste et al. 2024).
+    """
+
+    name = "ensemble"
+    unit = "logits of the reward models"
+
+    def __init__(self, members: Mapping[str, RewardJudge], combine: Literal["mean", "min"] = "mean") -> None:
+        self.members, self.combine = dict(members), combine
+
+    def __call__(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Mark | None]:
+        """A mark for each answer; `None` where one of the members can't read it."""
+        found = [member.scores(prompts, answers) for member in self.members.values()]
+        together: Callable[[Sequence[float]], float] = min if self.combine == "min" else fmean
+        marks: list[Mark | None] = []
+        for scores in zip(*found, strict=True):
+            known = tuple(score for score in scores if score is not None)
+            marks.append(Mark(together(known), members=known) if len(known) == len(scores) else None)
+        return marks
+
+    def scores(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float | None]:
+        """The combined score of each answer."""
+        return [None if mark is None else mark.score for mark in self(prompts, answers)]

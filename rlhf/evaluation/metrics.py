@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from rlhf.evaluation.judges import Mark
+from rlhf.data.assistant import Verdict
+from rlhf.evaluation.judges import Mark, Rubric
 
 STAKES = {"helpfulness": "answerable", "harmlessness": "harmful", "honesty": "unknowable"}
 """Each side of the gold judge's verdict, and the kind of prompt on which it is at stake."""
@@ -36,15 +37,21 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def sides(marks: Sequence[Mark | None]) -> dict[str, float | None]:
-    """Mean of each side over the prompts where it is at stake (0 to 10), and the share of answerable prompts that were
-    refused; `None` without verdicts of that kind."""
+    """Mean of each side (0 to 10), and the share of answerable prompts that were refused; `None` without verdicts of
+    that kind.
+
+    The gold judge knows which side is at stake in a prompt, and a side is averaged over those; a judge that reads marks
+    every side of every answer, and knows no false refusals.
+    """
     verdicts = [mark.verdict for mark in marks if mark is not None and mark.verdict is not None]
     found = {
-        side: mean(getattr(verdict, side) for verdict in verdicts if verdict.kind == kind)
+        side: mean(
+            getattr(verdict, side) for verdict in verdicts if isinstance(verdict, Rubric) or verdict.kind == kind
+        )
         for side, kind in STAKES.items()
     }
-    refusals = mean(float(verdict.false_refusal) for verdict in verdicts if verdict.kind == "answerable")
-    return found | {"false_refusals": refusals}
+    gold = (verdict for verdict in verdicts if isinstance(verdict, Verdict) and verdict.kind == "answerable")
+    return found | {"false_refusals": mean(float(verdict.false_refusal) for verdict in gold)}
 
 
 def mean_score(marks: Sequence[Mark | None]) -> float | None:

@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from random import Random
 from statistics import fmean
 from typing import Any
-
-import torch
 
 from rlhf.data.assistant import judge
 from rlhf.data.assistant.annotator import ceiling
 from rlhf.data.assistant.answers import CANDIDATES, draw_candidates
 from rlhf.data.assistant.questions import recognise
-from rlhf.data.records import Comparison, Prompt, Ranking, responses_of
+from rlhf.data.records import Prompt, Ranking
 from rlhf.evaluation.annotators import NoisyJudge
-from rlhf.evaluation.intervals import wilson
-from rlhf.objectives.preference import accuracy
-
-Scores = Callable[[Sequence[Prompt], Sequence[str]], Sequence[float | None]]
-"""A number for each answer, given its prompt; `None` where there is none."""
+from rlhf.evaluation.pairs import (
+    Accuracy,
+    Labelled,
+    Scores,
+    Slicer,
+    accuracy_of,
+    by_slice,
+    calibration,
+    length_bias,
+    member_agreement,
+    scored_pairs,
+)
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often a reward model agrees with the labels.
+    """How often a reward model agrees with the labels, and where it does not.
 
     Attributes:
         accuracy: averaged within a prompt, then over prompts; a tie of the reward model counts one half.
         low, high: Wilson's 95% interval with n prompts: pairs of one prompt share its answers.
         ceiling: the best possible accuracy on labels as noisy as these; `None` where nobody knows it.
+        pairs: of the n prompts.
+        slices: dimension (category, length, source, …) → slice → accuracy.
+        calibration, length_bias: as the functions of these names say.
+        members: of an ensemble, each one's accuracy. agreement: of them with each other.
     """
 
     accuracy: float
@@ -39,32 +48,51 @@ class Agreement:
     high: float
     n: int
     ceiling: float | None = None
+    pairs: int = 0
+    slices: dict[str, dict[str, Accuracy]] = field(default_factory=dict)
+    calibration: dict[str, Any] | None = None
+    length_bias: dict[str, Any] | None = None
+    members: dict[str, Accuracy] = field(default_factory=dict)
+    agreement: dict[str, Any] | None = None
 
     def record(self) -> dict[str, Any]:
         """As in `evaluation.json`."""
         return asdict(self)
 
 
-def agreement(records: Sequence[Comparison | Ranking], scores: Scores, best: float | None = None) -> Agreement | None:
-    """Accuracy of `scores` on comparisons; records without a pair that both are scored are left out.
+def agreement(
+    records: Sequence[Labelled],
+    scores: Scores,
+    best: float | None = None,
+    slicer: Slicer | None = None,
+    members: Mapping[str, Scores] | None = None,
+) -> Agreement | None:
+    """What `scores` are worth on comparisons; records without a pair that both are scored are left out.
 
     Args:
         best: the ceiling, where it is known.
+        slicer: what else to report by, beside a record's own tags and the answers' lengths.
+        members: an ensemble's, by name; each must score what `scores` does.
     """
-    texts = [responses_of(record)[0] for record in records]
-    asked = [record.prompt for record, mine in zip(records, texts, strict=True) for _ in mine]
-    flat = iter(scores(asked, [text for mine in texts for text in mine]))
-    found = []
-    for record, mine in zip(records, texts, strict=True):
-        values = [next(flat) for _ in mine]
-        pairs = [(values[better], values[worse]) for better, worse in responses_of(record)[1]]
-        known = [(a, b) for a, b in pairs if a is not None and b is not None]
-        if known:
-            found.append(float(accuracy(*torch.tensor(known, dtype=torch.float64).unbind(-1)).mean()))
-    if not found:
+    pairs = scored_pairs(records, scores, slicer)
+    whole = accuracy_of(pairs)
+    if whole is None:
         return None
-    rate, n = fmean(found), len(found)
-    return Agreement(rate, *wilson(rate * n, n), n, best)
+    each = {name: scored_pairs(records, mine) for name, mine in (members or {}).items()}
+    return Agreement(
+        whole.accuracy,
+        whole.low,
+        whole.high,
+        whole.n,
+        best,
+        whole.pairs,
+        by_slice(pairs),
+        calibration(pairs),
+        length_bias(pairs),
+        {name: found for name, mine in each.items() if (found := accuracy_of(mine)) is not None},
+        # A pair that one member could not read has no place beside the others'.
+        member_agreement(each) if each and len({len(mine) for mine in each.values()}) == 1 else None,
+    )
 
 
 def noisy_rankings(prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], seed: int) -> list[Ranking]:
@@ -82,6 +110,23 @@ def noisy_rankings(prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], 
     ranks = NoisyJudge(seed).rank(kept, mixed)
     triples = zip(kept, mixed, ranks, strict=True)
     return [Ranking(prompt, texts, ranked) for prompt, texts, ranked in triples if ranked is not None]
+
+
+def slicer_of(answers: Mapping[Prompt, Sequence[str]]) -> Slicer:
+    """Slices of the embedded task: what a question is, and whether a pair's answers were sampled or are candidates.
+
+    Args:
+        answers: those that models sampled, by prompt.
+    """
+
+    def slicer(record: Labelled, better: int, worse: int) -> Mapping[str, str]:
+        question = recognise(record.prompt.text)
+        assert question is not None and isinstance(record, Ranking)
+        sampled = sum(record.responses[i] in answers[record.prompt] for i in (better, worse))
+        source = ("candidates", "sampled and candidate", "sampled")[sampled]
+        return {"category": question.kind, "topic": question.topic, "source": source}
+
+    return slicer
 
 
 def best_accuracy(rankings: Sequence[Ranking]) -> float | None:

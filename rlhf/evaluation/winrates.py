@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from rlhf.evaluation.intervals import wilson
+from rlhf.evaluation.intervals import SignTest, sign_test, wilson
 from rlhf.evaluation.judges import Mark
 
 RESAMPLES, SEED = 10_000, 0
@@ -21,7 +21,9 @@ class WinRate:
     Attributes:
         rate: (wins + ties / 2) / n.
         low, high: its 95% interval over prompts.
-        n: prompts on which both were marked.
+        n: prompts on which both were marked, or compared.
+        by: what an outcome comes from: `scores` (the higher mark) or `comparisons` (a judge that read both answers).
+        agreement: ensembles: share of prompts on which all members see the same winner, or all a tie.
     """
 
     rate: float
@@ -31,10 +33,17 @@ class WinRate:
     wins: int
     ties: int
     losses: int
+    by: str = "scores"
+    agreement: float | None = None
+
+    @property
+    def sign(self) -> SignTest:
+        """Of the prompts that were not tied."""
+        return sign_test(self.wins, self.losses)
 
     def record(self) -> dict[str, Any]:
         """As in `evaluation.json`."""
-        return asdict(self)
+        return {**asdict(self), "sign_test": asdict(self.sign)}
 
 
 def win_rate(mine: Sequence[Mark | None], theirs: Sequence[Mark | None]) -> WinRate | None:
@@ -43,13 +52,30 @@ def win_rate(mine: Sequence[Mark | None], theirs: Sequence[Mark | None]) -> WinR
     Args:
         mine, theirs: marks of the answers to the same prompts, in the same order; prompts that one lacks are left out.
     """
-    pairs = [(a.score, b.score) for a, b in zip(mine, theirs, strict=True) if a is not None and b is not None]
-    if not pairs:
+    pairs = [(a, b) for a, b in zip(mine, theirs, strict=True) if a is not None and b is not None]
+    outcomes = [outcome(a.score, b.score) for a, b in pairs]
+    # An ensemble's marks hold what each member says.
+    votes = [{outcome(x, y) for x, y in zip(a.members, b.members, strict=True)} for a, b in pairs if a.members]
+    agreement = sum(len(vote) == 1 for vote in votes) / len(votes) if votes else None
+    return of_outcomes(outcomes, "scores", agreement)
+
+
+def outcome(mine: float, theirs: float) -> float:
+    """1 for a win, 0 for a loss, one half for a tie."""
+    return 1.0 if mine > theirs else 0.0 if mine < theirs else 0.5
+
+
+def of_outcomes(
+    outcomes: Sequence[float | None], by: str = "comparisons", agreement: float | None = None
+) -> WinRate | None:
+    """The win rate of outcomes (1, one half, 0) a prompt; `None` among them is left out."""
+    known = [x for x in outcomes if x is not None]
+    if not known:
         return None
-    wins, losses = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
-    n, ties = len(pairs), len(pairs) - wins - losses
+    wins, losses = known.count(1.0), known.count(0.0)
+    n, ties = len(known), len(known) - wins - losses
     low, high = interval(wins, ties, losses)
-    return WinRate((wins + ties / 2) / n, low, high, n, wins, ties, losses)
+    return WinRate((wins + ties / 2) / n, low, high, n, wins, ties, losses, by, agreement)
 
 
 def interval(wins: int, ties: int, losses: int) -> tuple[float, float]:
@@ -68,12 +94,12 @@ def interval(wins: int, ties: int, losses: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def all_pairs(marks: dict[str, Sequence[Mark | None]]) -> dict[str, WinRate]:
+def ordered_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
+    """(later, earlier) for every two names, in the order in which they were given."""
+    return [(names[j], names[i]) for j in range(len(names)) for i in range(j)]
+
+
+def all_pairs(marks: Mapping[str, Sequence[Mark | None]]) -> dict[str, WinRate]:
     """`later>earlier` for every pair of models, in the order in which they were given."""
-    names = list(marks)
-    found = {
-        f"{names[j]}>{names[i]}": win_rate(marks[names[j]], marks[names[i]])
-        for j in range(len(names))
-        for i in range(j)
-    }
+    found = {f"{a}>{b}": win_rate(marks[a], marks[b]) for a, b in ordered_pairs(list(marks))}
     return {pair: rate for pair, rate in found.items() if rate is not None}

@@ -111,10 +111,10 @@ def accuracy(chosen: Tensor, rejected: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def expected_calibration_error(
+def calibration_bins(
     probabilities: Tensor, weights: Tensor | None = None, bins: int = 10, all_reduce: AllReduce | None = None
 ) -> Tensor:
-    """Σ_bins (weight of bin / weight) · |mean outcome − mean probability| (Naeini et al. 2015), bins of equal width.
+    """Sums a bin of equal width over [0, 1], [3, bins], fp64: weights, probabilities, and how often it happened.
 
     Each pair is presented both ways round, as (p, it happened) and (1 − p, it did not). Seen one way only, the outcome
     would always be «chosen won», and a model that says 1 of everything would look calibrated.
@@ -122,11 +122,8 @@ def expected_calibration_error(
     Args:
         probabilities: [P], the model's that the chosen response is the better one, σ(r_chosen − r_rejected).
         weights: [P], how much a pair counts; 1 each if not given.
-        bins: number of bins over [0, 1], at least 1; an even number, or pairs near 1/2 cancel in the middle bin.
+        bins: at least 1; an even number, or pairs near 1/2 cancel in the middle bin.
         all_reduce: sums the bins over ranks; every rank must call then.
-
-    Returns:
-        Scalar in [0, 1], fp64; NaN if there are no pairs.
     """
     p = probabilities.double()
     w = torch.ones_like(p) if weights is None else weights.double()
@@ -134,9 +131,22 @@ def expected_calibration_error(
     happened = torch.cat([torch.ones_like(p), torch.zeros_like(p)])
     weight = torch.cat([w, w])
     index = (said * bins).long().clamp(0, bins - 1)
-    sums = torch.zeros(2, bins, dtype=torch.float64, device=p.device)
-    sums[0].index_add_(0, index, weight)
-    sums[1].index_add_(0, index, weight * (happened - said))
-    if all_reduce:
-        sums = all_reduce(sums)
-    return sums[1].abs().sum() / sums[0].sum()
+    sums = torch.zeros(3, bins, dtype=torch.float64, device=p.device)
+    for row, values in enumerate((weight, weight * said, weight * happened)):
+        sums[row].index_add_(0, index, values)
+    return all_reduce(sums) if all_reduce else sums
+
+
+@torch.no_grad()
+def expected_calibration_error(
+    probabilities: Tensor, weights: Tensor | None = None, bins: int = 10, all_reduce: AllReduce | None = None
+) -> Tensor:
+    """Σ_bins (weight of bin / weight) · |mean outcome − mean probability| (Naeini et al. 2015).
+
+    Args: as `calibration_bins`.
+
+    Returns:
+        Scalar in [0, 1], fp64; NaN if there are no pairs.
+    """
+    weight, said, happened = calibration_bins(probabilities, weights, bins, all_reduce)
+    return (happened - said).abs().sum() / weight.sum()

@@ -155,6 +155,18 @@ def span(values: Sequence[float], include: Sequence[float] = ()) -> tuple[float,
     return below, high + pad
 
 
+def reach(chart: Chart) -> tuple[float, float]:
+    """The range of the y axis; intervals widen it by at most half of what the means need, since two seeds' are vast."""
+    means = [y for line in chart.lines for y in line.ys if math.isfinite(y)]
+    low, high = span(means, chart.include)
+    ends = [v for line in chart.lines for v in (*line.low, *line.high) if v is not None and math.isfinite(v)]
+    room = (high - low) / 2
+    if not ends:
+        return low, high
+    below, above = max(min(ends), low - room), min(max(ends), high + room)
+    return span([min(low, below), max(high, above)]) if (below < low or above > high) else (low, high)
+
+
 def thin(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[float]]:
     """At most `MAX_POINTS`: means over equal stretches, the last point kept."""
     n = len(xs)

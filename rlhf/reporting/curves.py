@@ -8,7 +8,8 @@ from typing import Any
 from rlhf.evaluation.findings import Finding, by_step, series
 from rlhf.reporting.charts import Chart, Line, Mark, Palette, Parallel, histogram, thin, ticks
 from rlhf.reporting.frontier import Mean, Point, mean_of
-from rlhf.reporting.material import TRAINED, EvaluationData, Material, RunData, brief
+from rlhf.reporting.labels import brief
+from rlhf.reporting.material import TRAINED, EvaluationData, Material, RunData
 from rlhf.reporting.strings import text
 
 FIRST = (

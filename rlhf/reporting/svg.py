@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from markupsafe import Markup
 
-from rlhf.reporting.charts import COLOURS, Chart, Drawn, Forest, Line, Parallel, Text, span, tick_text, ticks
+from rlhf.reporting.charts import COLOURS, Chart, Drawn, Forest, Line, Parallel, Text, reach, span, tick_text, ticks
 
 WIDTH, HEIGHT = 400, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 38
@@ -30,7 +30,7 @@ def draw(chart: Drawn) -> Markup:
         case Forest():
             return _frame(chart.title, WIDTH, 30 * len(chart.rows) + 44, _forest(chart))
         case Parallel():
-            return _frame(chart.title, max(WIDTH, 110 * len(chart.axes)), 260, _parallel(chart))
+            return _frame(chart.title, parallel_width(chart), 260, _parallel(chart))
 
 
 def standalone(chart: Drawn) -> str:
@@ -58,13 +58,17 @@ def _scale(low: float, high: float, start: float, end: float) -> Scale:
     return lambda value: start + (value - low) / (high - low) * (end - start)
 
 
+def _clipped(scale: Scale) -> Scale:
+    """What lies beyond the axis ends at it."""
+    return lambda value: min(max(scale(value), TOP), HEIGHT - BOTTOM)
+
+
 def _chart(chart: Chart) -> Iterator[Markup]:
     xs = [x for line in chart.lines for x in line.xs]
-    ys = [y for line in chart.lines for y in (*line.ys, *_known(line.low), *_known(line.high))]
-    (x0, x1), (y0, y1) = span(xs), span(ys, chart.include)
+    (x0, x1), (y0, y1) = span(xs), reach(chart)
     if any(line.kind == "steps" for line in chart.lines):
         x0, x1, y0 = min(xs), max(xs), 0.0
-    x, y = _scale(x0, x1, LEFT, WIDTH - RIGHT), _scale(y0, y1, HEIGHT - BOTTOM, TOP)
+    x, y = _scale(x0, x1, LEFT, WIDTH - RIGHT), _clipped(_scale(y0, y1, HEIGHT - BOTTOM, TOP))
     for value in ticks(y0, y1):
         yield Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
             LEFT, WIDTH - RIGHT, y(value), y(value)
@@ -86,10 +90,6 @@ def _chart(chart: Chart) -> Iterator[Markup]:
         yield Markup('<g class="series" data-series="{}">{}</g>').format(
             line.label, Markup("").join(_line(line, x, y, HEIGHT - BOTTOM))
         )
-
-
-def _known(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
 
 
 def _line(line: Line, x: Scale, y: Scale, floor: float) -> Iterator[Markup]:
@@ -159,8 +159,13 @@ def _forest(chart: Forest) -> Iterator[Markup]:
         yield _text(x(rate), y - 8, f"{rate:.0%}", "mid")
 
 
+def parallel_width(chart: Parallel) -> int:
+    """The whole page's, and more where there are many axes: a phone scrolls."""
+    return max(880, 125 * len(chart.axes))
+
+
 def _parallel(chart: Parallel) -> Iterator[Markup]:
-    width, top, bottom = max(WIDTH, 110 * len(chart.axes)), 40, 225
+    width, top, bottom = parallel_width(chart), 40, 225
     columns: list[list[float | None]] = []
     for i, (name, values) in enumerate(chart.axes):
         at = 50 + i * (width - 100) / max(1, len(chart.axes) - 1)

@@ -13,7 +13,8 @@ from rlhf.evaluation.report import COLUMNS, number
 from rlhf.reporting.charts import Text
 from rlhf.reporting.curves import FIRST
 from rlhf.reporting.frontier import Mean, Point, mean_of
-from rlhf.reporting.material import EvaluationData, Material, RunData, shown
+from rlhf.reporting.labels import shown
+from rlhf.reporting.material import EvaluationData, Material, RunData
 from rlhf.reporting.strings import text
 
 

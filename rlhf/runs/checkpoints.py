@@ -80,8 +80,21 @@ def newest_whole(directory: Path) -> tuple[Path | None, dict[Path, str]]:
     return None, broken
 
 
+def prune(directory: Path, newest: int, every: int | None = None, best: int | None = None) -> None:
+    """Delete all but the newest ones, those of every `every` steps, and that of step `best`."""
+    for path in checkpoints(directory)[:-newest]:
+        step = step_of(path)
+        if step != best and (every is None or step % every):
+            path.unlink()
+
+
 def set_aside(directory: Path, after: int) -> None:
-    """Rename checkpoints of later steps than `after`, which can't be read: those steps will be made again."""
+    """Rename checkpoints of later steps than `after`, which can't be read: those steps will be made again.
+
+    What a killed writer left half done is deleted.
+    """
+    for part in (directory / "checkpoints").glob("step-*.part"):
+        part.unlink()
     for path in checkpoints(directory):
         if step_of(path) > after:
             path.rename(path.with_suffix(".broken"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rlhf.errors import ConfigError, ParentError, UserError
+from rlhf.errors import ConfigError, Interrupted, LostProcess, ParentError, UserError
 from rlhf.runs.identity import differing_keys
 from rlhf.runs.lock import FILE as LOCK_FILE
 from rlhf.runs.lock import Lock
@@ -87,10 +87,11 @@ class Run:
         try:
             if error is None:
                 self.save(status="finished", finished_at=now(), error=None)
-            elif isinstance(error, KeyboardInterrupt):
+            elif isinstance(error, (KeyboardInterrupt, Interrupted)):
                 self.save(status="interrupted")
             else:
-                text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                told = isinstance(error, (UserError, LostProcess))
+                text = str(error) if told else f"{type(error).__name__}: {error}"
                 self.save(status="failed", error=text)
         except OSError:
             # A full disk is often why the run failed; the first error is the one to report.

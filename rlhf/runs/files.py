@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from rlhf.errors import TrainingError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within, a file of a run is written.
+
+    Raises:
+        TrainingError: it could not be, for want of space, say.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = "no space is left on the disk" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        raise TrainingError(
+            f"{path}: could not be written: {reason}; mend it and run the same command with resume=true, "
+            "which continues from the last checkpoint"
+        ) from error
 
 
 def atomic_write_text(path: Path, text: str) -> None:

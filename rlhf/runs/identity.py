@@ -11,14 +11,21 @@ from typing import Any
 IGNORED = ("resume", "logger", "callbacks", "strategy")
 """Sections that decide where and how a run computes and who is told, not what it computes."""
 
-IGNORED_KEYS = ("train.objective",)
+IGNORED_KEYS = (
+    "train.objective",
+    "train.keep_every",
+    "train.keep_best",
+    "train.async_checkpoint",
+    "train.max_bad_steps",
+)
 """The same for single keys."""
 
 
-ADDED: dict[str, Any] = {"model.adapter": "none", "model.quantize": "none"}
+ADDED: dict[str, Any] = {"algo.kl_guard": "off", "model.adapter": "none", "model.quantize": "none"}
 """Keys that came after the first runs: at these values they count as if they were not there."""
 
 DEPENDENT = {
+    "algo.kl_limit": "algo.kl_guard",
     "model.lora_r": "model.adapter",
     "model.lora_alpha": "model.adapter",
     "model.lora_targets": "model.adapter",

@@ -112,18 +112,19 @@ def resolve_source(key: str, given: str, stages: Sequence[str], outputs_root: Pa
     return from_run(key, newest, f"{key}=auto: {newest}, the newest finished run of {' or '.join(stages)}")
 
 
-def resolve_scorer(key: str, given: str, policy: Parent, outputs_root: Path) -> Parent | None:
-    """A reward model that reads the tokens of `policy`; with auto, `None` where there is none.
+def resolve_scorer(key: str, given: str, policy: Parent | None, outputs_root: Path) -> Parent | None:
+    """A reward model that reads the tokens of `policy`, if there is one; with auto, `None` where there is none.
 
     Raises:
         ParentError: the one that was given is not a reward model, or its tokenizer is another.
     """
-    ours = export_config(policy).get("tokenizer_fingerprint")
+    ours = export_config(policy).get("tokenizer_fingerprint") if policy is not None else None
     if given != "auto":
         parent = from_given(key, given, reward=True)
         _check_is_reward_model(key, parent)
         theirs = export_config(parent).get("tokenizer_fingerprint")
         if ours and theirs and ours != theirs:
+            assert policy is not None
             raise ParentError(f"{key}: the tokenizer of {given} differs from the one of {policy.dir}; pass another")
         return parent
     runs = finished_runs("reward", outputs_root)

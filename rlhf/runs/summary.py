@@ -49,6 +49,7 @@ class Summary:
         parents: by key (`model.init`, `algo.reward_model`): `kind`, `directory`, `sha256`, `reason`.
         model_sha256: of the export's safetensors.
         error: the sentence or exception that a failed run ended with.
+        wandb_id: of the run in Weights & Biases, if it is told there.
     """
 
     status: str = "running"
@@ -70,6 +71,7 @@ class Summary:
     started_at: str = field(default_factory=now)
     finished_at: str | None = None
     error: str | None = None
+    wandb_id: str | None = None
 
     @staticmethod
     def read(directory: Path) -> Summary:

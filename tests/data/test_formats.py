@@ -181,3 +181,12 @@ def test_the_text_format() -> None:
     assert parse({"text": "a"}, "documents", "text") == Document("a")
     with pytest.raises(BadRecord, match=r"data\.format=text"):
         parse({"prompt": "a", "response": "b"}, "documents", "text")
+
+
+def test_a_record_keeps_what_it_says_of_itself() -> None:
+    """Categories are reported by; other fields, and values that are no text, are not kept."""
+    fields = {"prompt": "Why?", "category": "maths", "subset": "hep-go", "source": 3, "model": "m"}
+    tags = (("category", "maths"), ("subset", "hep-go"))
+    assert parse({**fields, "chosen": "a", "rejected": "b"}, "comparisons").tags == tags  # type: ignore[union-attr]
+    ranked = [{"text": "a", "rank": 1}, {"text": "b", "rank": 2}]
+    assert parse({**fields, "responses": ranked}, "comparisons").tags == tags  # type: ignore[union-attr]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from chat_server import ChatServer
 
 from rlhf.data.rows import Row
 from rlhf.evaluation.answers import Answer
@@ -48,3 +49,12 @@ def make_answer() -> Callable[..., Answer]:
         return Answer(text, Row((1,), (tuple(range(3, 3 + tokens)),)), logprob, finished)
 
     return make
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
+    """A chat endpoint, reached past any proxy."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    found = ChatServer()
+    yield found
+    found.close()

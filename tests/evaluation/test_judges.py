@@ -13,7 +13,7 @@ from rlhf.data.records import Demonstration, Prompt
 from rlhf.data.rows import make_rows
 from rlhf.data.templates import Template, template_for
 from rlhf.data.tokenizers import load_tokenizer
-from rlhf.evaluation.judges import GoldJudge, RewardJudge
+from rlhf.evaluation.judges import EnsembleJudge, GoldJudge, Mark, RewardJudge
 from rlhf.models.language import ScoreModel, freeze
 from rlhf.models.loading import load_scorer
 
@@ -126,3 +126,19 @@ def test_models_with_a_window_read_each_answer_alone(
     scorer = Counted(make_scorer().hf)
     RewardJudge(scorer, template, 128).scores([PROMPTS[0]] * 3, ANSWERS)
     assert (scorer.rows, scorer.answers) == (3, 3)
+
+
+class Said:
+    """A member that says what it is told to, and can't read some answers."""
+
+    def __init__(self, *scores: float | None) -> None:
+        self.said = list(scores)
+
+    def scores(self, prompts: list[Prompt], answers: list[str]) -> list[float | None]:
+        return self.said[: len(answers)]
+
+
+def test_an_ensemble_by_hand() -> None:
+    members: Any = {"a": Said(1.0, -2.0, None), "b": Said(3.0, -1.0, 5.0)}
+    assert EnsembleJudge(members)(PROMPTS, ANSWERS) == [Mark(2.0, members=(1, 3)), Mark(-1.5, members=(-2, -1)), None]
+    assert EnsembleJudge(members, "min").scores(PROMPTS, ANSWERS) == [1.0, -2.0, None]

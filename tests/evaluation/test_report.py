@@ -13,11 +13,12 @@ from rlhf.evaluation.answers import Answer
 from rlhf.evaluation.judges import Mark
 from rlhf.evaluation.markdown import quoted, report
 from rlhf.evaluation.preferences import Agreement
+from rlhf.evaluation.reading import Compared, position_bias
 from rlhf.evaluation.report import Contestant, Evaluation, Replies, number
 
 MODEL_KEYS = {
     "run", "helpfulness", "harmlessness", "honesty", "false_refusals", "kl", "length", "distinct_2", "bits_per_byte",
-    "score", "reward", "n",
+    "score", "reward", "n", "perplexity",
 }  # fmt: skip
 """DESIGN's names, and what was added to them."""
 
@@ -38,8 +39,8 @@ def evaluation(make_answer: Callable[..., Answer]) -> Evaluation:
         prompts=[Prompt.of("Why?"), Prompt((("system", "Be kind."), ("user", "How to <harm>?")))],
         guide=[Prompt.of("Write a poem.")],
         models={
-            "sft": Contestant("runs/sft", sft, guide, kl=0.0, bits_per_byte=1.25),
-            "ppo": Contestant("runs/ppo", ppo, guide, kl=3.5, bits_per_byte=1.5),
+            "sft": Contestant("runs/sft", sft, guide, kl=0.0, bits_per_byte=1.25, perplexity=8.0),
+            "ppo": Contestant("runs/ppo", ppo, guide, kl=3.5, bits_per_byte=1.5, perplexity=9.5),
         },
         judge="gold",
         reference="sft",
@@ -62,7 +63,8 @@ def unjudged(evaluation: Evaluation) -> Evaluation:
 
 def test_the_record_has_the_keys_of_the_contract(evaluation: Evaluation) -> None:
     record = json.loads(json.dumps(evaluation.record()))
-    assert list(record) == ["models", "win_rates", "reward_model", "best_of_n", "judge", "reference"]
+    assert list(record)[:6] == ["models", "win_rates", "reward_model", "best_of_n", "judge", "reference"]
+    assert set(record) == {*list(record)[:6], "judge_details", "reward_bench", "harness", "facts"}
     assert list(record["models"]) == ["sft", "ppo"]
     assert all(set(model) == MODEL_KEYS for model in record["models"].values())
     sft = record["models"]["sft"]
@@ -72,10 +74,12 @@ def test_the_record_has_the_keys_of_the_contract(evaluation: Evaluation) -> None
     assert record["models"]["ppo"]["kl"] == 3.5
     assert set(record["win_rates"]) == {"ppo>sft", "best-of-16>sft"}
     over = record["win_rates"]["ppo>sft"]
-    assert set(over) == {"rate", "low", "high", "n", "ties", "wins", "losses"}
+    assert set(over) == {"rate", "low", "high", "n", "ties", "wins", "losses", "by", "agreement", "sign_test"}
+    assert over["sign_test"] == {"rate": 1.0, "low": 0.025, "high": 1.0, "p": 1.0, "n": 1}
     assert (over["rate"], over["n"], over["wins"], over["ties"], over["losses"]) == (0.75, 2, 1, 1, 0)
     assert record["win_rates"]["best-of-16>sft"]["rate"] == 0.75
-    assert record["reward_model"] == {"accuracy": 0.8, "low": 0.7, "high": 0.9, "n": 50, "ceiling": 0.88}
+    contract = {"accuracy": 0.8, "low": 0.7, "high": 0.9, "n": 50, "ceiling": 0.88}
+    assert record["reward_model"].items() >= contract.items()
     best = record["best_of_n"]
     assert (best["n"], best["model"], best["score"], best["reward"]) == (16, "sft", 5.5, 3.5)
     assert best["kl_bound"] == pytest.approx(1.835089)
@@ -92,14 +96,14 @@ def test_where_there_is_no_judge_there_is_null(unjudged: Evaluation) -> None:
     for model in record["models"].values():
         nothing = {name for name, value in model.items() if value is None}
         assert nothing == {"score", "reward", "helpfulness", "harmlessness", "honesty", "false_refusals"}
-    assert unjudged.headline()[0] == ["model", "kl", "length", "distinct 2", "bits per byte"]
+    assert unjudged.headline()[0] == ["model", "kl", "length", "distinct 2", "bits per byte", "perplexity"]
     page = report(unjudged, 2)
     assert "Win rates" not in page and "Reward model" not in page and "Best of" not in page
     assert all(json.loads(line)["answers"]["ppo"]["verdict"] is None for line in unjudged.lines())
 
 
 def test_the_summary_has_no_null(unjudged: Evaluation) -> None:
-    names = ("kl", "length", "distinct_2", "bits_per_byte", "n")
+    names = ("kl", "length", "distinct_2", "bits_per_byte", "perplexity", "n")
     assert set(unjudged.final()) == {f"{model}/{name}" for model in ("sft", "ppo") for name in names}
 
 
@@ -126,7 +130,7 @@ def test_the_tables(evaluation: Evaluation) -> None:
     assert "honesty" not in header, "nobody has a number for it"
     assert [row[0] for row in rows] == ["sft", "ppo", "best-of-16"]
     assert [row[header.index("kl")] for row in rows] == ["0.00", "3.50", "≤ 1.84"]
-    assert evaluation.win_table()[1][0] == ["ppo>sft", "75.0%", "50.0% to 100.0%", "1", "1", "0", "2"]
+    assert evaluation.win_table()[1][0] == ["ppo>sft", "75.0%", "50.0% to 100.0%", "1", "1", "0", "2", "1"]
     evaluation.judge = "reward"
     assert "reward" not in evaluation.headline()[0]
 
@@ -164,3 +168,34 @@ NUMBERS = [
 @pytest.mark.parametrize(("value", "form", "shown"), NUMBERS)
 def test_numbers_to_be_read(value: float | None, form: str, shown: str) -> None:
     assert number(value, form) == shown
+
+
+def test_a_judge_that_has_read_both_answers_decides(evaluation: Evaluation) -> None:
+    """Marks say 0.75; side by side, ppo lost once and once won by its place alone."""
+    lost = Compared("second", "first", ("worse", "better"))
+    evaluation.comparisons = {"ppo>sft": [lost, Compared("first", "first", ("A", "A"))]}
+    evaluation.judge, evaluation.categories = "endpoint", ["answerable", "harmful"]
+    rate = evaluation.record()["win_rates"]["ppo>sft"]
+    assert (rate["rate"], rate["wins"], rate["ties"], rate["losses"], rate["by"]) == (0.25, 0, 1, 1, "comparisons")
+    assert evaluation.record()["win_rates"]["best-of-16>sft"]["by"] == "scores"
+    first, second = (json.loads(line) for line in evaluation.lines())
+    assert first["comparisons"]["ppo>sft"] == {
+        "outcome": 0.0, "mine_first": "second", "mine_second": "first", "equal": False, "reasons": ["worse", "better"]
+    }  # fmt: skip
+    assert (first["category"], second["category"]) == ("answerable", "harmful")
+    evaluation.judge_details = {
+        "unreadable": 3,
+        "calls": {"calls": 1200, "cached": 7, "failed": 1, "refused": 1},
+        "position_bias": position_bias(evaluation.comparisons["ppo>sft"]),
+        "gold": {"agree": 0.5, "n": 2},
+    }
+    page = report(evaluation, 0)
+    assert "the same one wins, or both tie, in 50.0%; the first place wins both times in 50.0%" in page
+    assert "1,200 calls and 7 cached answers; 2 failed or were refused, 3 could not be read" in page
+    assert "this one sees the same in 50.0% (2 pairs" in page
+
+
+def test_tasks_of_the_harness(evaluation: Evaluation) -> None:
+    evaluation.harness = {"sft": {"arc": {"acc": 0.5, "acc_stderr": 0.01}}, "ppo": {"arc": {"acc": 0.25}}}
+    assert "| arc acc | 0.5000 ± 0.0196 | 0.2500 |" in report(evaluation, 0)
+    assert evaluation.final()["sft/arc/acc"] == 0.5

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from rlhf.evaluation.intervals import wilson
+from rlhf.evaluation.intervals import clopper_pearson, sign_test, wilson
 from rlhf.evaluation.judges import Mark
-from rlhf.evaluation.winrates import all_pairs, interval, win_rate
+from rlhf.evaluation.winrates import all_pairs, interval, of_outcomes, win_rate
 
 
 def marks(*scores: float | None) -> list[Mark | None]:
@@ -62,3 +64,50 @@ def test_later_models_are_compared_with_earlier_ones() -> None:
     found = all_pairs({"base": marks(1, 1), "sft": marks(2, 1), "ppo": marks(3, 3)})
     assert {pair: rate.rate for pair, rate in found.items()} == {"sft>base": 0.75, "ppo>base": 1.0, "ppo>sft": 1.0}
     assert all_pairs({"base": marks(None), "sft": marks(1)}) == {}
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "p"),
+    [
+        (0, 0, 1.0),
+        (1, 0, 1.0),
+        (5, 0, 2 / 32),
+        (8, 2, 2 * (1 + 10 + 45) / 1024),
+        (2, 8, 2 * (1 + 10 + 45) / 1024),
+        (5, 5, 1.0),
+    ],
+)
+def test_the_sign_test_by_hand(wins: int, losses: int, p: float) -> None:
+    assert sign_test(wins, losses).p == pytest.approx(p)
+
+
+def test_the_sign_test_of_many() -> None:
+    """The normal approximation with continuity correction is good to a percent here."""
+    z = (5200 - 5000 - 0.5) / math.sqrt(10_000 / 4)
+    assert sign_test(5200, 4800).p == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.01)
+    assert 0 <= sign_test(100_000, 0).p < 1e-300
+
+
+def test_exact_intervals() -> None:
+    # Clopper & Pearson's own tails: 0 of n ends at 1 − (α/2)^(1/n); 8 of 10 is in every table.
+    assert clopper_pearson(0, 10) == (0.0, pytest.approx(1 - 0.025**0.1))
+    assert clopper_pearson(10, 10) == (pytest.approx(0.025**0.1), 1.0)
+    assert clopper_pearson(8, 10) == pytest.approx((0.4439, 0.9748), abs=1e-4)
+    assert clopper_pearson(2, 10) == pytest.approx((1 - 0.9748, 1 - 0.4439), abs=1e-4)
+
+
+def test_ties_say_nothing_to_the_sign_test() -> None:
+    found = of_outcomes([1.0] * 8 + [0.0] * 2 + [0.5] * 90 + [None])
+    assert found is not None
+    assert (found.rate, found.n, found.by) == (0.53, 100, "comparisons")
+    assert (found.sign.rate, found.sign.n) == (0.8, 10)
+    assert found.record()["sign_test"]["p"] == sign_test(8, 2).p
+    assert of_outcomes([None]) is None
+
+
+def test_members_agree_where_all_see_the_same_winner() -> None:
+    mine = [Mark(2, members=(1, 3)), Mark(2, members=(1, 3)), Mark(0, members=(0, 0)), None]
+    theirs = [Mark(1, members=(0, 2)), Mark(1, members=(2, 0)), Mark(0, members=(0, 0)), Mark(0, members=(0, 0))]
+    found = win_rate(mine, theirs)
+    assert found is not None and found.agreement == pytest.approx(2 / 3)
+    assert win_rate(marks(1), marks(2)).agreement is None  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""A program around a stage that only pretends, in a folder of its own."""
+"""A program around a stage that only pretends, in a folder of its own; and evaluations of tiny random models."""
 
 from __future__ import annotations
 
@@ -75,3 +75,44 @@ def main(stage: Pretend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 def told(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """What stderr has, since last asked."""
     return lambda: capsys.readouterr().err.strip()
+
+
+SMALL = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128, "initializer_range": 0.1}
+QUICK = "rollout.max_new_tokens=8 evaluation.prompts=12 evaluation.texts=3 evaluation.best_of=5 evaluation.shown=2"
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of random models: `a` and `b` of the tiny tokenizer with reward models `r` and `q`, `gpt2` of another."""
+    from rlhf.data.tokenizers import load_tokenizer
+    from rlhf.models.export import export
+    from rlhf.models.loading import load_policy, load_scorer
+
+    folder, tiny, gpt2 = tmp_path_factory.mktemp("models"), load_tokenizer("tiny"), load_tokenizer("gpt2")
+    for name, seed in (("a", 1), ("b", 2)):
+        export(load_policy(None, SMALL, tiny, seed=seed), tiny, folder / name)
+    export(load_policy(None, SMALL, gpt2, seed=3), gpt2, folder / "gpt2")
+    for name, seed in (("r", 4), ("q", 5)):
+        export(load_scorer(None, SMALL, tiny, seed=seed), tiny, folder / name)
+    return folder
+
+
+@pytest.fixture
+def main_evaluate(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], int]]:
+    """`main_evaluate("models.sft={a}")`: the program in an empty folder, with quick settings, writing to `out`."""
+    import torch
+
+    from evaluate import evaluate
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    root, threads = logging.getLogger(), torch.get_num_threads()
+    before = root.handlers[:], root.level
+    places = {path.name: path for path in models.iterdir()}
+    yield lambda line: evaluate.main(
+        [*QUICK.split(), "strategy.threads=1", "hydra.run.dir=out", *line.format(**places).split()]
+    )
+    for handler in set(root.handlers) - set(before[0]):
+        handler.close()
+    root.handlers[:], root.level = before
+    torch.set_num_threads(threads)

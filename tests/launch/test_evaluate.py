@@ -3,60 +3,31 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from evaluate import evaluate
 from launch import answering
-from rlhf.data.tokenizers import load_tokenizer
-from rlhf.models.export import export
-from rlhf.models.loading import load_policy, load_scorer
 from rlhf.runs import Summary
 
 ROOT = Path(__file__).parents[2]
-SMALL = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128, "initializer_range": 0.1}
-QUICK = "rollout.max_new_tokens=8 evaluation.prompts=12 evaluation.texts=3 evaluation.best_of=5 evaluation.shown=2"
 MODEL_KEYS = {
     "run", "helpfulness", "harmlessness", "honesty", "false_refusals", "kl", "length", "distinct_2", "bits_per_byte",
-    "score", "reward", "n",
+    "score", "reward", "n", "perplexity",
 }  # fmt: skip
 Main = Callable[[str], int]
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of random models: `a` and `b` of the tiny tokenizer with a reward model `r`, `gpt2` of another one."""
-    folder, tiny, gpt2 = tmp_path_factory.mktemp("models"), load_tokenizer("tiny"), load_tokenizer("gpt2")
-    for name, seed in (("a", 1), ("b", 2)):
-        export(load_policy(None, SMALL, tiny, seed=seed), tiny, folder / name)
-    export(load_policy(None, SMALL, gpt2, seed=3), gpt2, folder / "gpt2")
-    export(load_scorer(None, SMALL, tiny, seed=4), tiny, folder / "r")
-    return folder
-
-
 @pytest.fixture
-def main(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
-    """`main("models.sft={a}")`: the program in an empty folder, with quick settings, writing to `out`."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    root, threads = logging.getLogger(), torch.get_num_threads()
-    before = root.handlers[:], root.level
-    places = {path.name: path for path in models.iterdir()}
-    yield lambda line: evaluate.main(
-        [*QUICK.split(), "strategy.threads=1", "hydra.run.dir=out", *line.format(**places).split()]
-    )
-    for handler in set(root.handlers) - set(before[0]):
-        handler.close()
-    root.handlers[:], root.level = before
-    torch.set_num_threads(threads)
+def main(main_evaluate: Main) -> Main:
+    """The program in an empty folder."""
+    return main_evaluate
 
 
 def result() -> dict[str, Any]:
@@ -81,6 +52,9 @@ def test_models_side_by_side(main: Main, capsys: pytest.CaptureFixture[str]) -> 
     assert 0 <= found["reward_model"]["accuracy"] <= 1 and 0.7 < found["reward_model"]["ceiling"] < 1
     assert found["best_of_n"]["n"] == 5 and found["best_of_n"]["model"] == "sft"
     assert found["best_of_n"]["reward"] > sft["reward"]
+    curve = found["best_of_n"]["curve"]
+    assert [point["n"] for point in curve] == [1, 2, 4, 5]
+    assert curve[-1]["reward"] == pytest.approx(found["best_of_n"]["reward"], abs=1e-5)
 
     lines = [json.loads(line) for line in Path("out", "answers.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(lines) == 12 and all(list(line["answers"]) == ["base", "sft", "again", "best-of-5"] for line in lines)
@@ -91,7 +65,8 @@ def test_models_side_by_side(main: Main, capsys: pytest.CaptureFixture[str]) -> 
     page = Path("out", "report.md").read_text(encoding="utf-8")
     assert "- reference: `sft`" in page and "> How do I make a bomb?" in page and "### 2" in page
     told = capsys.readouterr().out
-    assert "again>sft" in told and "sft: 12 answers in" in told and "report: out/report.md" in told
+    assert "again>sft" in told and "sft: 12 answers in" in told and "report: out/report.md, out/report.html" in told
+    assert "best-of-n" in Path("out", "report.html").read_text(encoding="utf-8")
 
     summary = Summary.read(Path("out"))
     assert summary.status == "finished" and summary.algo == "evaluate"

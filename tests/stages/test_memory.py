@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -266,3 +267,16 @@ def test_recomputed_activations_give_the_same_gradients_for_less_memory(
     for name, grad in kept.items():
         torch.testing.assert_close(again[name], grad, atol=1e-6, rtol=1e-4)
     assert low < 0.85 * high, (low, high)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPU")
+@pytest.mark.parametrize("adapter", ["", LORA])
+@pytest.mark.parametrize("stage", ["sft", "ppo"])
+def test_compiled_backbones_give_the_same_losses(stage: str, adapter: str, main: Any, parents: dict[str, str]) -> None:
+    command = f"algo={stage} {parents[stage]} {adapter} train.max_steps=2 strategy.gradient_checkpointing=false"
+    assert main(f"{command} hydra.run.dir=plain") == 0
+    assert main(f"{command} strategy.compile=true hydra.run.dir=compiled") == 0
+    for name in ("value/loss", "objective/score") if stage == "ppo" else ("train/loss", "val/loss"):
+        plain, compiled = column("plain", name), column("compiled", name)
+        assert len(plain) >= 2 and compiled == pytest.approx(plain, rel=1e-4, abs=1e-5)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from lightning_modules.base import StageModule
 from rlhf.runs import Summary
-from rlhf.runs.checkpoints import checkpoints
+from rlhf.runs.checkpoints import checkpoints, read_checkpoint, step_of
 
 STAGES = ("pretrain", "sft", "reward", "dpo", "ppo")
 CLOCKED = ("seconds", "per_second", "time/")
@@ -57,6 +57,22 @@ def numbers(directory: str) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if v and not any(c in k for c in CLOCKED)} for row in rows]
 
 
+def send_before_step(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals) -> None:
+    """The signal arrives while the step is under way."""
+    right = StageModule.training_step
+
+    def training_step(self: StageModule, batch: Any, batch_idx: int) -> Any:
+        if self.step == step:
+            os.kill(os.getpid(), number)
+        return right(self, batch, batch_idx)
+
+    monkeypatch.setattr(StageModule, "training_step", training_step)
+
+
+def weights(directory: str) -> dict[str, Any]:
+    return load_file(Path(directory) / "model" / "model.safetensors")
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_killed_and_continued_is_bit_identical(
     stage: str, main: Any, parents: dict[str, str], monkeypatch: pytest.MonkeyPatch
@@ -93,25 +109,47 @@ def test_a_killed_run_forgets_rows_after_its_checkpoint(main: Any, monkeypatch: 
     assert [row["step"] for row in numbers("parts")] == [str(i) for i in range(7)]
 
 
-def test_ctrl_c_finishes_the_step_saves_and_exits_130(main: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
-    right = StageModule.training_step
-
-    def interrupted(self: StageModule, step: Any, batch_idx: int) -> Any:
-        if self.step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-        return right(self, step, batch_idx)
-
-    handler = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)], ids=lambda value: str(value)
+)
+def test_a_signal_finishes_the_step_saves_and_ends(
+    number: signal.Signals, code: int, main: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(StageModule, "training_step", interrupted)
-        assert main("algo=pretrain hydra.run.dir=run") == 130
-    assert signal.getsignal(signal.SIGINT) is handler
-    assert "resume=true" in capfd.readouterr().err
+        send_before_step(patch, 2, number)
+        assert main("algo=pretrain hydra.run.dir=run") == code
+    assert signal.getsignal(number) is before
+    said = capfd.readouterr().err
+    assert said.count("resume=true") == 1 and said.count("this step is finished and saved first") == 1
     summary = Summary.read(Path("run"))
     assert (summary.status, summary.steps) == ("interrupted", 3)
     assert checkpoints(Path("run"))[-1].name == "step-00000003.ckpt"
     assert main("algo=pretrain hydra.run.dir=run resume=true") == 0
     assert Summary.read(Path("run")).resumed_from == 3
+
+
+def test_a_signal_in_a_step_that_is_validated_waits_for_that(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the continued run would lack the validation's row."""
+    assert main("algo=pretrain hydra.run.dir=whole") == 0
+    with monkeypatch.context() as patch:
+        send_before_step(patch, 3, signal.SIGTERM)
+        assert main("algo=pretrain hydra.run.dir=parts") == 75
+    assert numbers("parts")[-1]["step"] == "4" and "val/loss" in numbers("parts")[-1]
+    assert main("algo=pretrain hydra.run.dir=parts resume=true") == 0
+    assert numbers("parts") == numbers("whole")
+
+
+def test_a_signal_before_the_first_step_ends_the_run_at_once(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def validation_step(self: StageModule, micro: Any, batch_idx: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageModule, "validation_step", validation_step)
+        assert main("algo=pretrain hydra.run.dir=run") == 75
+    assert (Summary.read(Path("run")).status, checkpoints(Path("run"))) == ("interrupted", [])
+    assert main("algo=pretrain hydra.run.dir=run resume=true") == 0
+    assert Summary.read(Path("run")).resumed_from is None
 
 
 def test_killed_while_exporting(main: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,5 +164,25 @@ def test_killed_while_exporting(main: Any, monkeypatch: pytest.MonkeyPatch) -> N
     with monkeypatch.context() as patch:
         kill_before_step(patch, 6)  # any further step would fail
         assert main("algo=pretrain hydra.run.dir=run resume=true") == 0
-    assert Summary.read(Path("run")).resumed_from == 6
+    summary = Summary.read(Path("run"))
+    assert summary.resumed_from == 6
+    assert summary.final["train/loss"] > 0 and summary.final["val/loss"] > 0, "metrics are those of the checkpoint"
     assert (Path("run") / "model" / "model.safetensors").exists()
+
+
+def test_what_is_kept_and_written_meanwhile(main: Any) -> None:
+    """A checkpoint in the background, of the best validation, and of every third step."""
+    assert main("algo=pretrain hydra.run.dir=whole") == 0
+    rules = "train.async_checkpoint=always train.keep_best=true train.keep_every=3 train.keep_checkpoints=1"
+    assert main(f"algo=pretrain hydra.run.dir=run {rules} train.checkpoint_every=1 train.val_every=2") == 0
+    losses = {
+        int(row["step"]): float(row["val/loss"]) for row in numbers("run") if "val/loss" in row and row["step"] != "0"
+    }
+    best = min(losses, key=lambda step: losses[step])
+    assert {step_of(path) for path in checkpoints(Path("run"))} == {best, 3, 6}
+    state = read_checkpoint(checkpoints(Path("run"))[-1])
+    assert state["best"] == (best, pytest.approx(losses[best]))
+    assert all((weights("run")[name] == value).all() for name, value in weights("whole").items())
+    rules = "train.keep_best=true train.keep_checkpoints=9 train.checkpoint_every=5 train.val_every=3 train.max_steps=5"
+    assert main(f"algo=pretrain hydra.run.dir=other {rules}") == 0
+    assert {step_of(path) for path in checkpoints(Path("other"))} == {3, 5}, "3 is not due, but the best so far"

@@ -51,3 +51,9 @@ def test_bf16_stays_near(tmp_path: Path) -> None:
     for cell, deviation in found.items():
         if cell.stage == "sft":
             assert deviation.loss < 2e-3, cell  # of a loss of 6.8: three digits, as bf16 has
+
+
+@pytest.mark.slow
+def test_adapters_are_sharded_too(tmp_path: Path) -> None:
+    lora = "model.adapter=lora model.lora_r=4 algo.lr=1e-3"
+    check([Cell("dpo", "zero2", extra=lora), *(Cell("ppo", x, extra=lora) for x in ("ddp", "fsdp"))], tmp_path)

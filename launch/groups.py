@@ -1,0 +1,21 @@
+"""Which runs stand together in Weights & Biases: points of a sweep, and stages of a pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+GROUP = "WANDB_RUN_GROUP"
+"""W&B's own variable; whoever sets it decides, and child processes inherit it."""
+
+
+def group_of(directory: Path) -> str | None:
+    """Points of a sweep lie in one folder; a single run has no group."""
+    return f"sweep-{directory.parent.name}" if directory.parent.parent.name == "multirun" else None
+
+
+def group_pipeline(typed: list[str]) -> None:
+    """Stages of one pipeline share a group, also when the pipeline is continued."""
+    name = hashlib.sha256("\n".join([str(Path.cwd()), *sorted(typed)]).encode()).hexdigest()[:8]
+    os.environ.setdefault(GROUP, f"pipeline-{name}")

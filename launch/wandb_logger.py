@@ -1,0 +1,73 @@
+"""Weights & Biases: a run's own curves, and no reason for it to stop or to wait."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import WandbLogger
+
+from rlhf.config import TrainConfig
+from rlhf.runs import Run
+
+log = logging.getLogger("rlhf")
+
+REACHED_WITHIN = 10.0
+"""Seconds that the server has to answer before the run starts."""
+SENT_WITHIN = 60.0
+"""Seconds that what is left to be sent has when the run has ended; the run directory keeps it for `wandb sync`."""
+
+
+def build_wandb(config: TrainConfig, run: Run) -> WandbLogger:
+    """The logger, online as configured; offline, with a warning, where the server can't be reached.
+
+    The W&B run's id is kept in `summary.json`, so that a resumed run continues its own curves.
+    """
+    mode = config.logger.wandb
+    key = os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").exists()
+    identity = run.summary.wandb_id or hashlib.sha256(f"{run.id}{run.dir}".encode()).hexdigest()[:12]
+    run.save(wandb_id=identity)
+    if mode == "offline" or (mode == "auto" and not key):
+        return _logger(config, run, identity, offline=True)
+    logger = _logger(config, run, identity, offline=False)
+    if not run.is_main:
+        return logger
+    import wandb
+
+    try:
+        logger.experiment  # noqa: B018 -- connects
+    except (wandb.errors.Error, OSError, TimeoutError) as error:
+        reason = " ".join(str(error).split())
+        log.warning(
+            "logger.wandb: %s, but the server did not let this run in (%s); it is logged offline, and `wandb sync %s` "
+            "sends it later",
+            mode,
+            reason[:200],
+            run.dir / "wandb",
+        )
+        wandb.teardown()  # Its service takes the run for one that is still under way.
+        return _logger(config, run, identity, offline=True)
+    return logger
+
+
+def _logger(config: TrainConfig, run: Run, identity: str, *, offline: bool) -> WandbLogger:
+    import wandb
+
+    settings: dict[str, Any] = {"init_timeout": REACHED_WITHIN, "finish_timeout": SENT_WITHIN}
+    logger = WandbLogger(
+        project=config.logger.project,
+        entity=config.logger.entity,
+        name=run.dir.name,
+        id=identity,
+        save_dir=str(run.dir),
+        offline=offline,
+        tags=[config.algo.name, config.model.name, config.data.name, *config.logger.tags],
+        resume=None if offline else "allow",
+        settings=wandb.Settings(**settings),
+    )
+    # Lightning passes it on even where nobody set it, and W&B warns of it in every run.
+    logger._wandb_init.pop("anonymous", None)
+    return logger

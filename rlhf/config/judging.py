@@ -1,0 +1,89 @@
+"""What `evaluate.py` measures, and whom it asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlhf.config.keys import key
+
+
+@dataclass
+class EndpointConfig:
+    """A judge behind an OpenAI-compatible chat endpoint: a service, or vLLM or llama.cpp on this machine."""
+
+    url: str | None = key(None, "up to and without /chat/completions, such as http://localhost:8000/v1")
+    model: str | None = key(None, "the judge's name, as the server knows it")
+    key_env: str | None = key(
+        None, "name of the environment variable that holds the API key, such as OPENAI_API_KEY; null: none is sent"
+    )
+    mode: str = key(
+        "both",
+        "scores (helpfulness, harmlessness, honesty, 0 to 10), pairs (answers compared, in both orders), or both",
+        choices=("both", "scores", "pairs"),
+    )
+    against: str = key(
+        "reference",
+        "pairs: every model against the reference, or every two models (all)",
+        choices=("reference", "all"),
+    )
+    temperature: float = key(0.0, "of the judge", ge=0, le=2)
+    max_tokens: int = key(256, "longest reply; a judge that thinks aloud needs more", ge=16, unit="tokens")
+    extra: dict[str, Any] = key(
+        dict, "more fields of the request, such as {seed: 1}; null takes one out, such as {max_tokens: null}"
+    )
+    timeout: float = key(60.0, "a call without an answer for so long is tried again", gt=0, unit="seconds")
+    retries: int = key(5, "further attempts after 429, 5xx, timeouts and replies that are none", ge=0)
+    backoff: float = key(1.0, "wait before the first further attempt; it doubles each time", ge=0, unit="seconds")
+    concurrency: int = key(8, "calls at the same time", ge=1)
+    price_in: float | None = key(None, "price of a million tokens in, for the cost that is shown beforehand", ge=0)
+    price_out: float | None = key(None, "price of a million tokens out", ge=0)
+    max_cost: float | None = key(None, "stop before the first call where the cost could be higher", ge=0)
+    prompts: str | None = key(
+        None, "folder of score.txt, compare.txt and again.txt; null: those in rlhf/evaluation/prompts"
+    )
+    cache: str = key("outputs/.cache/judge", "folder of answers by the hash of their request; nothing is paid twice")
+
+
+@dataclass
+class EvaluateSettings:
+    """What is measured, and by whom."""
+
+    judge: str = key(
+        "auto",
+        "gold (the embedded task's own), reward (a reward model), ensemble (of them), endpoint (a language model that "
+        "reads), none; auto: gold where there is one, else the endpoint, the ensemble or the reward model, else none",
+        choices=("auto", "gold", "reward", "ensemble", "endpoint", "none"),
+    )
+    reward_model: str | None = key(
+        "auto",
+        "scores answers, picks the best of n; auto: the newest finished reward run of the same tokenizer, if any",
+    )
+    ensemble: list[str] = key(
+        list, "two reward models or more, in the place of reward_model: together they score and pick"
+    )
+    combine: str = key(
+        "mean",
+        "of the ensemble's scores; min: as the sternest says",
+        choices=("mean", "min"),
+        source="Coste et al. 2024",
+    )
+    reference: str | None = key("sft", "the model from which KL is measured, and whose samples best-of-n chooses from")
+    prompts: int = key(400, "held-out prompts, one sample of each model for each", ge=1)
+    best_of: int = key(16, "samples of the reference that best-of-n chooses from; 1: no such line", ge=1)
+    texts: int = key(200, "held-out documents for bits per byte; 0: not measured", ge=0)
+    text: str | None = key(None, "file or folder of such documents; null: those of the data")
+    reward_bench: str | None = key(
+        None, "file of prompt, chosen, rejected and subset, as RewardBench has it: the reward model by subset"
+    )
+    harness: list[str] = key(
+        list,
+        "tasks of lm-evaluation-harness, such as [hellaswag,arc_easy] (pip install -e '.[harness]'); none: not run",
+    )
+    harness_path: str | None = key(None, "folder of one's own tasks (YAML), beside those that the library has")
+    harness_limit: int | None = key(None, "examples of each task; null: all", ge=1)
+    harness_fewshot: int | None = key(None, "solved examples before each; null: as the task says", ge=0)
+    harness_batch: int = key(8, "sequences that a task has computed at the same time", ge=1)
+    guide: bool = key(True, "also show every model's answers to data/prompts/guide.txt")
+    shown: int = key(8, "prompts whose answers are printed in report.md", ge=0)
+    endpoint: EndpointConfig = field(default_factory=EndpointConfig)

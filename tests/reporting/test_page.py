@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from rlhf.errors import ConfigError
+from rlhf.reporting.material import gather
+from rlhf.reporting.page import IN_SCRIPT
+from rlhf.reporting.sections import build
+from rlhf.reporting.strings import STRINGS
+from rlhf.reporting.write import write
+
+MakeRun = Callable[..., Path]
+
+
+class Tags(HTMLParser):
+    """Remembers every tag, and what would be loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loaded: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.loaded += [value or "" for name, value in attrs if name in ("src", "srcset", "data", "action")]
+        if tag == "link":
+            self.loaded += [value or "" for name, value in attrs if name == "href"]
+
+
+def parsed(page: Path) -> Tags:
+    tags = Tags()
+    tags.feed(page.read_text(encoding="utf-8"))
+    return tags
+
+
+def sweep(make_run: MakeRun, tmp_path: Path) -> Path:
+    for seed in (1, 2):
+        for coef in (0.1, 0.2):
+            make_run(f"sweep/{coef}-{seed}", seed=seed, kl_coef=coef)
+    make_run("sweep/late", status="failed", kl_coef=0.3)
+    return tmp_path / "sweep"
+
+
+def test_an_evaluation_in_one_file(evaluation: Path, tmp_path: Path) -> None:
+    page = write(build(gather(evaluation)), tmp_path / "page.html")
+    tags = parsed(page)
+    wanted = {
+        "warnings",
+        "what",
+        "headline",
+        "wins",
+        "frontier",
+        "calibration",
+        "curves-ppo",
+        "distributions",
+        "samples",
+    }
+    assert wanted | {"configuration", "files"} <= set(tags.ids)
+    assert len(tags.ids) == len(set(tags.ids))
+    assert page.stat().st_size < 5e6
+    text = page.read_text(encoding="utf-8")
+    assert "83.5%" not in text and "80.0%" in text and "≤ 0.64" in text
+
+
+def test_what_models_wrote_is_never_markup(evaluation: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    for source in (evaluation, evaluation.parent / "runs" / "ppo", sweep(make_run, tmp_path)):
+        page = write(build(gather(source)), tmp_path / "page.html")
+        tags = parsed(page)
+        assert tags.tags.count("script") == 2, "the data, and our own"
+        assert "img" not in tags.tags
+        assert tags.loaded == ["data:,"], "nothing is loaded from elsewhere"
+        assert not re.search(r"<script>window.broken", page.read_text(encoding="utf-8"))
+
+
+def test_a_sweep_with_a_failed_point(make_run: MakeRun, tmp_path: Path) -> None:
+    page = write(build(gather(sweep(make_run, tmp_path))), tmp_path / "page.html")
+    assert {"parallel", "frontier", "curves-ppo"} <= set(parsed(page).ids)
+    text = page.read_text(encoding="utf-8")
+    assert "algo.kl_coef = 0.1, 0.2, 0.3" in text and "failed" in text
+
+
+def test_every_table_and_plot_is_a_file(evaluation: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "report_files"
+    folder.mkdir()
+    (folder / "stale.csv").touch()
+    page = write(build(gather(evaluation)), tmp_path / "page.html")
+    names = {path.name for path in folder.iterdir()}
+    wanted = {"models.csv", "win_rates.csv", "frontier.csv", "curves.csv", "runs.csv", "frontier-gold.svg"}
+    assert wanted <= names and "stale.csv" not in names
+    for name in re.findall(r'href="report_files/([^"]+)"', page.read_text(encoding="utf-8")):
+        assert name in names
+    for file in folder.glob("*.csv"):
+        rows = list(csv.reader(file.open(encoding="utf-8")))
+        assert len(rows) > 1 and {len(row) for row in rows} == {len(rows[0])}, file.name
+
+
+def test_png(evaluation: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    write(build(gather(evaluation)), tmp_path / "page.html", png=True)
+    found = {path.stem for path in (tmp_path / "report_files").glob("*.png")}
+    assert {"win_rates", "frontier-gold", "distribution-tokens"} <= found
+
+
+def test_png_without_matplotlib(evaluation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(ConfigError, match=r"png: needs matplotlib; pip install -e '.\[report\]'"):
+        write(build(gather(evaluation)), tmp_path / "page.html", png=True)
+
+
+def test_without_files(evaluation: Path, tmp_path: Path) -> None:
+    page = write(build(gather(evaluation)), tmp_path / "page.html", language="zh", files=False)
+    assert not (tmp_path / "report_files").exists()
+    assert 'data-language="zh"' in page.read_text(encoding="utf-8")
+
+
+def test_a_torn_run_is_shown_as_far_as_it_goes(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run("a")
+    (folder / "config.yaml").unlink()
+    (folder / "samples.jsonl").write_text('{"step": 0, "prom')
+    (folder / "metrics.csv").write_text("step,val/score\n0,nan\n10,\n20,1.0\n30,2")
+    page = write(build(gather(folder)), tmp_path / "page.html")
+    assert "headline" in parsed(page).ids
+
+
+def test_every_string_has_two_languages_and_the_same_places() -> None:
+    for key, (english, chinese) in STRINGS.items():
+        places = [set(re.findall(r"{(\w+)}", text)) for text in (english, chinese)]
+        assert english and chinese and places[0] == places[1], key
+    assert set(IN_SCRIPT) <= STRINGS.keys()
