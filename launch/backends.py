@@ -84,15 +84,16 @@ class Submitit:
     def __call__(self, commands: Sequence[Command]) -> Endings:
         import cloudpickle
 
-        cloudpickle.register_pickle_by_value(runner)
-        try:
-            tasks = [runner.Requeued(c.arguments, c.folder, c.variables, c.console) for c in commands]
-            jobs = self.executor.submit_array(tasks)
-        finally:
-            cloudpickle.unregister_pickle_by_value(runner)
-        numbers = {job.job_id: command.number for job, command in zip(jobs, commands, strict=True)}
         asked: list[int] = []
+        # From the start, since what a shell in the background ignores is ignored by all that is started from it.
         with runner.noticing(asked.append):
+            cloudpickle.register_pickle_by_value(runner)
+            try:
+                tasks = [runner.Requeued(c.arguments, c.folder, c.variables, c.console) for c in commands]
+                jobs = self.executor.submit_array(tasks)
+            finally:
+                cloudpickle.unregister_pickle_by_value(runner)
+            numbers = {job.job_id: command.number for job, command in zip(jobs, commands, strict=True)}
             while numbers and not asked:
                 for job in jobs:
                     if job.job_id in numbers and job.done():
@@ -129,18 +130,22 @@ class Ray:
     def __call__(self, commands: Sequence[Command]) -> Endings:
         ray = self.ray
         ours = not ray.is_initialized()
-        if ours:
-            try:
-                ray.init(**self.init)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise ConfigError(f"hydra.launcher.init: Ray refused: {error}") from error
-        try:
-            yield from self._perform(commands)
-        finally:
+        asked: list[int] = []
+        with runner.noticing(asked.append):
             if ours:
-                ray.shutdown()
+                try:
+                    ray.init(**self.init)
+                except (ConnectionError, ValueError, RuntimeError) as error:
+                    raise ConfigError(f"hydra.launcher.init: Ray refused: {error}") from error
+            try:
+                # Once more, since Ray sets handlers of its own.
+                with runner.noticing(asked.append):
+                    yield from self._perform(commands, asked)
+            finally:
+                if ours:
+                    ray.shutdown()
 
-    def _perform(self, commands: Sequence[Command]) -> Endings:
+    def _perform(self, commands: Sequence[Command], asked: list[int]) -> Endings:
         ray = self.ray
         ray.cloudpickle.register_pickle_by_value(runner)
         try:
@@ -149,18 +154,16 @@ class Ray:
             waiting = {task.remote(c.arguments, c.folder, c.variables, c.console): c.number for c in commands}
         finally:
             ray.cloudpickle.unregister_pickle_by_value(runner)
-        asked: list[int] = []
         cancelled = 0
-        with runner.noticing(asked.append):
-            while waiting:
-                for ref in ray.wait(list(waiting), timeout=POLL)[0]:
-                    number, ending = waiting.pop(ref), self._ending(ref)
-                    yield number, runner.stopped_by(asked[0]) if asked and ending["code"] == INTERRUPTED else ending
-                if len(asked) > cancelled:
-                    cancelled = len(asked)
-                    # To a worker this is Ctrl-C; it hands that on, and waits until the run has saved itself.
-                    for ref in waiting:
-                        ray.cancel(ref)
+        while waiting:
+            for ref in ray.wait(list(waiting), timeout=POLL)[0]:
+                number, ending = waiting.pop(ref), self._ending(ref)
+                yield number, runner.stopped_by(asked[0]) if asked and ending["code"] == INTERRUPTED else ending
+            if len(asked) > cancelled:
+                cancelled = len(asked)
+                # To a worker this is Ctrl-C; it hands that on, and waits until the run has saved itself.
+                for ref in waiting:
+                    ray.cancel(ref)
 
     def _ending(self, ref: Any) -> dict[str, Any]:
         try:

@@ -21,8 +21,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from launch import handover, processes
 from launch.job import Job, PointError
 from launch.plan import holds_run, resumes
-from launch.runner import INTERRUPTED, REQUEUE
-from rlhf.errors import UserError
+from launch.runner import INTERRUPTED
+from rlhf.errors import REQUEUE, Interrupted, UserError
 from rlhf.runs import State
 from rlhf.runs import inspect as inspect_directory
 
@@ -73,8 +73,7 @@ def launch(
     """What a Hydra launcher does with a batch of points; their failures are kept in the job.
 
     Raises:
-        KeyboardInterrupt: after Ctrl-C, when what was running has saved itself.
-        SystemExit: with code 75, where points were stopped because their machine was taken away.
+        Interrupted: after a signal, when what was running has saved itself.
     """
     setup_globals()
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
@@ -94,10 +93,8 @@ def launch(
     for number, ending in backend(commands) if commands else ():
         code = _note(job, number, ending, returns[number])
         stopped = max(stopped, code if code in (INTERRUPTED, REQUEUE) else 0)
-    if stopped == INTERRUPTED:
-        raise KeyboardInterrupt
-    if stopped == REQUEUE:
-        raise SystemExit(REQUEUE)
+    if stopped:
+        raise Interrupted("points were stopped", stopped)
     return list(returns.values())
 
 

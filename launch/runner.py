@@ -64,7 +64,7 @@ class Runner:
                 ending = Path(private) / "ending.json"
                 environment = os.environ | dict(variables) | {ENDING: str(ending), LIFELINE: str(life)}
                 Path(console).parent.mkdir(parents=True, exist_ok=True)
-                with open(console, "ab") as stream:
+                with open(console, "ab") as stream, _unblocked():
                     child = subprocess.Popen(
                         list(command),
                         cwd=folder,
@@ -123,6 +123,16 @@ def noticing(handle: Callable[[int], Any]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _unblocked() -> Iterator[None]:
+    """What is started meanwhile can be told to stop: it inherits what is blocked, as SIGINT is in Ray's workers."""
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def stopped_by(number: int) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -17,6 +15,7 @@ from launch.job import Job
 from launch.plan import Planner, points, resumes, without_sweeps
 from launch.search import search_to_resume
 from launch.space import search_of
+from rlhf.errors import UserError
 
 
 def sweeps(composed: DictConfig) -> bool:
@@ -61,8 +60,12 @@ def conclude(job: Job) -> None:
         return
     try:
         compare(rows_of({n: (job.overrides[n], path) for n, path in job.directories.items()}), job.sweep)
-        if find_spec("launch.reporting") is not None:
-            page = import_module("launch.reporting").write_report(job.sweep)
-            print(f"report: {os.path.relpath(page)}", flush=True)
     except Exception as error:
-        print(f"the comparison could not be written: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{job.sweep}: the comparison could not be written: {type(error).__name__}: {error}", file=sys.stderr)
+    try:
+        from launch.reporting import write_report
+
+        print(f"report: {os.path.relpath(write_report(job.sweep))}", flush=True)
+    except Exception as error:
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        print(f"{job.sweep}: no report was written: {reason}", file=sys.stderr)

@@ -72,6 +72,17 @@ def test_a_program_that_dies_without_a_word(tmp_path: Path) -> None:
     assert (ending["code"], ending["error"]) == (-signal.SIGKILL, "")
 
 
+def test_a_program_can_be_stopped_where_signals_are_blocked(tmp_path: Path) -> None:
+    """As they are in Ray's workers."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        command = script(tmp_path, "handed.tell(0, '', [int(n) for n in signal.pthread_sigmask(signal.SIG_BLOCK, [])])")
+        assert run(command, str(tmp_path), {}, str(tmp_path / "log"))["value"] == []
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []), "here nothing has changed"
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_signal_is_handed_on_and_nothing_more_is_started(tmp_path: Path, number: int, code: int) -> None:
     runner, console = Runner(), tmp_path / "console.log"
