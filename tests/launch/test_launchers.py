@@ -162,6 +162,50 @@ def test_a_missing_package_is_named(main: Main, monkeypatch: pytest.MonkeyPatch,
     assert told() == "hydra/launcher: joblib needs the package joblib; pip install 'rlhf-lab[joblib]'"
 
 
+def test_a_job_that_must_make_room_goes_on_by_itself(tmp_path: Path) -> None:
+    """submitit tells a job by SIGUSR2; its run hears SIGUSR1, saves itself, and is started again with resume=true."""
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    from launch.backends import Submitit
+    from launch.elsewhere import Command
+
+    job = tmp_path / "job"
+    body = f"""
+        import os, signal, sys, time
+        sys.path.insert(0, {str(ROOT)!r})
+        from launch.handover import Handover
+        handed = Handover.take()
+        if sys.argv[1:] == ["seed=1", "resume=true"]:
+            handed.tell(0, "", 7)
+            sys.exit(0)
+        stopped = []
+        signal.signal(signal.SIGUSR1, lambda number, frame: stopped.append(number))
+        with open({str(job)!r} + ".part", "w") as stream:
+            stream.write(str(os.getppid()))
+        os.rename({str(job)!r} + ".part", {str(job)!r})
+        while not stopped:
+            time.sleep(0.02)
+        sys.exit(75)
+    """
+    (tmp_path / "program.py").write_text(textwrap.dedent(body))
+
+    def make_room() -> None:
+        for _ in range(6000):
+            if job.exists():
+                os.kill(int(job.read_text()), signal.SIGUSR2)
+                return
+            threading.Event().wait(0.01)
+
+    command = Command(
+        3, [sys.executable, str(tmp_path / "program.py"), "seed=1"], str(tmp_path), {}, str(tmp_path / "log")
+    )
+    backend = Submitit("local", str(tmp_path / "jobs" / "%j"), 0, {"timeout_min": 5})
+    thread = threading.Thread(target=make_room)
+    thread.start()
+    ((number, ending),) = backend([command])
+    thread.join()
+    assert (number, ending["code"], ending["value"]) == (3, 0, 7)
+
+
 TINY = (
     "algo=sft model.init=random train.max_steps=2 train.batch_size=4 data.limit=200 strategy.threads=1 logger=csv "
     "callbacks=minimal"
