@@ -128,7 +128,9 @@ def _optimizer(module: StageModule) -> torch.optim.Optimizer:
 
 
 def _own(optimizer: torch.optim.Optimizer) -> None:
-    """Copy what was loaded: it is the checkpoint's own memory, perhaps a mapping of the file."""
+    """Copy what was loaded: it is the checkpoint's own memory, perhaps a mapping of the file. Tuples came as lists."""
+    for group in optimizer.param_groups:
+        group |= {name: tuple(value) for name, value in group.items() if name != "params" and isinstance(value, list)}
     for found in optimizer.state.values():
         for name, value in found.items():
             if isinstance(value, Tensor):

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from launch.objective import maximised
 from launch.space import Parameter, split
+from rlhf.config.objective import maximised
 from rlhf.errors import ConfigError, DataError
 
 pytest.importorskip("optuna", reason="optuna is not installed; pip install 'rlhf-lab[optuna]'")

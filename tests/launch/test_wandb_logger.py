@@ -1,0 +1,48 @@
+"""Weights & Biases where its server can't be reached."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from launch import wandb_logger
+from launch.runner import INTERRUPTED, REQUEUE
+from rlhf import errors
+from rlhf.config import TrainConfig
+from rlhf.runs import Run, Summary
+
+
+def test_a_server_that_cannot_be_reached_costs_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in [name for name in os.environ if name.startswith("WANDB")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_MODE", "online")  # and be put back: offline logging sets it
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # the port of the discard service: nobody is there
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setattr(wandb_logger, "REACHED_WITHIN", 1.0)
+    config = TrainConfig()
+    config.logger.wandb = "online"
+    run = Run(tmp_path, "0123abcd")
+    with caplog.at_level(logging.WARNING, logger="rlhf"):
+        logger = wandb_logger.build_wandb(config, run)
+    (record,) = caplog.records
+    assert "logger.wandb: online, but the server did not let this run in" in record.message
+    logger.log_metrics({"loss": 1.0}, step=1)
+    logger.experiment.finish()
+    assert list((tmp_path / "wandb").glob("offline-run-*"))
+    identity = Summary.read(tmp_path).wandb_id
+    assert identity == run.summary.wandb_id is not None
+    again = Run(tmp_path / "moved", "0123abcd", summary=Summary(wandb_id=identity), is_main=False)
+    config.logger.wandb = "offline"
+    assert wandb_logger.build_wandb(config, again)._wandb_init["id"] == identity, "a resumed run keeps its curves"
+
+
+def test_there_is_one_code_for_each_ending() -> None:
+    """`launch/runner.py` travels without the rest, and so repeats them."""
+    assert (errors.Interrupted("").code, errors.REQUEUE) == (INTERRUPTED, REQUEUE)
