@@ -71,7 +71,7 @@ STRINGS: dict[str, Text] = {
     "over_prompts": ("prompts", "提示"),
     "over_both": ("seeds where there are several, else prompts", "随机种子（若有多个），否则跨提示"),
     "outside": ("Outside the picture: {what}.", "图外：{what}。"),
-    "kl_axis": ("KL to the reference (nats a response)", "与参考模型的 KL（奈特／回答）"),
+    "kl_axis": ("KL to the reference (nats a response, √ scale)", "与参考模型的 KL（奈特／回答，平方根刻度）"),
     "reward_axis": ("reward model's score", "奖励模型得分"),
     "gold_axis": ("judge's score", "裁判得分"),
     "reward_kl": ("Reward against KL", "奖励与 KL"),
