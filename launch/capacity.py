@@ -1,0 +1,343 @@
+"""What a training run will need: memory of a device, arithmetic and time of a step, from a configuration alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from launch.build import build_tokenizer, prompt_limit
+from launch.lengths import Planned, planned_rows
+from lightning_modules.work import cut
+from rlhf.capacity.flops import TRAIN, TRAIN_ADAPTER, useful
+from rlhf.capacity.footprint import Layout, Line, Memory, Stage
+from rlhf.capacity.meter import Log
+from rlhf.capacity.trace import Sizes, Tracer
+from rlhf.config import PlanConfig, PPOConfig
+from rlhf.data.rows import Row
+from rlhf.errors import ConfigError
+from rlhf.models.language import LanguageModel, ScoreModel
+from rlhf.models.loading import skeleton
+from rlhf.runs import Parent
+
+GB = 1e9
+USUAL_GPU = 80.0
+"""Gigabytes of an A100 or H100."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the run is planned for.
+
+    Attributes:
+        kind: `cpu` or `gpu`; devices: of all nodes.
+        memory: bytes of a device; source: why so many.
+    """
+
+    kind: str
+    devices: int
+    memory: float
+    source: str
+
+
+def machine_of(config: PlanConfig) -> Machine:
+    """As `strategy` and `plan` say. `auto` is a GPU where this machine has one, or where there are several devices."""
+    strategy = config.strategy
+    here = torch.cuda.device_count()
+    several = strategy.devices != "auto" and int(strategy.devices) > 1
+    kind = "gpu" if strategy.accelerator == "gpu" or (strategy.accelerator == "auto" and (here or several)) else "cpu"
+    local = max(1, here if kind == "gpu" else 1) if strategy.devices == "auto" else int(strategy.devices)
+    devices = 1 if strategy.layout == "single" else local * strategy.nodes
+    if config.plan.memory is not None:
+        return Machine(kind, devices, config.plan.memory * GB, "plan.memory")
+    if kind == "cpu":
+        ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return Machine(kind, devices, ram / local, "this machine's" + (f", shared by {local}" if local > 1 else ""))
+    if here:
+        return Machine(kind, devices, float(torch.cuda.get_device_properties(0).total_memory), "this machine's")
+    return Machine(kind, devices, USUAL_GPU * GB, "an A100's or H100's; plan.memory says otherwise")
+
+
+@dataclass
+class Capacity:
+    """Everything that `plan.py` prints."""
+
+    config: PlanConfig
+    machine: Machine
+    planned: Planned
+    tracer: Tracer
+    stage: Stage
+
+    @property
+    def limit(self) -> float:
+        """Bytes of a device that the run may take."""
+        return self.machine.memory * (1 - self.config.plan.reserve)
+
+    @property
+    def sizes(self) -> dict[str, Sizes]:
+        """Of every model."""
+        return {**self.stage.trained, **self.stage.frozen}
+
+    # -- memory ----------------------------------------------------------------------------------------------------
+
+    def micros(self, rows: Sequence[Row]) -> list[list[Row]]:
+        """Micro-batches of an update on one device, from the rows of a step on all."""
+        budget, world = self.config.train.tokens_per_microbatch, self.machine.devices
+        if isinstance(self.config.algo, PPOConfig):
+            mine = list(rows[::world])
+            update = mine[: -(-len(mine) // self.config.algo.minibatches)]
+            return [list(micro.rows) for micro in cut(update, budget)]
+        return [list(micro.rows) for micro in cut(rows, budget, 0, world)]
+
+    @cached_property
+    def updates(self) -> list[list[list[Row]]]:
+        """Micro-batches of an update of each step that is looked at."""
+        return [self.micros(rows) for rows in self.planned.steps]
+
+    @cached_property
+    def heaviest(self) -> list[Row]:
+        """The micro-batch with the most tokens."""
+        return max((micro for update in self.updates for micro in update), key=tokens_of)
+
+    @cached_property
+    def accumulating(self) -> bool:
+        """Whether there are updates of several micro-batches."""
+        ptx = isinstance(self.config.algo, PPOConfig) and self.config.algo.ptx_coef > 0
+        return ptx or any(len(update) > 1 for update in self.updates)
+
+    @cached_property
+    def log(self) -> Log:
+        return self.tracer.update(self.heaviest)
+
+    @cached_property
+    def phases(self) -> list[Memory]:
+        """Memory in each phase of the run. Scoring and validation, without gradients, stay below an update."""
+        update = self.stage.update(self.log, accumulating=self.accumulating)
+        sampling = self.sampling()
+        return [update] if sampling is None else [update, sampling]
+
+    @property
+    def peak(self) -> Memory:
+        return max(self.phases, key=lambda memory: memory.total)
+
+    @property
+    def sampled(self) -> int:
+        """Responses that a device draws: of an iteration of PPO, or of the prompts that an evaluation shows."""
+        config = self.config
+        if config.algo.name == "ppo":
+            return max(1, config.train.batch_size // self.machine.devices)
+        shown = config.callbacks.samples and config.algo.name in ("sft", "dpo")
+        return config.train.samples if shown else 0
+
+    def sampling(self) -> Memory | None:
+        """Memory of decoding, in process."""
+        config, n = self.config, self.sampled
+        if not n or config.rollout.engine != "torch":
+            return None
+        longest = max(len(row.prompt) for rows in self.planned.steps for row in rows)
+        prompt = longest if config.algo.name == "ppo" else max(1, min(longest, prompt_limit(config)))
+        rows = min(config.rollout.max_rows, n)
+        new = config.rollout.max_new_tokens
+        return self.stage.sampling(
+            "policy", rows, prompt + new - 1, new * -(-n // rows), cache_bytes=self.number, pack=self.machine.kind == "cpu"
+        )
+
+    @property
+    def number(self) -> int:
+        """Bytes of a number in arithmetic."""
+        return 4 if self.config.strategy.precision == "fp32" else 2
+
+    @cached_property
+    def line(self) -> Line:
+        """Memory of an update by the tokens of its micro-batch, where gradients of earlier ones are there."""
+        rows = self.heaviest
+        other = rows[: len(rows) // 2] if len(rows) > 1 else rows * 2
+        small, large = sorted((rows, other), key=tokens_of)
+        points = []
+        for found in (small, large):
+            log = self.log if found is rows else self.tracer.update(found)
+            points.append((tokens_of(found), self.stage.update(log, accumulating=True).total))
+        return Line.through(*points)
+
+    @property
+    def largest(self) -> float:
+        """Tokens of the largest micro-batch that fits; below that of a single row where nothing does."""
+        sampling = self.sampling()
+        if sampling is not None and sampling.total > self.limit:
+            return -1.0
+        return self.line.tokens(self.limit)
+
+    # -- arithmetic ------------------------------------------------------------------------------------------------
+
+    @property
+    def step_tokens(self) -> float:
+        """Tokens of a step on all devices, on average."""
+        return sum(map(tokens_of, self.planned.steps)) / len(self.planned.steps)
+
+    @cached_property
+    def arithmetic(self) -> dict[str, float]:
+        """Useful operations of a step on all devices, by part of the work, on average."""
+        algo, sizes = self.config.algo, self.stage.trained
+        main = sizes.get("policy") or sizes["scorer"]
+        options: dict[str, Any] = {"train": TRAIN if main.trainable == main.total else TRAIN_ADAPTER}
+        if isinstance(algo, PPOConfig):
+            options |= {"critic": algo.critic, "epochs": algo.epochs}
+        total: dict[str, float] = {}
+        for rows in self.planned.steps:
+            for row in rows:
+                found = useful(algo.name, main.shape, len(row.prompt), [len(r) for r in row.responses], **options)
+                for part, operations in found.items():
+                    total[part] = total.get(part, 0.0) + operations / len(self.planned.steps)
+        return total
+
+    @property
+    def recomputed(self) -> float:
+        """Operations of the forward passes that gradient checkpointing repeats."""
+        if not self.config.strategy.gradient_checkpointing:
+            return 0.0
+        main = next(iter(self.stage.trained.values()))
+        return self.arithmetic["learning"] / (TRAIN if main.trainable == main.total else TRAIN_ADAPTER)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Of a step, by part of the work; empty where `plan.tflops` is not given. Preparation is not of a step."""
+        plan = self.config.plan
+        if plan.tflops is None:
+            return {}
+        speed = plan.tflops * 1e12 * plan.utilisation * self.machine.devices
+        found = {part: operations / speed for part, operations in self.arithmetic.items() if part != "preparation"}
+        found["learning"] += self.recomputed / speed
+        if "sampling" in found and plan.bandwidth is not None:
+            found["sampling"] = max(found["sampling"], self.read_in_sampling / (plan.bandwidth * GB))
+        return found
+
+    @property
+    def read_in_sampling(self) -> float:
+        """Bytes that a device reads in a rollout: all weights for each token of its rows, and their keys and values."""
+        rows = min(self.config.rollout.max_rows, self.sampled)
+        some = self.planned.steps[0][0]
+        new = len(some.responses[0])
+        passes = new * -(-self.sampled // rows)
+        policy = self.stage.trained["policy"]
+        cache = policy.cache * rows * (len(some.prompt) + new / 2)
+        return passes * self.number * (policy.total + cache)
+
+
+def tokens_of(rows: Sequence[Row]) -> int:
+    return sum(row.length for row in rows)
+
+
+def capacity_of(config: PlanConfig) -> Capacity:
+    """Plan a run.
+
+    Raises:
+        UserError: the model's sizes or the data can't be read.
+    """
+    machine = machine_of(config)
+    strategy = config.strategy
+    sharded = strategy.layout in ("fsdp", "zero2")
+    tracer = Tracer(
+        lambda: trained_models(config),
+        mixed=strategy.precision != "fp32" and not (sharded and strategy.precision == "bf16"),
+        half=sharded and strategy.precision == "bf16",
+        options=forward_options(config),
+        full_kl=isinstance(config.algo, PPOConfig) and config.algo.kl_in == "loss",
+        frozen=lambda: frozen_models(config),
+    )
+    layout = Layout(
+        strategy.layout,
+        (strategy.shard_size or machine.devices) if sharded else 1,
+        2 if tracer.half else 4,
+        strategy.cpu_offload and machine.kind == "gpu",
+    )
+    vocabulary = next(iter(tracer.sizes.values())).shape.vocabulary
+    stage = Stage(tracer.sizes, tracer.frozen_sizes, layout, vocabulary, shared_backbones(config))
+    return Capacity(config, machine, planned_rows(config), tracer, stage)
+
+
+def forward_options(config: PlanConfig) -> dict[str, Any]:
+    """Of the policy's forward pass."""
+    if not isinstance(config.algo, PPOConfig):
+        return {}
+    return {"temperature": config.rollout.temperature, "want_entropy": config.algo.entropy_coef != 0}
+
+
+# -- models without weights --------------------------------------------------------------------------------------------
+
+
+def trained_models(config: PlanConfig) -> dict[str, Any]:
+    """What learns, by name, as `launch/build.py` makes it; to be called within a mode without memory."""
+    models: dict[str, Any] = {}
+    if config.algo.name == "reward":
+        models["scorer"] = ScoreModel(backbone(config, "score"))
+    else:
+        shared = isinstance(config.algo, PPOConfig) and config.algo.critic == "shared"
+        models["policy"] = LanguageModel(backbone(config, "causal"), value_head=shared)
+    if isinstance(config.algo, PPOConfig) and config.algo.critic == "separate":
+        models["critic"] = ScoreModel(backbone(config, "score", reward_source(config)))
+    for model in models.values():
+        adapt(config, model.hf)
+        if config.strategy.gradient_checkpointing:
+            model.hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return models
+
+
+def frozen_models(config: PlanConfig) -> dict[str, Any]:
+    """PPO's reference and reward model."""
+    if config.algo.name != "ppo":
+        return {}
+    models = {
+        "reference": LanguageModel(backbone(config, "causal")),
+        "reward": ScoreModel(backbone(config, "score", reward_source(config))),
+    }
+    for model in models.values():
+        model.requires_grad_(False)
+    return models
+
+
+def backbone(config: PlanConfig, kind: str, source: str | None = None) -> Any:
+    """A model of `transformers` of the sizes that are configured, or of a folder's."""
+    model = config.model
+    if source is None and model.init not in ("auto", "pretrained", "random"):
+        source = folder_of(model.init)
+    if source is None and not model.architecture.get("model_type"):
+        source = model.path
+    vocabulary = None
+    if source is None and "vocab_size" not in model.architecture:
+        vocabulary = build_tokenizer(config, Parent("random")).vocab_size
+    return skeleton(kind, source, dict(model.architecture), vocabulary)
+
+
+def reward_source(config: PlanConfig) -> str | None:
+    """The reward model's folder, where one is named; else it is planned as large as the policy."""
+    assert isinstance(config.algo, PPOConfig)
+    return None if config.algo.reward_model == "auto" else folder_of(config.algo.reward_model)
+
+
+def folder_of(given: str) -> str:
+    """A run's export, or the model folder itself."""
+    export = Path(given) / "model"
+    return str(export if (export / "config.json").exists() else Path(given))
+
+
+def adapt(config: PlanConfig, hf: Any) -> None:
+    """Adapters on frozen weights, where they are configured."""
+    if has_adapters(config):
+        adapters: Any = import_module("rlhf.models.adapters")
+        model: Any = config.model
+        adapters.add_lora(hf, adapters.Lora(model.lora_r, model.lora_alpha, tuple(model.lora_targets)), config.seed)
+
+
+def has_adapters(config: PlanConfig) -> bool:
+    return getattr(config.model, "adapter", "none") == "lora"
+
+
+def shared_backbones(config: PlanConfig) -> frozenset[str]:
+    """Models whose frozen weights are another's: adapters of the reference are those of nobody, on the policy's."""
+    return frozenset({"reference", "critic"} if has_adapters(config) else ())
