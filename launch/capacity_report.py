@@ -40,6 +40,7 @@ def show(capacity: Capacity, console: Console) -> None:
     console.print()
     console.print(models_table(capacity))
     console.print()
+    console.print(f"memory of a device, {title(capacity, capacity.peak)}:")
     console.print(memory_table(capacity))
     for line in (*fit_lines(capacity), "", *arithmetic_lines(capacity)):
         console.print(line)
@@ -56,7 +57,7 @@ def memory_table(capacity: Capacity) -> Table:
     """Parts down, models across, of the phase in which most is needed; beneath it what the others need."""
     peak = capacity.peak
     roles = [role for role in ROLES if any(model == role for _, model in peak.parts)]
-    table = _table(f"memory of a device, {title(capacity, peak)}", *roles, "sum")
+    table = _table("", *roles, "sum")
     for part in PARTS:
         if peak.of(part):
             cells = [size(peak.of(part, role)) if peak.of(part, role) else "–" for role in roles]
