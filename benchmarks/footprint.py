@@ -57,7 +57,9 @@ def planned(overrides: list[str]) -> Capacity:
     return capacity_of(config)
 
 
-def measured(overrides: list[str], config: TrainConfig, lengths: tuple[int, int], folder: Path, threads: int, keep: bool) -> int:
+def measured(
+    overrides: list[str], config: TrainConfig, lengths: tuple[int, int], folder: Path, threads: int, keep: bool
+) -> int:
     """Highest resident memory of a process that trains, in bytes above what was there before.
 
     Args:
@@ -77,7 +79,12 @@ def measured(overrides: list[str], config: TrainConfig, lengths: tuple[int, int]
     own = [item for item in overrides if not item.startswith("plan.")]
     fixed = ["strategy=cpu", "logger.wandb=off", f"strategy.threads={threads}", f"train.max_steps={STEPS}"]
     # Each row is used once, whatever the number of rows.
-    task |= {"keep_freed_memory": keep, "stage": stage, "overrides": [*own, *fixed, "train.epochs=null"], "scratch": str(folder)}
+    task |= {
+        "keep_freed_memory": keep,
+        "stage": stage,
+        "overrides": [*own, *fixed, "train.epochs=null"],
+        "scratch": str(folder),
+    }
     with Worker(sys.executable, "benchmarks.workers.footprint", task, threads, folder / "log") as worker:
         return int(worker.go()["peak_memory_bytes"] - worker.facts["baseline"])
 

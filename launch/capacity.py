@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,13 @@ from launch.build import build_tokenizer, prompt_limit
 from launch.lengths import Planned, planned_rows
 from lightning_modules.work import cut
 from rlhf.capacity.flops import TRAIN, TRAIN_ADAPTER, useful
-from rlhf.capacity.footprint import Layout, Line, Memory, Stage
+from rlhf.capacity.footprint import QUANTISED, Layout, Line, Memory, Stage
 from rlhf.capacity.meter import Log
 from rlhf.capacity.trace import Sizes, Tracer
 from rlhf.config import PlanConfig, PPOConfig
 from rlhf.data.rows import Row
 from rlhf.errors import ConfigError
+from rlhf.models.adapters import Lora, add_lora
 from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.loading import skeleton
 from rlhf.runs import Parent
@@ -145,7 +145,12 @@ class Capacity:
         rows = min(config.rollout.max_rows, n)
         new = config.rollout.max_new_tokens
         return self.stage.sampling(
-            "policy", rows, prompt + new - 1, new * -(-n // rows), cache_bytes=self.number, pack=self.machine.kind == "cpu"
+            "policy",
+            rows,
+            prompt + new - 1,
+            new * -(-n // rows),
+            cache_bytes=self.number,
+            pack=self.machine.kind == "cpu",
         )
 
     @property
@@ -246,6 +251,7 @@ def capacity_of(config: PlanConfig) -> Capacity:
         lambda: trained_models(config),
         mixed=strategy.precision != "fp32" and not (sharded and strategy.precision == "bf16"),
         half=sharded and strategy.precision == "bf16",
+        offload=strategy.activation_offload,
         options=forward_options(config),
         full_kl=isinstance(config.algo, PPOConfig) and config.algo.kl_in == "loss",
         frozen=lambda: frozen_models(config),
@@ -257,7 +263,15 @@ def capacity_of(config: PlanConfig) -> Capacity:
         strategy.cpu_offload and machine.kind == "gpu",
     )
     vocabulary = next(iter(tracer.sizes.values())).shape.vocabulary
-    stage = Stage(tracer.sizes, tracer.frozen_sizes, layout, vocabulary, shared_backbones(config))
+    stage = Stage(
+        tracer.sizes,
+        tracer.frozen_sizes,
+        layout,
+        vocabulary,
+        shared_backbones(config),
+        frozenset({"policy", "reference", "scorer"}),
+        QUANTISED[config.model.quantize],
+    )
     return Capacity(config, machine, planned_rows(config), tracer, stage)
 
 
@@ -329,15 +343,17 @@ def folder_of(given: str) -> str:
 def adapt(config: PlanConfig, hf: Any) -> None:
     """Adapters on frozen weights, where they are configured."""
     if has_adapters(config):
-        adapters: Any = import_module("rlhf.models.adapters")
-        model: Any = config.model
-        adapters.add_lora(hf, adapters.Lora(model.lora_r, model.lora_alpha, tuple(model.lora_targets)), config.seed)
+        model = config.model
+        add_lora(hf, Lora(model.lora_r, model.lora_alpha, tuple(model.lora_targets)), config.seed)
 
 
 def has_adapters(config: PlanConfig) -> bool:
-    return getattr(config.model, "adapter", "none") == "lora"
+    return config.model.adapter == "lora"
 
 
 def shared_backbones(config: PlanConfig) -> frozenset[str]:
-    """Models whose frozen weights are another's: adapters of the reference are those of nobody, on the policy's."""
+    """Models on another's frozen weights: the reference on the policy's, a separate critic on the reward model's.
+
+    The reward model may share the policy's too, which a finished run of it would have to show.
+    """
     return frozenset({"reference", "critic"} if has_adapters(config) else ())

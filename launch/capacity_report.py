@@ -81,9 +81,11 @@ def title(capacity: Capacity, memory: Memory) -> str:
 def fit_lines(capacity: Capacity) -> Iterator[str]:
     """Whether it fits, and what would."""
     machine, config = capacity.machine, capacity.config
-    host = capacity.stage.host()
-    if host:
-        yield f"and on the host, for each device: {size(host)} of weights, gradients and moments"
+    for what, host in (("weights, gradients, moments", capacity.stage.host()), ("activations", capacity.log.moved)):
+        if host:
+            yield f"and on the host, for each device: {size(host)} of {what}"
+    if machine.kind == "cpu":
+        yield "resident memory is more than that, since on CPU freed blocks are kept for speed: see docs/planner.md"
     fits = capacity.peak.total <= capacity.limit
     yield (
         f"{'fits' if fits else '[bold red]does not fit[/]'} into {size(machine.memory)} ({machine.source}) "
@@ -176,5 +178,3 @@ def time(seconds: float) -> str:
         if seconds >= 2 * factor:
             return f"{seconds / factor:.1f} {unit}"
     return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.2g} ms"
-
-

@@ -75,7 +75,9 @@ def _read(config: PlanConfig) -> Planned | None:
     steps = total_steps(config, len(rows))
     batches = OptimisationBatches(len(rows), examples_a_step(config), config.seed)
     chosen = [[rows[i] for i in batches.batch(step)] for step in range(min(steps, LOOKED_AT))]
-    return Planned([_answered(config, step) for step in chosen], steps, f"data={config.data.name}, {len(rows)} examples")
+    return Planned(
+        [_answered(config, step) for step in chosen], steps, f"data={config.data.name}, {len(rows)} examples"
+    )
 
 
 def _answered(config: PlanConfig, rows: Sequence[Row]) -> list[Row]:

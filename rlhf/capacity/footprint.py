@@ -20,6 +20,9 @@ MOMENTS = 2
 LOGIT_COPIES = 3
 """In decoding: logits, probabilities, and those once more in blocks (`rlhf/rollout/sampling.py`)."""
 
+QUANTISED = {"none": 4.0, "8bit": 1.0, "4bit": 0.516}
+"""Bytes of a quantised weight: 4 bits, and for each block of 64 the 8 bits of a scale (Dettmers et al. 2023)."""
+
 WEIGHTS, GRADIENTS, OPTIMISER = "weights", "gradients", "optimiser"
 GATHERED, BUCKETS = "gathered weights", "buckets"
 ACTIVATIONS, LOGITS, CACHE, PACKED = "activations", "logits", "key–value cache", "packed weights"
@@ -78,6 +81,7 @@ class Stage:
         trained, frozen: sizes of the models by name.
         shared: models whose frozen weights are another's (adapters on one backbone).
         vocabulary: entries of the output layer.
+        quantised: models whose linear layers take `quantised_bytes` a number.
     """
 
     trained: Mapping[str, Sizes]
@@ -85,13 +89,16 @@ class Stage:
     layout: Layout
     vocabulary: int
     shared: frozenset[str] = frozenset()
+    quantised: frozenset[str] = frozenset()
+    quantised_bytes: float = FP32
 
     def lasting(self, phase: str, *, gradients: bool) -> Memory:
         """Weights and moments, and whole gradients where an earlier update has left them."""
         memory, shards = Memory(phase), 0 if self.layout.offload else 1 / self.layout.shards
         for name, sizes in {**self.trained, **self.frozen}.items():
             numbers = sizes.trainable if name in self.shared else sizes.total
-            memory.add(WEIGHTS, name, FP32 * numbers * shards)
+            spared = sizes.linear * (FP32 - self.quantised_bytes) if name in self.quantised - self.shared else 0.0
+            memory.add(WEIGHTS, name, (FP32 * numbers - spared) * shards)
         for name, sizes in self.trained.items():
             memory.add(OPTIMISER, name, MOMENTS * FP32 * sizes.trainable * shards)
             if gradients:

@@ -37,9 +37,10 @@ class Storage:
 
 @dataclass
 class Log:
-    """What was allocated and freed, in order: (storage, whether it came)."""
+    """What was allocated and freed, in order: (storage, whether it came); and bytes that were moved to the host."""
 
     events: list[tuple[Storage, bool]] = field(default_factory=list)
+    moved: int = 0
 
     @property
     def gradients(self) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from rlhf.capacity.meter import Log, Meter, autocast, fake
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel, ScoreModel, count_parameters
+from rlhf.models.offload import SMALLEST as WORTH_MOVING
 from rlhf.models.sharding import blocks
 from rlhf.rollout.packed import SMALLEST
 
@@ -28,6 +29,7 @@ class Sizes:
         total: parameters, tied ones once; trainable: those that learn.
         root: parameters outside of the blocks: embeddings, last norm, heads; root_trainable: those that learn.
         block: of the largest block; block_trainable: those of it that learn.
+        linear: of the backbone's linear layers, which can be quantised.
         packed: of the weights that decoding copies on CPU.
         cache: keys and values of a token, in all layers.
         shape: what its arithmetic depends on.
@@ -39,6 +41,7 @@ class Sizes:
     root_trainable: int
     block: int
     block_trainable: int
+    linear: int
     packed: int
     cache: int
     shape: Shape
@@ -53,7 +56,10 @@ def sizes_of(model: LanguageModel | ScoreModel) -> Sizes:
     config = model.hf.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    linear = [module.weight.numel() for module in model.modules() if type(module) in (nn.Linear, Conv1D)]
+
+    def products(modules: Iterable[nn.Module]) -> list[int]:
+        return [module.weight.numel() for module in modules if type(module) in (nn.Linear, Conv1D)]  # type: ignore[operator]
+
     return Sizes(
         total,
         trainable,
@@ -61,7 +67,8 @@ def sizes_of(model: LanguageModel | ScoreModel) -> Sizes:
         trainable - sum(_learning(block) for block in inner),
         max((sum(p.numel() for p in block) for block in inner), default=0),
         max((_learning(block) for block in inner), default=0),
-        sum(numbers for numbers in linear if numbers >= SMALLEST),
+        sum(products(model.hf.base_model.modules())),
+        sum(numbers for numbers in products(model.modules()) if numbers >= SMALLEST),
         2 * config.num_hidden_layers * heads * width,
         shape_of(model.hf),
     )
@@ -78,6 +85,7 @@ class Tracer:
     Args:
         build: makes what learns, by name: `policy` (a `LanguageModel`), `critic` or `scorer` (a `ScoreModel`).
         mixed: bf16 arithmetic on fp32 weights; half: bf16 weights, as shards are gathered.
+        offload: what the backward pass needs goes to the host until then (`rlhf/models/offload.py`).
         options: of the policy's forward pass (`temperature`, `want_entropy`).
         full_kl: whether the reference's states and head take part (`algo.kl_in=loss`).
         frozen: makes what only answers, for its sizes.
@@ -89,6 +97,7 @@ class Tracer:
     build: Callable[[], dict[str, Any]]
     mixed: bool = False
     half: bool = False
+    offload: bool = False
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     full_kl: bool = False
     frozen: Callable[[], dict[str, Any]] = dict
@@ -108,7 +117,8 @@ class Tracer:
             model.zero_grad(set_to_none=True)
         batch = self._batch(rows)
         with self.mode, meter:
-            with autocast(self.mixed):
+            away = moved_away(self.models.values(), meter.log) if self.offload else nullcontext()
+            with autocast(self.mixed), away:
                 loss = self._loss(batch, meter)
             loss.backward()
             meter.gradients_of(self.models.values())
@@ -147,3 +157,21 @@ def precision(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+@contextmanager
+def moved_away(models: Iterable[nn.Module], log: Log) -> Iterator[None]:
+    """Within, what autograd saves is not kept, but counted in `log.moved`, and made anew when it is asked for."""
+    stay = {p.untyped_storage()._cdata for model in models for p in model.parameters()}
+
+    def pack(tensor: Tensor) -> Any:
+        if tensor.numel() < WORTH_MOVING or tensor.untyped_storage()._cdata in stay:
+            return tensor
+        log.moved += tensor.nbytes
+        return tensor.shape, tensor.dtype
+
+    def unpack(kept: Any) -> Tensor:
+        return kept if isinstance(kept, Tensor) else torch.empty(kept[0], dtype=kept[1])
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        yield

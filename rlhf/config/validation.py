@@ -8,9 +8,9 @@ from importlib.util import find_spec
 
 from rlhf.config.algorithms import DPOConfig
 from rlhf.config.keys import KeyInfo, keys, lookup
-from rlhf.config.memory import adapter, offload, quantized
+from rlhf.config.memory import adapter, offload, quantized, quantizer
 from rlhf.config.paths import check_exists
-from rlhf.config.ppo_rules import PPO_RULES
+from rlhf.config.ppo_rules import PPO_RULES, reads_ptx
 from rlhf.config.schema import SAFE_NAME, TrainConfig
 from rlhf.config.verbs import ChatConfig, CollectConfig, Config, EvaluateConfig, PipelineConfig, PlanConfig
 from rlhf.errors import ConfigError, nearest
@@ -218,6 +218,7 @@ RULES: tuple[Callable[[TrainConfig], None], ...] = (
     _weights,
     adapter,
     quantized,
+    quantizer,
     offload,
     _loop,
     _strategy,
@@ -226,5 +227,6 @@ RULES: tuple[Callable[[TrainConfig], None], ...] = (
     *PPO_RULES,
 )
 
-PLANNED = tuple(rule for rule in RULES if rule not in (_data_source, _rollout, _ppo_ptx))
+HERE = (_data_source, _rollout, quantizer, reads_ptx)
+PLANNED = tuple(rule for rule in RULES if rule not in HERE)
 """For `plan.py`: what data and libraries this machine has is not asked, since the run may be meant for another."""

@@ -170,7 +170,10 @@ class PlanSettings:
     """What is planned for: lengths, and the machine."""
 
     memory: float | None = key(
-        None, "memory of a device; null: of this machine's, or 80 where GPUs are planned for that it lacks", gt=0, unit="GB"
+        None,
+        "memory of a device; null: of this machine's, or 80 where GPUs are planned for that it lacks",
+        gt=0,
+        unit="GB",
     )
     reserve: float = key(0.1, "share of it that is left free: for fragments, kernels, the CUDA context", ge=0, lt=1)
     prompt_tokens: int | None = key(

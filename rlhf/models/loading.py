@@ -191,9 +191,7 @@ def skeleton(kind: str, source: str | None, architecture: dict[str, Any], vocabu
                 "config.json, or choose a model with sizes of its own, such as model=gpt2"
             ) from error
     auto = transformers.AutoModelForCausalLM if kind == "causal" else transformers.AutoModelForSequenceClassification
-    hf = auto.from_config(
-        config, attn_implementation="sdpa", dtype=torch.get_default_dtype(), trust_remote_code=False
-    )
+    hf = auto.from_config(config, attn_implementation="sdpa", dtype=torch.get_default_dtype(), trust_remote_code=False)
     return fuse_activations(without_dropout(hf)).train()
 
 
