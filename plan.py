@@ -1,4 +1,4 @@
-"""Plan a run: `python plan.py` with what `train.py` would be given; `python plan.py --help` shows what can be chosen."""
+"""Plan a run: `python plan.py` with what `train.py` would be given; `python plan.py --help` shows the choices."""
 
 from __future__ import annotations
 

@@ -41,7 +41,8 @@ CONFIGURATIONS: dict[str, list[str]] = {
         *("train.tokens_per_microbatch=2048", "plan.prompt_tokens=80"),
     ],
     "ppo, tiny, shared critic": [
-        *("algo=ppo", "model=tiny", "algo.critic=shared", "train.batch_size=64", "plan.prompt_tokens=80"),
+        *("algo=ppo", "model=tiny", "algo.critic=shared", "train.batch_size=128", "plan.prompt_tokens=80"),
+        "train.tokens_per_microbatch=8192",
     ],
 }
 """What is compared, by name: overrides of `plan.py`, and without those of `plan` of `train.py`."""

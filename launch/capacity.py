@@ -20,7 +20,6 @@ from rlhf.capacity.meter import Log
 from rlhf.capacity.trace import Sizes, Tracer
 from rlhf.config import PlanConfig, PPOConfig
 from rlhf.data.rows import Row
-from rlhf.errors import ConfigError
 from rlhf.models.adapters import Lora, add_lora
 from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.loading import skeleton
@@ -286,7 +285,7 @@ def forward_options(config: PlanConfig) -> dict[str, Any]:
 
 
 def trained_models(config: PlanConfig) -> dict[str, Any]:
-    """What learns, by name, as `launch/build.py` makes it; to be called within a mode without memory."""
+    """What learns, by name, as `launch/build.py` makes it; to be called with the meta device."""
     models: dict[str, Any] = {}
     if config.algo.name == "reward":
         models["scorer"] = ScoreModel(backbone(config, "score"))

@@ -11,10 +11,10 @@ from rich.table import Table
 from launch.capacity import GB, Capacity, capacity_of, tokens_of
 from launch.plan import Point
 from launch.trainer import quiet_libraries
-from rlhf.capacity.footprint import ALL, PARTS, Memory
+from rlhf.capacity.footprint import BACKWARD, PARTS, Memory
 from rlhf.config import PlanConfig
 
-ROLES = ("policy", "critic", "reference", "reward", "scorer", ALL)
+ROLES = ("policy", "critic", "reference", "reward", "scorer", BACKWARD)
 
 
 def run_plan(point: Point) -> None:
@@ -98,7 +98,7 @@ def fit_lines(capacity: Capacity) -> Iterator[str]:
             yield f"largest {key}: none; sampling alone needs {size(sampling.total)}: lower rollout.max_rows, or shard"
         else:
             yield (
-                f"largest {key}: none; a row of {row} tokens needs {size(capacity.line.fixed + capacity.line.slope * row)}: "
+                f"largest {key}: none; a row of {row} tokens needs {size(capacity.line.bytes(row))}: "
                 "shard over more devices, or save memory with strategy.gradient_checkpointing=true"
             )
         return
@@ -130,7 +130,7 @@ def arithmetic_lines(capacity: Capacity) -> Iterator[str]:
     detail = f" ({', '.join(f'{part} {time(s)}' for part, s in seconds.items())})" if len(seconds) > 1 else ""
     yield f"time of a step: {time(each)}{detail}, at {plan.utilisation:.0%} of {plan.tflops:g} TFLOP/s a device"
     if "sampling" in seconds and plan.bandwidth is None:
-        yield "sampling is bound by memory rather than arithmetic: pass plan.bandwidth=GB/s, or it takes longer than that"
+        yield "sampling takes longer than that, being bound by memory: pass plan.bandwidth=GB/s"
     if total is None:
         yield "time of the run: pass train.max_steps=N; the data, and so the number of its steps, was not read"
     else:

@@ -28,8 +28,8 @@ GATHERED, BUCKETS = "gathered weights", "buckets"
 ACTIVATIONS, LOGITS, CACHE, PACKED = "activations", "logits", "key–value cache", "packed weights"
 PARTS = (WEIGHTS, GRADIENTS, OPTIMISER, GATHERED, BUCKETS, ACTIVATIONS, LOGITS, CACHE, PACKED)
 """In the order in which they are shown."""
-ALL = "all"
-"""Whose memory is what belongs to no single model."""
+BACKWARD = "backward"
+"""Whose memory is what the backward pass makes: autograd doesn't say for which model."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Stage:
         memory = self.lasting("update", gradients=accumulating)
         for storage in log.peak(accumulating=accumulating):
             part = GRADIENTS if storage.gradient else LOGITS if storage.width == self.vocabulary else ACTIVATIONS
-            memory.add(part, storage.scope or ALL, storage.nbytes)
+            memory.add(part, storage.scope or BACKWARD, storage.nbytes)
         if self.layout.sharded:
             for name, sizes in self.trained.items():
                 self._gather(memory, name, sizes, everything=self.layout.name == "zero2")
@@ -171,6 +171,10 @@ class Line:
         (x, low), (y, high) = small, large
         slope = max(0.0, (high - low) / (y - x)) if y > x else 0.0
         return cls(low - slope * x, slope)
+
+    def bytes(self, tokens: float) -> float:
+        """Memory with so many tokens."""
+        return self.fixed + self.slope * tokens
 
     def tokens(self, memory: float) -> float:
         """Tokens that fit into so many bytes: infinite where they cost nothing, below 0 where nothing fits."""

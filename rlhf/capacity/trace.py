@@ -103,11 +103,15 @@ class Tracer:
     frozen: Callable[[], dict[str, Any]] = dict
 
     def __post_init__(self) -> None:
-        self.mode = fake()
-        with self.mode, precision(torch.bfloat16 if self.half else torch.float32):
+        # Made on the meta device, since modules of fake tensors can't be converted, as peft converts what it adds.
+        with torch.device("meta"), precision(torch.bfloat16 if self.half else torch.float32):
             self.models = self.build()
-            self.sizes = {name: sizes_of(model) for name, model in self.models.items()}
             self.frozen_sizes = {name: sizes_of(model) for name, model in self.frozen().items()}
+        self.sizes = {name: sizes_of(model) for name, model in self.models.items()}
+        self.mode = fake()
+        with self.mode:
+            for model in self.models.values():
+                pretend(model)
 
     def update(self, rows: Sequence[Row]) -> Log:
         """Forward and backward pass of one micro-batch."""
@@ -146,6 +150,23 @@ class Tracer:
         tensors = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
         found = {name: self.mode.from_tensor(t) for name, t in tensors.items() if isinstance(t, Tensor)}
         return dataclasses.replace(batch, **found)
+
+
+def pretend(model: nn.Module) -> None:
+    """Replace tensors of the meta device by such that claim to be on CPU, in place; to be called within `fake()`."""
+    found: dict[int, Tensor] = {}
+
+    def replaced(tensor: Tensor) -> Tensor:
+        if id(tensor) not in found:
+            empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+            trained = isinstance(tensor, nn.Parameter)
+            found[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if trained else empty
+        return found[id(tensor)]
+
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            own: dict[str, Any] = tensors  # type: ignore[assignment]
+            own.update({name: replaced(tensor) for name, tensor in own.items() if tensor is not None})
 
 
 @contextmanager

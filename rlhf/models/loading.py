@@ -160,9 +160,7 @@ def _load(
 
 
 def skeleton(kind: str, source: str | None, architecture: dict[str, Any], vocabulary: int | None) -> Any:
-    """A model of `transformers` as training has it, without its weights: for modes in which tensors have no memory.
-
-    It is in torch's default precision, since such tensors can't be converted in place.
+    """A model of `transformers` as training has it, to be built on the meta device; in torch's default precision.
 
     Args:
         kind: `causal` or `score`.
