@@ -165,7 +165,7 @@ def pretend(model: nn.Module) -> None:
 
     for module in model.modules():
         for tensors in (module._parameters, module._buffers):
-            own: dict[str, Any] = tensors  # type: ignore[assignment]
+            own: Any = tensors
             own.update({name: replaced(tensor) for name, tensor in own.items() if tensor is not None})
 
 
