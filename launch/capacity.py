@@ -6,13 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from launch.build import build_tokenizer, prompt_limit
+from launch.build import prompt_limit
 from launch.lengths import Planned, planned_rows
+from launch.skeletons import forward_options, frozen_models, shared_backbones, trained_models
 from lightning_modules.work import cut
 from rlhf.capacity.flops import TRAIN, TRAIN_ADAPTER, useful
 from rlhf.capacity.footprint import QUANTISED, Layout, Line, Memory, Stage
@@ -20,10 +20,6 @@ from rlhf.capacity.meter import Log
 from rlhf.capacity.trace import Sizes, Tracer
 from rlhf.config import PlanConfig, PPOConfig
 from rlhf.data.rows import Row
-from rlhf.models.adapters import Lora, add_lora
-from rlhf.models.language import LanguageModel, ScoreModel
-from rlhf.models.loading import skeleton
-from rlhf.runs import Parent
 
 GB = 1e9
 USUAL_GPU = 80.0
@@ -103,6 +99,11 @@ class Capacity:
     def heaviest(self) -> list[Row]:
         """The micro-batch with the most tokens."""
         return max((micro for update in self.updates for micro in update), key=tokens_of)
+
+    @property
+    def update_tokens(self) -> int:
+        """Tokens of a device's share of an update, at most."""
+        return max(sum(map(tokens_of, update)) for update in self.updates)
 
     @cached_property
     def accumulating(self) -> bool:
@@ -272,87 +273,3 @@ def capacity_of(config: PlanConfig) -> Capacity:
         QUANTISED[config.model.quantize],
     )
     return Capacity(config, machine, planned_rows(config), tracer, stage)
-
-
-def forward_options(config: PlanConfig) -> dict[str, Any]:
-    """Of the policy's forward pass."""
-    if not isinstance(config.algo, PPOConfig):
-        return {}
-    return {"temperature": config.rollout.temperature, "want_entropy": config.algo.entropy_coef != 0}
-
-
-# -- models without weights --------------------------------------------------------------------------------------------
-
-
-def trained_models(config: PlanConfig) -> dict[str, Any]:
-    """What learns, by name, as `launch/build.py` makes it; to be called with the meta device."""
-    models: dict[str, Any] = {}
-    if config.algo.name == "reward":
-        models["scorer"] = ScoreModel(backbone(config, "score"))
-    else:
-        shared = isinstance(config.algo, PPOConfig) and config.algo.critic == "shared"
-        models["policy"] = LanguageModel(backbone(config, "causal"), value_head=shared)
-    if isinstance(config.algo, PPOConfig) and config.algo.critic == "separate":
-        models["critic"] = ScoreModel(backbone(config, "score", reward_source(config)))
-    for model in models.values():
-        adapt(config, model.hf)
-        if config.strategy.gradient_checkpointing:
-            model.hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return models
-
-
-def frozen_models(config: PlanConfig) -> dict[str, Any]:
-    """PPO's reference and reward model."""
-    if config.algo.name != "ppo":
-        return {}
-    models = {
-        "reference": LanguageModel(backbone(config, "causal")),
-        "reward": ScoreModel(backbone(config, "score", reward_source(config))),
-    }
-    for model in models.values():
-        model.requires_grad_(False)
-    return models
-
-
-def backbone(config: PlanConfig, kind: str, source: str | None = None) -> Any:
-    """A model of `transformers` of the sizes that are configured, or of a folder's."""
-    model = config.model
-    if source is None and model.init not in ("auto", "pretrained", "random"):
-        source = folder_of(model.init)
-    if source is None and not model.architecture.get("model_type"):
-        source = model.path
-    vocabulary = None
-    if source is None and "vocab_size" not in model.architecture:
-        vocabulary = build_tokenizer(config, Parent("random")).vocab_size
-    return skeleton(kind, source, dict(model.architecture), vocabulary)
-
-
-def reward_source(config: PlanConfig) -> str | None:
-    """The reward model's folder, where one is named; else it is planned as large as the policy."""
-    assert isinstance(config.algo, PPOConfig)
-    return None if config.algo.reward_model == "auto" else folder_of(config.algo.reward_model)
-
-
-def folder_of(given: str) -> str:
-    """A run's export, or the model folder itself."""
-    export = Path(given) / "model"
-    return str(export if (export / "config.json").exists() else Path(given))
-
-
-def adapt(config: PlanConfig, hf: Any) -> None:
-    """Adapters on frozen weights, where they are configured."""
-    if has_adapters(config):
-        model = config.model
-        add_lora(hf, Lora(model.lora_r, model.lora_alpha, tuple(model.lora_targets)), config.seed)
-
-
-def has_adapters(config: PlanConfig) -> bool:
-    return config.model.adapter == "lora"
-
-
-def shared_backbones(config: PlanConfig) -> frozenset[str]:
-    """Models on another's frozen weights: the reference on the policy's, a separate critic on the reward model's.
-
-    The reward model may share the policy's too, which a finished run of it would have to show.
-    """
-    return frozenset({"reference", "critic"} if has_adapters(config) else ())

@@ -14,6 +14,7 @@ from launch.trainer import quiet_libraries
 from rlhf.capacity.footprint import BACKWARD, PARTS, Memory
 from rlhf.config import PlanConfig
 
+WIDTH = 120
 ROLES = ("policy", "critic", "reference", "reward", "scorer", BACKWARD)
 
 
@@ -25,7 +26,9 @@ def run_plan(point: Point) -> None:
     """
     quiet_libraries()
     assert isinstance(point.config, PlanConfig)
-    show(capacity_of(point.config), Console(highlight=False, soft_wrap=True))
+    console = Console(highlight=False, soft_wrap=True)
+    console.width = max(console.width, WIDTH)  # a table that wraps can't be read, and a pipe has no width
+    show(capacity_of(point.config), console)
 
 
 def show(capacity: Capacity, console: Console) -> None:
@@ -102,9 +105,8 @@ def fit_lines(capacity: Capacity) -> Iterator[str]:
                 "shard over more devices, or save memory with strategy.gradient_checkpointing=true"
             )
         return
-    share = capacity.step_tokens / machine.devices
-    if largest >= share:
-        yield f"largest {key}: {share:.0f}, all tokens of a device's share of a step"
+    if largest >= capacity.update_tokens:
+        yield f"largest {key}: {capacity.update_tokens}, all tokens of a device's share of an update"
     else:
         yield f"largest {key}: {int(largest)} (here {config.train.tokens_per_microbatch})"
 
@@ -139,7 +141,7 @@ def arithmetic_lines(capacity: Capacity) -> Iterator[str]:
     if plan.price_per_hour is not None:
         price = plan.price_per_hour * capacity.machine.devices / 3600
         run = f", {price * total * each:,.2f} for the run" if total is not None else ""
-        yield f"cost: {price * each:,.4f} a step{run}, at {plan.price_per_hour:g} an hour a device"
+        yield f"cost: {price * each:.3g} a step{run}, at {plan.price_per_hour:g} an hour a device"
 
 
 def _table(title: str, *columns: str) -> Table:

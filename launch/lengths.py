@@ -46,6 +46,7 @@ def planned_rows(config: PlanConfig) -> Planned:
         DataError: the file can be read, but what it holds can't be used.
     """
     asked = config.plan.prompt_tokens, config.plan.response_tokens
+    _fits(config, "response_tokens", config.plan.response_tokens or 0, longest_response(config))
     if asked[0] is None and (asked[1] is None or config.algo.name == "ppo") and is_cheap(config):
         found = _read(config)
         if found is not None:
@@ -112,13 +113,19 @@ def assumed_lengths(config: PlanConfig) -> tuple[int, int]:
     response = plan.response_tokens or min(usual, config.rollout.max_new_tokens, longest - 1)
     limit = prompt_limit(config) if config.algo.name == "ppo" else longest - response
     prompt = plan.prompt_tokens or limit
-    for name, value, most in (
-        ("response_tokens", response, config.rollout.max_new_tokens if config.algo.name == "ppo" else longest - 1),
-        ("prompt_tokens", prompt, limit),
-    ):
-        if value > most or most < 1:
-            raise ConfigError(
-                f"plan.{name}: {value} does not fit; data.max_length={longest} and rollout.max_new_tokens="
-                f"{config.rollout.max_new_tokens} leave {most} tokens"
-            )
+    _fits(config, "response_tokens", response, longest_response(config))
+    _fits(config, "prompt_tokens", prompt, limit)
     return prompt, response
+
+
+def longest_response(config: PlanConfig) -> int:
+    """Tokens that a response may have."""
+    return config.rollout.max_new_tokens if config.algo.name == "ppo" else config.data.max_length - 1
+
+
+def _fits(config: PlanConfig, name: str, value: int, most: int) -> None:
+    if value > most:
+        raise ConfigError(
+            f"plan.{name}: {value} does not fit; data.max_length={config.data.max_length} and rollout.max_new_tokens="
+            f"{config.rollout.max_new_tokens} leave {most} tokens"
+        )

@@ -73,7 +73,7 @@ def test_ppo_on_shards_without_parents_or_data(plan: Callable[[str], tuple[int, 
         assert re.search(rf"^{part} ", out, re.MULTILINE), part
     assert "while sampling 8 at a time" in out
     assert "fits into 40.0 GB (plan.memory) with 10% left free" in out
-    assert "largest train.tokens_per_microbatch: 1024, all tokens of a device's share of a step" in out
+    assert "largest train.tokens_per_microbatch: 1024, all tokens of a device's share of an update" in out
     assert re.search(r"^arithmetic of a step: \d.*sampling .*scoring .*learning .*8192 tokens", out, re.MULTILINE)
     assert re.search(r"^time of the run: .* for 1000 steps", out, re.MULTILINE)
     assert re.search(r"^cost: .* for the run, at 2.5 an hour a device", out, re.MULTILINE)
@@ -83,7 +83,7 @@ def test_ppo_on_shards_without_parents_or_data(plan: Callable[[str], tuple[int, 
     ("line", "said"),
     [
         ("algo.lr=0", "algo.lr: 0 is out of range"),
-        ("plan.memroy=3", "plan.memroy: unknown key, did you mean plan.memory?"),
+        ("plan.memroy=3", "plan.memroy: unknown key.* did you mean plan.memory?"),
         ("algo=dpo algo.clip_epsilon=0.1", "algo.clip_epsilon: unknown key with algo=dpo; it belongs to algo=ppo"),
         ("plan.reserve=1", "plan.reserve: 1 is out of range"),
         ("-m algo=sft,dpo", "--multirun: .* does one thing at a time"),
@@ -146,12 +146,15 @@ def test_micro_batches_are_those_of_a_device() -> None:
 
 
 def test_the_largest_micro_batch_just_fits() -> None:
-    found = capacity("algo=sft", "train.batch_size=64", *LENGTHS, "plan.memory=0.1", "plan.reserve=0")
-    largest = int(found.largest)
-    assert 60 < largest < found.step_tokens
-    for tokens, fits in ((largest // 60 * 60, True), ((largest // 60 + 2) * 60, False)):
-        other = capacity("algo=sft", "train.batch_size=64", *LENGTHS, f"train.tokens_per_microbatch={tokens}")
-        assert (other.stage.update(other.log, accumulating=True).total <= 0.1e9) == fits
+    """Rows of 60 tokens, in memory for 30 and a half of them."""
+    options = ["algo=sft", "train.batch_size=64", *LENGTHS, "plan.reserve=0"]
+    memory = capacity(*options).line.bytes(1830)
+    found = capacity(*options, f"plan.memory={memory / 1e9:.12f}")
+    assert found.largest == pytest.approx(1830, abs=1) and found.largest < found.update_tokens
+    for rows, fits in ((30, True), (32, False)):
+        other = capacity(*options, f"train.tokens_per_microbatch={60 * rows}")
+        assert len(other.heaviest) == rows
+        assert (other.stage.update(other.log, accumulating=True).total <= memory) == fits
 
 
 def test_what_saves_memory_saves_memory() -> None:
@@ -164,7 +167,7 @@ def test_what_saves_memory_saves_memory() -> None:
     lora = capacity(*usual, "model.adapter=lora", "model.lora_r=2", "model.init=pretrained", "model.path=x")
     assert lora.peak.of("optimiser") < 0.2 * capacity(*usual).peak.of("optimiser")
     assert lora.peak.of("weights", "reference") == 0
-    assert lora.arithmetic["learning"] < 0.7 * capacity(*usual).arithmetic["learning"]
+    assert lora.arithmetic["learning"] < 0.75 * capacity(*usual).arithmetic["learning"]
 
 
 def test_time_is_arithmetic_over_speed_and_sampling_at_least_its_reading() -> None:
