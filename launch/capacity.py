@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from launch.build import prompt_limit
-from launch.lengths import Planned, planned_rows
+from launch.lengths import Planned, document, planned_rows
 from launch.skeletons import forward_options, frozen_models, shared_backbones, trained_models
 from lightning_modules.work import cut
-from rlhf.capacity.flops import TRAIN, TRAIN_ADAPTER, useful
+from rlhf.capacity.flops import TRAIN, TRAIN_ADAPTER, forward, useful
 from rlhf.capacity.footprint import QUANTISED, Layout, Line, Memory, Stage
 from rlhf.capacity.meter import Log
 from rlhf.capacity.trace import Sizes, Tracer
@@ -108,8 +108,14 @@ class Capacity:
     @cached_property
     def accumulating(self) -> bool:
         """Whether there are updates of several micro-batches."""
-        ptx = isinstance(self.config.algo, PPOConfig) and self.config.algo.ptx_coef > 0
-        return ptx or any(len(update) > 1 for update in self.updates)
+        return bool(self.documents) or any(len(update) > 1 for update in self.updates)
+
+    @property
+    def documents(self) -> list[Row]:
+        """An update's documents for PPO's pretraining loss (PPO-ptx), on all devices; none without it."""
+        if not isinstance(self.config.algo, PPOConfig) or self.config.algo.ptx_coef == 0:
+            return []
+        return [document(self.config.data.max_length)] * self.config.train.batch_size
 
     @cached_property
     def log(self) -> Log:
@@ -118,9 +124,13 @@ class Capacity:
     @cached_property
     def phases(self) -> list[Memory]:
         """Memory in each phase of the run. Scoring and validation, without gradients, stay below an update."""
-        update = self.stage.update(self.log, accumulating=self.accumulating)
+        found = [self.stage.update(self.log, accumulating=self.accumulating)]
+        if self.documents:
+            micro = cut(self.documents, self.config.train.tokens_per_microbatch)[0]
+            log = self.tracer.update(micro.rows, only="policy")
+            found.append(self.stage.update(log, accumulating=True, phase="documents"))
         sampling = self.sampling()
-        return [update] if sampling is None else [update, sampling]
+        return found if sampling is None else [*found, sampling]
 
     @property
     def peak(self) -> Memory:
@@ -199,6 +209,10 @@ class Capacity:
                 found = useful(algo.name, main.shape, len(row.prompt), [len(r) for r in row.responses], **options)
                 for part, operations in found.items():
                     total[part] = total.get(part, 0.0) + operations / len(self.planned.steps)
+        if self.documents:
+            assert isinstance(algo, PPOConfig)
+            one = forward(main.shape, 1, [self.config.data.max_length - 1], logits=True)
+            total["learning"] += algo.epochs * algo.minibatches * len(self.documents) * options["train"] * one
         return total
 
     @property

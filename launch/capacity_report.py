@@ -78,6 +78,8 @@ def title(capacity: Capacity, memory: Memory) -> str:
     if memory.phase == "update":
         rows = capacity.heaviest
         return f"in an update of {counted(len(rows), 'row')}, {tokens_of(rows)} tokens"
+    if memory.phase == "documents":
+        return "in an update by documents (algo.ptx_coef)"
     return f"while sampling {min(capacity.config.rollout.max_rows, capacity.sampled)} at a time"
 
 

@@ -100,6 +100,11 @@ def _assumed(config: PlanConfig) -> Planned:
     return Planned([_answered(config, rows)], config.train.max_steps, f"{source}: {prompt} + {response} tokens")
 
 
+def document(length: int) -> Row:
+    """A block of text, all of which is predicted but its first token."""
+    return Row((TOKEN,), ((TOKEN,) * (length - 1),))
+
+
 def assumed_lengths(config: PlanConfig) -> tuple[int, int]:
     """Tokens of prompt and response; what is not given fills `data.max_length`.
 

@@ -115,7 +115,7 @@ class Stage:
         learned = sum(sizes.trainable for sizes in self.trained.values())
         return FP32 * (weights + (1 + MOMENTS) * learned) / self.layout.shards
 
-    def update(self, log: Log, *, accumulating: bool) -> Memory:
+    def update(self, log: Log, *, accumulating: bool, phase: str = "update") -> Memory:
         """The peak of forward and backward pass of a micro-batch.
 
         Args:
@@ -123,7 +123,7 @@ class Stage:
         """
         # Shards keep a whole gradient for no longer than it takes to add it up.
         accumulating = accumulating or self.layout.sharded
-        memory = self.lasting("update", gradients=accumulating)
+        memory = self.lasting(phase, gradients=accumulating)
         for storage in log.peak(accumulating=accumulating):
             part = GRADIENTS if storage.gradient else LOGITS if storage.width == self.vocabulary else ACTIVATIONS
             memory.add(part, storage.scope or BACKWARD, storage.nbytes)

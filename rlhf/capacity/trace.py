@@ -113,8 +113,8 @@ class Tracer:
             for model in self.models.values():
                 pretend(model)
 
-    def update(self, rows: Sequence[Row]) -> Log:
-        """Forward and backward pass of one micro-batch."""
+    def update(self, rows: Sequence[Row], only: str | None = None) -> Log:
+        """Forward and backward pass of one micro-batch, through all models that learn, or only one."""
         meter = Meter()
         for model in self.models.values():
             meter.know([*model.parameters(), *model.buffers()])
@@ -123,15 +123,17 @@ class Tracer:
         with self.mode, meter:
             away = moved_away(self.models.values(), meter.log) if self.offload else nullcontext()
             with autocast(self.mixed), away:
-                loss = self._loss(batch, meter)
+                loss = self._loss(batch, meter, only)
             loss.backward()
             meter.gradients_of(self.models.values())
         return meter.log
 
-    def _loss(self, batch: Batch, meter: Meter) -> Tensor:
+    def _loss(self, batch: Batch, meter: Meter, only: str | None) -> Tensor:
         """As the stages' own, but for sums and weights of a few numbers a token."""
         terms: list[Tensor] = []
         for name, model in self.models.items():
+            if only not in (None, name):
+                continue
             with meter.of(name):
                 if isinstance(model, ScoreModel):
                     terms.append(model(batch, at="sources" if name == "critic" else "ends").sum())

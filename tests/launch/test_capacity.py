@@ -15,6 +15,7 @@ from launch.capacity_report import count, operations, run_plan, size, time
 from launch.compose import CONF, compose_point, hydra_session, to_config
 from launch.lengths import assumed_lengths, is_cheap, planned_rows
 from launch.plan import Point
+from rlhf.capacity.flops import forward
 from rlhf.config import PlanConfig, validate
 
 SMALL = ["model.architecture.n_embd=16", "model.architecture.n_layer=2", "model.architecture.n_head=2"]
@@ -168,6 +169,16 @@ def test_what_saves_memory_saves_memory() -> None:
     assert lora.peak.of("optimiser") < 0.2 * capacity(*usual).peak.of("optimiser")
     assert lora.peak.of("weights", "reference") == 0
     assert lora.arithmetic["learning"] < 0.75 * capacity(*usual).arithmetic["learning"]
+
+
+def test_documents_of_ppo_ptx_are_counted() -> None:
+    usual = ["algo=ppo", *LENGTHS, "train.tokens_per_microbatch=256"]
+    plain, mixed = capacity(*usual), capacity(*usual, "algo.ptx_coef=0.1")
+    assert [memory.phase for memory in mixed.phases] == ["update", "documents", "sampling"]
+    assert mixed.phases[1].of("activations", "policy") > 0 == mixed.phases[1].of("activations", "critic")
+    main = mixed.stage.trained["policy"].shape
+    extra = 2 * 2 * 128 * 3 * forward(main, 1, [127], logits=True)  # epochs, minibatches, documents
+    assert mixed.arithmetic["learning"] - plain.arithmetic["learning"] == pytest.approx(extra)
 
 
 def test_time_is_arithmetic_over_speed_and_sampling_at_least_its_reading() -> None:
