@@ -22,6 +22,8 @@ from rlhf.config.verbs import (
     Config,
     EvaluateConfig,
     PipelineConfig,
+    PlanConfig,
+    PlanSettings,
     SourceConfig,
     StageConfig,
 )
@@ -52,6 +54,8 @@ __all__ = [
     "ModelConfig",
     "PPOConfig",
     "PipelineConfig",
+    "PlanConfig",
+    "PlanSettings",
     "PretrainConfig",
     "RewardConfig",
     "RolloutConfig",
