@@ -5,6 +5,8 @@ The packages are extras, and are imported only when they are asked for."""
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -13,6 +15,9 @@ from launch import runner
 from launch.elsewhere import Command
 from launch.runner import INTERRUPTED, Runner
 from rlhf.errors import ConfigError
+
+POLL = 0.5
+"""Seconds between two looks at what has ended."""
 
 Endings = Iterator[tuple[int, dict[str, Any]]]
 
@@ -50,7 +55,7 @@ class Joblib:
         def perform(command: Command) -> tuple[int, dict[str, Any]]:
             return command.number, run(command.arguments, command.folder, shared | command.variables, command.console)
 
-        with run.forwarding():
+        with runner.noticing(run.stop):
             parallel = self.joblib.Parallel(
                 slots, backend="threading", return_as="generator_unordered", batch_size=1, pre_dispatch="all"
             )
@@ -86,14 +91,17 @@ class Submitit:
         finally:
             cloudpickle.unregister_pickle_by_value(runner)
         numbers = {job.job_id: command.number for job, command in zip(jobs, commands, strict=True)}
-        try:
-            for job in self.submitit.helpers.as_completed(jobs, poll_frequency=1):
-                yield numbers.pop(job.job_id), self._ending(job)
-        except KeyboardInterrupt:
-            for job in jobs:
+        asked: list[int] = []
+        with runner.noticing(asked.append):
+            while numbers and not asked:
+                for job in jobs:
+                    if job.job_id in numbers and job.done():
+                        yield numbers.pop(job.job_id), self._ending(job)
+                time.sleep(POLL)
+        for job in jobs:
+            if job.job_id in numbers:
                 job.cancel(check=False)
-            for number in numbers.values():
-                yield number, {"code": INTERRUPTED, "error": "", "value": None, "seconds": 0.0}
+                yield numbers[job.job_id], runner.stopped_by(asked[0])
 
     def _ending(self, job: Any) -> dict[str, Any]:
         try:
@@ -141,19 +149,24 @@ class Ray:
             waiting = {task.remote(c.arguments, c.folder, c.variables, c.console): c.number for c in commands}
         finally:
             ray.cloudpickle.unregister_pickle_by_value(runner)
-        while waiting:
-            try:
-                for ref in ray.wait(list(waiting))[0]:
-                    yield waiting.pop(ref), self._ending(ref)
-            except KeyboardInterrupt:
-                for ref in waiting:
-                    ray.cancel(ref)
+        asked: list[int] = []
+        cancelled = 0
+        with runner.noticing(asked.append):
+            while waiting:
+                for ref in ray.wait(list(waiting), timeout=POLL)[0]:
+                    number, ending = waiting.pop(ref), self._ending(ref)
+                    yield number, runner.stopped_by(asked[0]) if asked and ending["code"] == INTERRUPTED else ending
+                if len(asked) > cancelled:
+                    cancelled = len(asked)
+                    # To a worker this is Ctrl-C; it hands that on, and waits until the run has saved itself.
+                    for ref in waiting:
+                        ray.cancel(ref)
 
     def _ending(self, ref: Any) -> dict[str, Any]:
         try:
             ending: dict[str, Any] = self.ray.get(ref)
         except self.ray.exceptions.TaskCancelledError:
-            return {"code": INTERRUPTED, "error": "", "value": None, "seconds": 0.0}
+            return runner.stopped_by(signal.SIGINT)
         except self.ray.exceptions.RayError as error:
             return {"code": 1, "error": f"Ray: {error}", "value": None, "seconds": 0.0}
         return ending

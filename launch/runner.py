@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,7 +56,7 @@ class Runner:
             `value` (what the program returned), `seconds`.
         """
         if self.stopped:
-            return {"code": _code_of(self.stopped), "error": "", "value": None, "seconds": 0.0}
+            return stopped_by(self.stopped)
         started = time.monotonic()
         life, ours = os.pipe()
         try:
@@ -90,9 +90,12 @@ class Runner:
                 child.send_signal(self.stopped)
             while True:
                 try:
-                    return child.wait()
+                    # Not without an end: Ray cancels a task by a flag, which nobody sees who waits in the kernel.
+                    return child.wait(timeout=0.5)
+                except subprocess.TimeoutExpired:
+                    continue
                 except KeyboardInterrupt:
-                    # Where no handler could be set, as in a worker whose task is cancelled.
+                    # Where no handler could be set.
                     self.stop(signal.SIGINT)
         finally:
             self.children.discard(child)
@@ -103,26 +106,29 @@ class Runner:
         for child in list(self.children):
             child.send_signal(number)
 
-    @contextmanager
-    def forwarding(self) -> Iterator[None]:
-        """Meanwhile signals to this process are meant for what it runs."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
 
-        def handle(number: int, frame: FrameType | None) -> None:
-            self.stop(number)
+@contextmanager
+def noticing(handle: Callable[[int], Any]) -> Iterator[None]:
+    """Meanwhile the signals that ask to stop are given to `handle`, and do nothing else."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
-        before = {number: signal.signal(number, handle) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        handle(number)
+
+    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _code_of(number: int) -> int:
-    return INTERRUPTED if number == signal.SIGINT else REQUEUE
+def stopped_by(number: int) -> dict[str, Any]:
+    """The ending of a command that a signal kept from starting, or ended somewhere else."""
+    code = INTERRUPTED if number == signal.SIGINT else REQUEUE
+    return {"code": code, "error": "", "value": None, "seconds": 0.0}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -137,7 +143,7 @@ def _read(path: Path) -> dict[str, Any]:
 def run(command: Sequence[str], folder: str, variables: Mapping[str, str], console: str) -> dict[str, Any]:
     """As a `Runner` for this command alone."""
     runner = Runner()
-    with runner.forwarding():
+    with noticing(runner.stop):
         return runner(command, folder, variables, console)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.runner import Runner, run
+from launch.runner import Runner, noticing, run
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,7 +82,7 @@ def test_a_signal_is_handed_on_and_nothing_more_is_started(tmp_path: Path, numbe
         os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=stop)
-    with runner.forwarding():
+    with noticing(runner.stop):
         thread.start()
         ending = runner(command, str(tmp_path), {}, str(console))
         later = runner(command, str(tmp_path), {}, str(tmp_path / "other.log"))
