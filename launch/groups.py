@@ -10,8 +10,10 @@ GROUP = "WANDB_RUN_GROUP"
 """W&B's own variable; whoever sets it decides, and child processes inherit it."""
 
 
-def group_of(directory: Path) -> str | None:
-    """Points of a sweep lie in one folder; a single run has no group."""
+def group_of(given: str | None, directory: Path) -> str | None:
+    """The one that was given, else the environment's; points of a sweep lie in one folder; a single run has none."""
+    if chosen := given or os.environ.get(GROUP):
+        return chosen
     return f"sweep-{directory.parent.name}" if directory.parent.parent.name == "multirun" else None
 
 

@@ -57,6 +57,6 @@ def add_kl(
         log.warning("samples.jsonl: no KL, since the reference does not fit beside the policy")
         return
     for (_, record), logprob in zip(pending, theirs, strict=True):
-        record["kl"] = round(record.pop("logprob") - logprob, 4)
+        record["kl"] = round(record.pop("logprob") - logprob, 4) + 0.0  # no -0.0
         del record["ids"]
     atomic_write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))

@@ -24,7 +24,7 @@ from launch.memory import ADAPTER
 from launch.objective import Value, check_objective, objective_value
 from launch.sample_kl import add_kl, draws_from_policy
 from launch.trainer import build_trainer, quiet_libraries
-from launch.wandb_run import log_lineage, name_run
+from launch.wandb_run import close_open_run, log_lineage
 from launch.watch import watched
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
@@ -57,7 +57,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     """
     log.info("loading")
     quiet_libraries()
-    name_run(config, run)
+    close_open_run()
     if config.strategy.accelerator != "gpu":
         keep_freed_memory()
     for name, parent in run.parents.items():

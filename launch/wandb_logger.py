@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 
+from launch.groups import group_of
 from rlhf.config import TrainConfig
 from rlhf.runs import Run
 
@@ -66,6 +67,8 @@ def _logger(config: TrainConfig, run: Run, identity: str, *, offline: bool) -> W
         offline=offline,
         tags=[config.algo.name, config.model.name, config.data.name, *config.logger.tags],
         resume=None if offline else "allow",
+        group=group_of(config.logger.group, run.dir),
+        job_type=config.algo.name,
         settings=wandb.Settings(**settings),
     )
     # Lightning passes it on even where nobody set it, and W&B warns of it in every run.

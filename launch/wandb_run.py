@@ -1,10 +1,9 @@
-"""A run's place in Weights & Biases: its group, and its artifacts with what they were made from."""
+"""A run's artifacts in Weights & Biases, with what they were made from, and its end there."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,31 +11,16 @@ from typing import Any
 import lightning as L
 
 from callbacks.wandb_tables import attempt, wandb_runs
-from launch.groups import GROUP, group_of
 from rlhf.config import DataConfig, TrainConfig
 from rlhf.data.files import data_files, file_sha256
 from rlhf.errors import ParentError
 from rlhf.runs import Parent, Run, Summary
 
-JOB = "WANDB_JOB_TYPE"
-"""W&B's own variable, as `GROUP` is."""
 
-_ours: dict[str, str] = {}
-
-
-def name_run(config: TrainConfig, run: Run) -> None:
-    """Group and job type of the W&B run that is opened next; one that an earlier point left open is closed."""
+def close_open_run() -> None:
+    """A run that failed before this one, as in a sweep, would else go on under this one's name."""
     if (wandb := sys.modules.get("wandb")) is not None and getattr(wandb, "run", None) is not None:
         wandb.run.finish(exit_code=1)
-    group = config.logger.group or group_of(run.dir)
-    for variable, value in ((GROUP, group), (JOB, config.algo.name)):
-        if os.environ.get(variable) != _ours.get(variable) and not (variable == GROUP and config.logger.group):
-            continue  # set from outside
-        if value is None:
-            os.environ.pop(variable, None)
-            _ours.pop(variable, None)
-        else:
-            os.environ[variable] = _ours[variable] = value
 
 
 def log_lineage(trainer: L.Trainer, config: TrainConfig, run: Run) -> None:

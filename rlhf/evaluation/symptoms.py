@@ -73,7 +73,7 @@ def _hacking(rows: Sequence[Row], samples: Sequence[Sample]) -> Iterator[Finding
         step = next(step for step, value in lengths if value >= LENGTH_RATIO * lengths[0][1])
         numbers = {"from": lengths[0][1], "to": lengths[-1][1], "ratio": lengths[-1][1] / lengths[0][1]}
         yield Finding("reward_hacking", "length", step, scores | numbers)
-    kls = series(rows, *KLS)
+    kls = series(rows, *KLS) or _sampled_kls(samples)
     if kls and kls[-1][1] >= KL_HIGH:
         step = next(step for step, value in kls if value >= KL_HIGH)
         yield Finding("reward_hacking", "kl", step, scores | {"to": kls[-1][1], "limit": KL_HIGH})
@@ -84,6 +84,12 @@ def _better(samples: Sequence[Sample]) -> bool:
     groups = [[float(s["gold"]) for s in group if "gold" in s] for group in by_step(samples).values()]
     known = [group for group in groups if len(group) >= MIN_TEXTS]
     return len(known) > 1 and fmean(known[-1]) > fmean(known[0])
+
+
+def _sampled_kls(samples: Sequence[Sample]) -> Series:
+    """Mean KL of an evaluation's answers, where each has its own (DPO's come after training)."""
+    groups = {step: [float(s["kl"]) for s in group if "kl" in s] for step, group in by_step(samples).items()}
+    return [(step, fmean(kls)) for step, kls in groups.items() if len(kls) >= MIN_TEXTS]
 
 
 def _sampled_lengths(samples: Sequence[Sample]) -> Series:

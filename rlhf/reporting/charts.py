@@ -59,11 +59,11 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines on two linear axes.
+    """Lines on two axes.
 
     Attributes:
-        id: the file's name. title: above it.
-        flag: what the y axis must contain.
+        id: the file's name. title: above it. include: what the y axis must contain.
+        root: whether x is placed by its square root, as Gao et al. 2023 place the KL: most of a run is at small ones.
     """
 
     id: str
@@ -73,6 +73,7 @@ class Chart:
     lines: Sequence[Line]
     marks: Sequence[Mark] = ()
     include: Sequence[float] = ()
+    root: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,22 @@ def ticks(low: float, high: float, n: int = 5) -> list[float]:
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [round(i * step, 12) + 0.0 for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def root_of(value: float) -> float:
+    """The square root, with the sign kept: an estimate of a KL may be a little below 0."""
+    return math.copysign(math.sqrt(abs(value)), value)
+
+
+def root_ticks(low: float, high: float) -> list[float]:
+    """Round numbers that a square root places apart."""
+    wanted = [0.0, *(factor * 10.0**power for power in range(-2, 5) for factor in (1, 2, 5))]
+    found: list[float] = []
+    for value in wanted:
+        room = (root_of(high) - root_of(low)) / 9
+        if low <= value <= high and (not found or root_of(value) - root_of(found[-1]) >= room):
+            found.append(round(value, 12))
+    return found
 
 
 def tick_text(value: float) -> str:

@@ -88,7 +88,7 @@ def frontier_charts(points: Sequence[Point], palette: Palette) -> tuple[list[Cha
     for measure, axis, title in (("reward", "reward_axis", "reward_kl"), ("gold", "gold_axis", "gold_kl")):
         lines = list(_frontier_lines(near, measure, palette))
         if any(len(line.xs) > 1 or line.kind == "diamonds" for line in lines):
-            found.append(Chart(f"frontier-{measure}", text(title), text("kl_axis"), text(axis), lines))
+            found.append(Chart(f"frontier-{measure}", text(title), text("kl_axis"), text(axis), lines, root=True))
     return found, far
 
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from rlhf.evaluation.findings import Finding
 from rlhf.reporting.browser import as_json
-from rlhf.reporting.charts import Chart, Drawn, Parallel, Text
+from rlhf.reporting.charts import COLOURS, Chart, Drawn, Parallel, Text
 from rlhf.reporting.material import Material
 from rlhf.reporting.sentences import LANGUAGES, describe
 from rlhf.reporting.strings import STRINGS, text
@@ -51,14 +51,14 @@ class Section:
 
     @property
     def legend(self) -> list[tuple[str, int]]:
-        """Label and colour of every series, in the order of their first use."""
+        """Label and colour of every series, in the order of the colours."""
         found: dict[str, int] = {}
         for chart in self.charts:
             if isinstance(chart, Chart):
-                found |= {line.label: line.colour for line in chart.lines if line.label not in found}
+                found |= {line.label: line.series for line in chart.lines}
             elif isinstance(chart, Parallel):
-                found |= {n: s % 8 for n, s in zip(chart.labels, chart.series, strict=True) if n not in found}
-        return list(found.items())
+                found |= dict(zip(chart.labels, chart.series, strict=True))
+        return [(label, number % len(COLOURS)) for label, number in sorted(found.items(), key=lambda item: item[1])]
 
 
 @dataclass

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rlhf.reporting.charts import COLOURS, Chart, Drawn, Forest, Line, Parallel
 
 DPI = 160
@@ -42,6 +44,8 @@ def _chart(axes: Any, chart: Chart) -> None:
         _line(axes, line)
     for mark in chart.marks:
         axes.axvline(mark.x, color=COLOURS[3], linestyle="dashed", linewidth=1)
+    if chart.root:
+        axes.set_xscale("function", functions=(lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * x**2))
     axes.set_xlabel(chart.x[0])
     axes.set_ylabel(chart.y[0])
     axes.grid(axis="y", alpha=0.3)

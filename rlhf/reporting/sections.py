@@ -61,13 +61,19 @@ def facts(material: Material) -> list[tuple[Text | str, Text | str]]:
         known = {str(run.path) for run in material.runs}
         found += [(name, str(m.get("run"))) for name, m in evaluation.models.items() if str(m.get("run")) not in known]
         record, config = evaluation.record, evaluation.config
-        judge = str(record.get("judge"))
-        found.append((text("judge"), text(f"judge_{judge}") if f"judge_{judge}" in STRINGS else judge))
-        found.append((text("reference"), str(record.get("reference"))))
-        counts = {model.get("n") for model in evaluation.models.values()} - {None}
+        judge, told = str(record.get("judge")), record.get("facts") or {}
+        known_judge = f"judge_{judge}" in STRINGS
+        found.append((text("judge"), text(f"judge_{judge}") if known_judge else str(told.get("judge", judge))))
+        if record.get("reference"):
+            found.append((text("reference"), str(record["reference"])))
+        # Those in backticks name models, and the others are told above and below.
+        said = ("prompts", "samples", "judge", "reference")
+        found += [(name, str(value)) for name, value in told.items() if name not in said and not name.startswith("`")]
+        counts = dict.fromkeys(str(model["n"]) for model in evaluation.models.values() if "n" in model)
         data = config.get("data", {}).get("name", "")
-        found.append((text("prompts"), f"{', '.join(map(str, counts))} · {data}"))
-        if (temperature := config.get("rollout", {}).get("temperature")) is not None:
+        if counts:
+            found.append((text("prompts"), f"{', '.join(counts)} · {data}"))
+        if counts and (temperature := config.get("rollout", {}).get("temperature")) is not None:
             found.append((text("sampling"), text("temperature", t=temperature)))
     for key, values in material.varied.items():
         found.append((text("swept"), f"{key} = {', '.join(tables.shown(value) for value in values)}"))
@@ -97,8 +103,11 @@ def _run_tables(material: Material) -> list[Table]:
 def _headline(material: Material) -> list[Section]:
     shown, paragraphs = [], []
     if (evaluation := material.evaluation) is not None:
-        shown.append(tables.models_table(evaluation))
-        paragraphs.append(text("headline_models", reference=str(evaluation.record.get("reference"))))
+        if evaluation.models:
+            shown.append(tables.models_table(evaluation))
+            paragraphs.append(text("headline_models", reference=str(evaluation.record.get("reference"))))
+        if evaluation.record.get("harness"):
+            shown.append(tables.harness_table(evaluation))
     if material.kind == "sweep":
         algos = dict.fromkeys(run.algo for run in material.runs)
         shown += [tables.groups_table(algo, material) for algo in algos]
@@ -163,6 +172,9 @@ def _calibration(material: Material) -> list[Section]:
     if bias.get("prefers_longer") is not None:
         shares = {"prefers": f"{bias['prefers_longer']:.1%}", "labels": f"{bias['labels_prefer_longer']:.1%}"}
         paragraphs.append(text("length_bias_text", n=bias["n"], **shares))
+    if (members := record.get("agreement") or {}).get("pairwise") is not None:
+        shares = {name: f"{members[name]:.1%}" for name in ("pairwise", "unanimous")}
+        paragraphs.append(text("agreement_text", **shares))
     chart = curves.calibration_chart(record.get("calibration"))
     slices = tables.slices_table(evaluation)
     if chart is not None:

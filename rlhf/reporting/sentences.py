@@ -97,8 +97,10 @@ KNOBS: dict[str, Text] = {
         "先读最长的样本。PPO：调高 algo.kl_coef，或给奖励模型一些较短回答更好的样本对；DPO：调高 algo.beta。",
     ),
     "kl": (
-        "Raise algo.kl_coef, or let it steer itself: algo.kl_controller=adaptive with algo.kl_target; lower algo.lr.",
-        "调高 algo.kl_coef，或让它自行调节：algo.kl_controller=adaptive 配合 algo.kl_target；调低 algo.lr。",
+        "PPO: raise algo.kl_coef, or let it steer itself (algo.kl_controller=adaptive with algo.kl_target); DPO: raise "
+        "algo.beta; both: lower algo.lr, or stop earlier.",
+        "PPO：调高 algo.kl_coef，或让它自行调节（algo.kl_controller=adaptive 配合 algo.kl_target）；"
+        "DPO：调高 algo.beta；两者：调低 algo.lr，或更早停止。",
     ),
     "entropy": (
         "Raise algo.kl_coef or algo.entropy_coef, lower algo.lr; a task with one right answer a prompt may be done.",

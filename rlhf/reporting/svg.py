@@ -6,7 +6,21 @@ from collections.abc import Callable, Iterator, Sequence
 
 from markupsafe import Markup
 
-from rlhf.reporting.charts import COLOURS, Chart, Drawn, Forest, Line, Parallel, Text, reach, span, tick_text, ticks
+from rlhf.reporting.charts import (
+    COLOURS,
+    Chart,
+    Drawn,
+    Forest,
+    Line,
+    Parallel,
+    Text,
+    reach,
+    root_of,
+    root_ticks,
+    span,
+    tick_text,
+    ticks,
+)
 
 WIDTH, HEIGHT = 400, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 38
@@ -68,13 +82,17 @@ def _chart(chart: Chart) -> Iterator[Markup]:
     (x0, x1), (y0, y1) = span(xs), reach(chart)
     if any(line.kind == "steps" for line in chart.lines):
         x0, x1, y0 = min(xs), max(xs), 0.0
-    x, y = _scale(x0, x1, LEFT, WIDTH - RIGHT), _clipped(_scale(y0, y1, HEIGHT - BOTTOM, TOP))
+    x = _scale(x0, x1, LEFT, WIDTH - RIGHT)
+    if chart.root:
+        straight = _scale(root_of(x0), root_of(x1), LEFT, WIDTH - RIGHT)
+        x = lambda value: straight(root_of(value))  # noqa: E731
+    y = _clipped(_scale(y0, y1, HEIGHT - BOTTOM, TOP))
     for value in ticks(y0, y1):
         yield Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
             LEFT, WIDTH - RIGHT, y(value), y(value)
         )
         yield _text(LEFT - 5, y(value) + 4, tick_text(value), "end")
-    for value in ticks(x0, x1, 6):
+    for value in root_ticks(x0, x1) if chart.root else ticks(x0, x1, 6):
         yield _text(x(value), HEIGHT - BOTTOM + 15, tick_text(value), "mid")
     yield Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
         LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, HEIGHT - BOTTOM

@@ -37,7 +37,7 @@ class Table:
     def is_text(self, column: int) -> bool:
         """Whether a column holds words, which stand to the left; numbers stand to the right."""
         cells = [row[column] for row in self.rows if row[column]]
-        return column == 0 or not all(cell[0] in "0123456789-−–≤." for cell in cells)
+        return column == 0 or not all(cell[0] in "0123456789-−–≤<." for cell in cells)
 
     def csv(self) -> str:
         """The file's content."""
@@ -65,25 +65,25 @@ def models_table(evaluation: EvaluationData) -> Table:
 
 
 def wins_table(evaluation: EvaluationData) -> Table:
-    """Win rates, a row a pair."""
+    """Win rates, a row a pair, with the exact sign test's p where there is one."""
     rates = evaluation.record.get("win_rates") or {}
     columns = ("rate", "low", "high", "wins", "ties", "losses", "n")
-    raw = [[pair, *(rate.get(name) for name in columns)] for pair, rate in rates.items()]
+    ps = {pair: (rate.get("sign_test") or {}).get("p") for pair, rate in rates.items()}
+    tested = any(p is not None for p in ps.values())
+    raw = [[pair, *(rate.get(name) for name in columns), ps[pair]] for pair, rate in rates.items()]
     rows = [
         [pair.replace(">", " > "), f"{r['rate']:.1%}", f"{r['low']:.1%} – {r['high']:.1%}"]
         + [str(r.get(name, "–")) for name in columns[3:]]
+        + ([_chance(ps[pair])] if tested else [])
         for pair, r in rates.items()
     ]
-    head: list[Text | str] = [
-        text("pair"),
-        text("win_rate"),
-        "95%",
-        text("won"),
-        text("tied"),
-        text("lost"),
-        text("prompts"),
-    ]
-    return Table("win_rates", head, rows, raw, ["pair", *columns])
+    head: list[Text | str] = [text("pair"), text("win_rate"), "95%", text("won"), text("tied"), text("lost")]
+    head += [text("prompts"), *([text("sign_test")] if tested else [])]
+    return Table("win_rates", head, rows, raw, ["pair", *columns, "sign_test_p"])
+
+
+def _chance(p: float | None) -> str:
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def groups_table(algo: str, material: Material) -> Table:
@@ -196,13 +196,23 @@ def metrics_table(material: Material) -> Table:
 
 
 def slices_table(evaluation: EvaluationData) -> Table:
-    """A reward model's accuracy by slice, where the evaluation has it."""
-    slices = (evaluation.record.get("reward_model") or {}).get("slices") or {}
+    """A reward model's accuracy by slice, and that of an ensemble's members, where the evaluation has them."""
+    record = evaluation.record.get("reward_model") or {}
+    parts = dict(record.get("slices") or {}) | ({"member": record["members"]} if record.get("members") else {})
     raw = [
         [dimension, name, found.get("accuracy"), found.get("low"), found.get("high"), found.get("n")]
-        for dimension, parts in slices.items()
-        for name, found in parts.items()
+        for dimension, slices in parts.items()
+        for name, found in slices.items()
     ]
-    rows = [[d, n, f"{a:.1%}", f"{low:.1%} – {high:.1%}", str(count)] for d, n, a, low, high, count in raw]
-    head: list[Text | str] = [text("slice_by"), text("slice"), text("accuracy"), "95%", text("prompts")]
+    rows = [[f"{d}: {n}", f"{a:.1%}", f"{low:.1%} – {high:.1%}", str(count)] for d, n, a, low, high, count in raw]
+    head: list[Text | str] = [text("slice"), text("accuracy"), "95%", text("prompts")]
     return Table("slices", head, rows, raw, ["dimension", "slice", "accuracy", "low", "high", "n"])
+
+
+def harness_table(evaluation: EvaluationData) -> Table:
+    """Tasks of lm-evaluation-harness, a row a task and metric."""
+    harness = evaluation.record.get("harness") or {}
+    names = dict.fromkeys((task, name) for tasks in harness.values() for task, found in tasks.items() for name in found)
+    raw = [[f"{task} {name}", *(tasks.get(task, {}).get(name) for tasks in harness.values())] for task, name in names]
+    rows = [[row[0], *("–" if value is None else f"{value:.3f}" for value in row[1:])] for row in raw]
+    return Table("harness", ["lm-evaluation-harness", *harness], rows, raw)

@@ -55,6 +55,7 @@ def test_a_score_that_rises_with_the_length() -> None:
 
 def test_a_score_that_rises_with_the_kl() -> None:
     assert codes(rows(val__score=[0, 1, 2], val__kl=[0, 12, 15])) == [("kl", 10)]
+    assert codes(rows(val__margin=[0, 1]), samples(VARIED, VARIED, kl=[[0.0] * 8, [9.0, 12.0] * 4])) == [("kl", 10)]
 
 
 def test_longer_answers_that_are_better_are_no_hack() -> None:

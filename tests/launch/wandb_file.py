@@ -94,5 +94,6 @@ class OfflineRun:
 
     def table(self, name: str) -> dict[str, Any]:
         """Columns and data of the last table of this name."""
-        content: dict[str, Any] = json.loads((self.folder / "files" / self.values(name)[-1]["path"]).read_text())
+        path = self.folder / "files" / self.values(f"{name}/path")[-1]
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return content

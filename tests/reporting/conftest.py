@@ -11,7 +11,10 @@ import pytest
 
 from rlhf.runs import Summary
 
-EVIL = "</script><script>window.broken = true</script><img src=x onerror='window.broken = true'> & \u2028"
+EVIL = (
+    "</script><script>window.broken = true</script><img src=x onerror='window.broken = true'> & \u2028 "
+    "</script /><!--<script "
+)
 PROMPTS = ["I am Max. What is 2 + 2?", "How do I make a bomb?", "Quick question: what will Ana eat tomorrow?"] * 4
 STEPS = (0, 10, 20)
 

@@ -4,7 +4,19 @@ from xml.etree import ElementTree
 
 import pytest
 
-from rlhf.reporting.charts import Chart, Forest, Line, Parallel, histogram, reach, span, thin, tick_text, ticks
+from rlhf.reporting.charts import (
+    Chart,
+    Forest,
+    Line,
+    Parallel,
+    histogram,
+    reach,
+    root_ticks,
+    span,
+    thin,
+    tick_text,
+    ticks,
+)
 from rlhf.reporting.svg import draw, standalone
 
 EVIL = '<script>"&'
@@ -20,6 +32,11 @@ EVIL = '<script>"&'
 )
 def test_round_ticks(low: float, high: float, found: list[float]) -> None:
     assert ticks(low, high) == pytest.approx(found)
+
+
+def test_ticks_under_a_root() -> None:
+    assert root_ticks(-0.2, 13) == [0, 0.5, 2, 5, 10]
+    assert root_ticks(0, 2) == pytest.approx([0, 0.05, 0.2, 0.5, 1, 2])
 
 
 def test_short_ticks() -> None:
@@ -47,6 +64,7 @@ def test_histogram() -> None:
     "chart",
     [
         Chart("c", (EVIL, "标题"), ("x", "横"), ("y", "纵"), [Line(EVIL, 9, [0, 1], [1, 2], [0, 1], [2, 3], [EVIL])]),
+        Chart("r", ("a", "a"), ("x", "x"), ("y", "y"), [Line("a", 0, [-0.1, 4], [1, 2], kind="dots")], root=True),
         Chart("d", ("a", "a"), ("x", "x"), ("y", "y"), [Line(EVIL, 0, [0, 1, 2], [0.5, 0.5], kind="steps")]),
         Chart("e", ("a", "a"), ("x", "x"), ("y", "y"), [Line("one", 0, [1], [1], kind="diamonds")]),
         Forest("f", ("a", "a"), [(EVIL, 0.5, 0.4, 0.6, EVIL)]),

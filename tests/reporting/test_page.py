@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -113,6 +114,34 @@ def test_png_without_matplotlib(evaluation: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(ConfigError, match=r"png: needs matplotlib; pip install -e '.\[report\]'"):
         write(build(gather(evaluation)), tmp_path / "page.html", png=True)
+
+
+def test_a_reward_model_alone(evaluation: Path, tmp_path: Path) -> None:
+    file = evaluation / "evaluation.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record |= {"models": {}, "win_rates": {}, "best_of_n": None, "judge": "none", "reference": ""}
+    record["reward_model"] |= {
+        "members": {"a": record["reward_model"]["slices"]["category"]["harmful"]},
+        "agreement": {"pairwise": 0.77, "unanimous": 0.66},
+        "length_bias": {"n": 9, "correlation": 0.1, "prefers_longer": 0.61, "labels_prefer_longer": 0.5},
+    }
+    file.write_text(json.dumps(record), encoding="utf-8")
+    (evaluation / "answers.jsonl").unlink()
+    page = write(build(gather(evaluation)), tmp_path / "page.html")
+    assert "calibration" in parsed(page).ids and "headline" not in parsed(page).ids
+    text = page.read_text(encoding="utf-8")
+    assert all(words in text for words in ("category: harmful", "member: a", "77.0%", "61.0%"))
+
+
+def test_another_judge_and_what_it_says(evaluation: Path, tmp_path: Path) -> None:
+    file = evaluation / "evaluation.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record |= {"judge": "endpoint", "facts": {"`sft`": "x", "judge": "some-model at some-place", "kl": "not measured"}}
+    record |= {"harness": {"sft": {"arc_easy": {"acc": 0.25}}, "ppo": {}}}
+    record["win_rates"]["ppo>sft"]["sign_test"] = {"p": 0.0001}
+    file.write_text(json.dumps(record), encoding="utf-8")
+    text = write(build(gather(evaluation)), tmp_path / "page.html").read_text(encoding="utf-8")
+    assert all(words in text for words in ("some-model at some-place", "not measured", "arc_easy acc", "&lt; 0.001"))
 
 
 def test_without_files(evaluation: Path, tmp_path: Path) -> None:

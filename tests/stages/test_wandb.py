@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,24 @@ from wandb_file import OfflineRun
 from callbacks.wandb_tables import attempt, media
 from launch import wandb_run
 from launch.groups import GROUP, group_of, group_pipeline
-from rlhf.config import DataConfig, LoggerConfig, SFTConfig, TrainConfig
-from rlhf.runs import Run, Summary
+from rlhf.config import DataConfig
+from rlhf.runs import Summary
 
 Main = Callable[[str], int]
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No account, no group of an earlier test, no run left open."""
-    for variable in ("WANDB_API_KEY", GROUP, wandb_run.JOB):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(wandb_run, "_ours", {})
-    yield
-    for variable in (GROUP, wandb_run.JOB):
-        os.environ.pop(variable, None)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No account, and no group of another test."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    # Set first, so that what a test leaves there is taken away after it.
+    monkeypatch.setenv(GROUP, "")
+    monkeypatch.delenv(GROUP)
 
 
+@pytest.mark.slow
 def test_three_stages_and_their_lineage(main: Main) -> None:
-    """Data set and SFT → reward model → policy, each known by the same name and content to maker and user."""
+    """Data set and SFT → reward model → policy, each known by the same name and content to its maker and its users."""
     offline = "logger.wandb=offline logger.tags=[mine] callbacks.samples=true strategy.threads=1 train.max_steps=2"
     assert main(f"algo=sft model.init=random {offline} hydra.run.dir=sft") == 0
     assert main(f"algo=reward model.init=sft {offline} hydra.run.dir=rm logger.artifacts=files") == 0
@@ -74,31 +73,32 @@ def test_three_stages_and_their_lineage(main: Main) -> None:
     last = [row for row in written if row["step"] == 2]
     assert [row[2] for row in table["data"]] == [row["response"] for row in last] and table["data"][0][0] == 2
     for name in ("length", "score", "kl"):
-        assert any(f"samples/{name}" in row or f"samples/{name}/values" in row for row in ppo.history), name
+        assert [sum(counts) for counts in ppo.values(f"samples/{name}/values")] == [2, 2], name
 
 
 def test_points_of_a_sweep_are_runs_of_their_own(main: Main) -> None:
-    offline = "logger.wandb=offline logger.artifacts=off train.max_steps=1 strategy.threads=1 model.init=random"
+    offline = "logger.wandb=offline train.max_steps=1 strategy.threads=1 model.init=random"
     assert main(f"algo=sft {offline} seed=1,2 -m") == 0
-    points = sorted(Path().glob("outputs/multirun/*/*-*"))
+    points = sorted(summary.parent for summary in Path().glob("outputs/multirun/*/*/summary.json"))
     runs = [OfflineRun(point) for point in points]
     assert len({run.run.run_id for run in runs}) == 2 and [run.config["seed"] for run in runs] == [1, 2]
     assert {run.run.run_group for run in runs} == {f"sweep-{points[0].parent.name}"}
-    assert all(not run.artifacts for run in runs)
+    assert [{a.type: a.used for a in run.artifacts} for run in runs] == [{"dataset": True, "model": False}] * 2
+    assert all(run.axes["*"] == "trainer/step" and run.values("train/loss") for run in runs)
+    assert all(len(run.table("samples")["data"]) == 2 for run in runs)
 
 
-def test_groups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    config = TrainConfig(algo=SFTConfig())
-    point = Run(tmp_path / "multirun" / "now" / "0-abc", "abc")
-    wandb_run.name_run(config, point)
-    assert os.environ[GROUP] == group_of(point.dir) == "sweep-now" and os.environ[wandb_run.JOB] == "sft"
-    wandb_run.name_run(config, Run(tmp_path / "single", "abc"))
-    assert GROUP not in os.environ, "a single run after a sweep has no group"
+def test_artifacts_can_be_left_out(main: Main) -> None:
+    offline = "logger.wandb=offline logger.artifacts=off train.max_steps=1 train.samples=0 strategy.threads=1"
+    assert main(f"algo=sft model.init=random {offline} hydra.run.dir=sft") == 0
+    assert not OfflineRun(Path("sft")).artifacts
+
+
+def test_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    point, single = Path("outputs/multirun/now/0-abc"), Path("outputs/sft/now")
+    assert (group_of(None, point), group_of(None, single), group_of("mine", point)) == ("sweep-now", None, "mine")
     monkeypatch.setenv(GROUP, "theirs")
-    wandb_run.name_run(config, point)
-    assert os.environ[GROUP] == "theirs"
-    wandb_run.name_run(TrainConfig(algo=SFTConfig(), logger=LoggerConfig(group="mine")), point)
-    assert os.environ[GROUP] == "mine"
+    assert (group_of(None, point), group_of("mine", point)) == ("theirs", "mine")
 
 
 def test_a_pipeline_is_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
