@@ -198,7 +198,7 @@ def test_a_job_that_must_make_room_goes_on_by_itself(tmp_path: Path) -> None:
     command = Command(
         3, [sys.executable, str(tmp_path / "program.py"), "seed=1"], str(tmp_path), {}, str(tmp_path / "log")
     )
-    backend = Submitit("local", str(tmp_path / "jobs" / "%j"), 0, {"timeout_min": 5})
+    backend = Submitit("local", str(tmp_path / "jobs" / "%j"), 0, {"timeout_min": 60})
     thread = threading.Thread(target=make_room)
     thread.start()
     ((number, ending),) = backend([command])

@@ -134,9 +134,9 @@ def test_the_kl_sweep(main: Main, stage: Any) -> None:
         assert main(f"algo={algo}") == 0
     stage.calls.clear()
     stage.final = lambda config: {"val/score": 1.0, "val/kl": 2.0}
-    assert main("-m experiment=kl-sweep seed=1,2") == 0
+    assert main("-m experiment=kl-sweep seed=1") == 0
     assert [(config.algo.kl_coef, config.seed) for config, _, _ in stage.calls] == [
-        (kl_coef, seed) for kl_coef in (0.02, 0.05, 0.1, 0.2) for seed in (1, 2)
+        (kl_coef, 1) for kl_coef in (0.02, 0.05, 0.1, 0.2)
     ]
     parents = {tuple(run.parents[name].dir for name in sorted(run.parents)) for _, run, _ in stage.calls}
     assert len(parents) == 1
