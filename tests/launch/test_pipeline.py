@@ -12,7 +12,7 @@ from launch.compose import compose_point, hydra_session, to_config
 from launch.pipeline import Plan, name_of, overrides_of, plan, run_pipeline, separate
 from launch.plan import Planner, Point
 from rlhf.config import PipelineConfig
-from rlhf.errors import ConfigError, TrainingError, UserError
+from rlhf.errors import ConfigError, Interrupted, TrainingError, UserError
 from rlhf.runs import Summary
 
 
@@ -143,7 +143,7 @@ def test_the_first_failure_stops_and_says_how_to_go_on(pipeline: Callable[..., N
 
 def test_an_interrupted_stage_interrupts_the_pipeline(pipeline: Callable[..., None], stages: Stages) -> None:
     stages.codes[2] = 130
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted):
         pipeline()
     assert len(stages.calls) == 2
 
