@@ -14,10 +14,10 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.agreement import disagreements
-from benchmarks.flops import Shape, useful
 from benchmarks.peers import DEFAULT_MICRO_BATCH, Peer, Setting
 from benchmarks.processes import ROOT, Worker, WorkerError
 from benchmarks.summary import Comparison, Side, Useful
+from rlhf.capacity.flops import Shape, useful
 
 WARM_UP = 1
 """First steps set allocators and kernels up; they are not timed, but their losses are compared."""
@@ -189,6 +189,12 @@ def side_of(share: float, answers: list[dict[str, Any]], versions: dict[str, str
 
 
 def useful_arithmetic(bench: Bench, examples: list[dict[str, Any]]) -> Useful:
-    shape = Shape(**bench.task["shape"])
-    counts = [useful(bench.stage, shape, example, bench.options) for example in examples]
-    return Useful(*(bench.batch * mean(count[part] for count in counts) for part in ("preparation", "step")))
+    """Of a step, and of its share of the preparation, on average over the examples."""
+    shape, options = Shape(**bench.task["shape"]), bench.options
+    ppo = {"critic": options["critic"], "epochs": options["epochs"]} if bench.stage == "ppo" else {}
+    counts = []
+    for example in examples:
+        drawn = [options["new_tokens"]] if bench.stage == "ppo" else map(len, example["responses"])
+        counts.append(useful(bench.stage, shape, len(example["prompt"]), list(drawn), **ppo))
+    preparation = mean(count.pop("preparation", 0.0) for count in counts)
+    return Useful(bench.batch * preparation, bench.batch * mean(sum(count.values()) for count in counts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from launch.compose import load
 from launch.datasets import load_data
 from launch.trainer import quiet_libraries
+from rlhf.capacity.flops import shape_of
 from rlhf.config import DataConfig
 from rlhf.data.rows import Row, make_rows
 from rlhf.data.templates import template_for
@@ -39,7 +41,7 @@ def prepare(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     task: dict[str, Any] = {"model": str(folder / "model")}
     policy = load_policy(None, architecture, tokenizer, seed=seed)
     export(policy, tokenizer, folder / "model")
-    task["shape"] = shape_of(policy.hf)
+    task["shape"] = asdict(shape_of(policy.hf))
     if stage in ("reward", "ppo"):
         scorer = load_scorer(task["model"], {}, tokenizer, seed=seed)
         export(scorer, tokenizer, folder / "scorer")
@@ -47,21 +49,6 @@ def prepare(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     make = synthetic if request["data"] is None else from_file
     task["examples"] = [{"prompt": row.prompt, "responses": row.responses} for row in make(request, tokenizer)]
     return task
-
-
-def shape_of(hf: Any) -> dict[str, int]:
-    """The fields of `benchmarks.flops.Shape`: matrices of the blocks, without embeddings (which are looked up)."""
-    import torch
-
-    base, config = hf.base_model, hf.config.get_text_config()
-    looked_up = {id(module.weight) for module in base.modules() if isinstance(module, torch.nn.Embedding)}
-    weights = sum(p.numel() for p in base.parameters() if p.ndim >= 2 and id(p) not in looked_up)
-    return {
-        "weights": weights,
-        "layers": config.num_hidden_layers,
-        "width": config.hidden_size,
-        "vocabulary": config.vocab_size,
-    }
 
 
 def from_file(request: dict[str, Any], tokenizer: Tokenizer) -> list[Row]:

@@ -36,7 +36,7 @@ class Side:
 
 @dataclass
 class Useful:
-    """Operations that the maths needs, on average over the timed steps: `benchmarks.flops`."""
+    """Operations that the maths needs, on average over the timed steps: `rlhf.capacity.flops`."""
 
     preparation: float
     step: float

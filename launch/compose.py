@@ -31,7 +31,8 @@ def register() -> None:
     store.store(group="schema", name="train", node=TrainConfig(algo=AlgoConfig()), package="_global_")
     for name, schema in VERBS.items():
         if schema is not TrainConfig:
-            store.store(group="schema", name=name, node=schema, package="_global_")
+            node = schema(algo=AlgoConfig()) if issubclass(schema, TrainConfig) else schema
+            store.store(group="schema", name=name, node=node, package="_global_")
     for name, schema in ALGORITHMS.items():
         store.store(group="schema/algo", name=name, node=schema)
 

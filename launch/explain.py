@@ -77,9 +77,10 @@ def _no_such_option(missing: str, options: dict[str, list[str]], found: Sequence
 
 def _tables(verb: str) -> dict[str, dict[str, Key]]:
     """Keys of the verb; those of training by algorithm."""
-    if verb != "train":
-        return {verb: {key.name: key for key in keys(VERBS[verb])}}
-    common = {key.name: key for key in keys(TrainConfig) if not key.name.startswith("algo.")}
+    schema = VERBS[verb]
+    if not issubclass(schema, TrainConfig):
+        return {verb: {key.name: key for key in keys(schema)}}
+    common = {key.name: key for key in keys(schema) if not key.name.startswith("algo.")}
     return {name: common | {key.name: key for key in keys(cls, "algo.")} for name, cls in ALGORITHMS.items()}
 
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from launch.compose import options, plain, to_config
 from launch.explain import explain
 from launch.parents import find_parents
-from rlhf.config import ChatConfig, Config, EvaluateConfig, PPOConfig, ReportConfig, TrainConfig, validate
+from rlhf.config import ChatConfig, Config, EvaluateConfig, PlanConfig, PPOConfig, ReportConfig, TrainConfig, validate
 from rlhf.data.files import file_sha256
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, Summary, all_runs, newest_run, run_id
@@ -76,6 +76,8 @@ class Planner:
             UserError: the configuration, a data file or a parent is impossible.
         """
         config = self.check(composed)
+        if isinstance(config, PlanConfig):
+            return Point(config, {}, "")  # there will be no run, and nothing that it needs must be here
         content = plain(config)
         named = [content.get(section) for section in ("algo", "model", "models", "collect", "evaluation", "chat")]
         key = json.dumps([*named, str(resuming)], sort_keys=True)

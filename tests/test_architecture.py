@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ("train", "pipeline", "collect", "evaluate", "chat", "report")
+SCRIPTS = ("train", "pipeline", "collect", "evaluate", "chat", "plan", "report")
 PACKAGES = ("rlhf", "lightning_modules", "callbacks", "launch", "conf", "hydra_plugins")
 
 ABOVE = {
@@ -30,6 +30,7 @@ WITHIN_RLHF = {
     "models": {"errors", "data", "objectives"},
     "rollout": {"errors", "data", "objectives", "models"},
     "rewards": {"errors", "data", "objectives", "models"},
+    "capacity": {"errors", "data", "objectives", "models", "rollout"},
     "evaluation": {"errors", "data", "objectives", "models", "rollout", "rewards"},
     "reporting": {"errors", "config", "data", "runs", "evaluation"},
 }

@@ -57,9 +57,13 @@ def quantized(config: TrainConfig) -> None:
             f"model.quantize: {model.quantize} with rollout.engine=vllm would sample from other weights than it "
             "trains; pass rollout=torch"
         )
-    if find_spec("bitsandbytes") is None:
+
+
+def quantizer(config: TrainConfig) -> None:
+    """What quantises must be installed."""
+    if config.model.quantize != "none" and find_spec("bitsandbytes") is None:
         raise ConfigError(
-            f"model.quantize: {model.quantize} needs bitsandbytes; pip install -e '.[quant]', or pass "
+            f"model.quantize: {config.model.quantize} needs bitsandbytes; pip install -e '.[quant]', or pass "
             "model.quantize=none"
         )
 

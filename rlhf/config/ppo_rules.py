@@ -85,8 +85,12 @@ def _ppo_ptx(config: TrainConfig) -> None:
         raise ConfigError(
             f"algo.ptx_coef: {algo.ptx_coef:g} mixes in a pretraining loss, which needs text; pass algo.ptx_path=FILE"
         )
-    if algo.ptx_path is not None:
-        check_exists("algo.ptx_path", algo.ptx_path)
+
+
+def reads_ptx(config: TrainConfig) -> None:
+    """The file of the pretraining loss is there."""
+    if isinstance(config.algo, PPOConfig) and config.algo.ptx_path is not None:
+        check_exists("algo.ptx_path", config.algo.ptx_path)
 
 
 PPO_RULES: tuple[Callable[[TrainConfig], None], ...] = (
@@ -95,4 +99,5 @@ PPO_RULES: tuple[Callable[[TrainConfig], None], ...] = (
     _ppo_ranks,
     _ppo_kl,
     _ppo_ptx,
+    reads_ptx,
 )

@@ -9,11 +9,19 @@ from importlib.util import find_spec
 from rlhf.config.algorithms import DPOConfig
 from rlhf.config.judges import check_evaluation
 from rlhf.config.keys import KeyInfo, keys, lookup
-from rlhf.config.memory import adapter, offload, quantized
+from rlhf.config.memory import adapter, offload, quantized, quantizer
 from rlhf.config.paths import check_exists
-from rlhf.config.ppo_rules import PPO_RULES
+from rlhf.config.ppo_rules import PPO_RULES, reads_ptx
 from rlhf.config.schema import SAFE_NAME, TrainConfig
-from rlhf.config.verbs import ChatConfig, CollectConfig, Config, EvaluateConfig, PipelineConfig, ReportConfig
+from rlhf.config.verbs import (
+    ChatConfig,
+    CollectConfig,
+    Config,
+    EvaluateConfig,
+    PipelineConfig,
+    PlanConfig,
+    ReportConfig,
+)
 from rlhf.errors import ConfigError, nearest
 
 HUB_NAME = r"(?!.*\.(jsonl|json|gz|parquet|txt)$)[A-Za-z0-9][\w.-]*(/[\w.-]+)?"
@@ -29,7 +37,7 @@ def validate(config: Config) -> None:
     for key in keys(config):
         _check_range(key.name, key.info, lookup(config, key.name))
     if isinstance(config, TrainConfig):
-        for rule in RULES:
+        for rule in PLANNED if isinstance(config, PlanConfig) else RULES:
             rule(config)
     else:
         validate_verb(config)
@@ -214,6 +222,7 @@ RULES: tuple[Callable[[TrainConfig], None], ...] = (
     _weights,
     adapter,
     quantized,
+    quantizer,
     offload,
     _loop,
     _strategy,
@@ -221,3 +230,7 @@ RULES: tuple[Callable[[TrainConfig], None], ...] = (
     _dpo,
     *PPO_RULES,
 )
+
+HERE = (_data_source, _rollout, quantizer, reads_ptx)
+PLANNED = tuple(rule for rule in RULES if rule not in HERE)
+"""For `plan.py`: what data and libraries this machine has is not asked, since the run may be meant for another."""

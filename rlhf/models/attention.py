@@ -42,7 +42,8 @@ class Trees:
     def of(cls, batch: Batch) -> Trees:
         """The rows of a batch whose rows lie side by side."""
         device = batch.tokens.device
-        owners = torch.repeat_interleave(torch.tensor(batch.lengths, device=device))
+        # The size is known, and a GPU need not be asked for it.
+        owners = torch.repeat_interleave(torch.tensor(batch.lengths, device=device), output_size=sum(batch.lengths))
         return cls(batch.lengths, batch.branching, owners, batch.segments[0], batch.positions[0])
 
     def reads(self, query: Tensor, key: Tensor, window: int | None = None) -> Tensor:

@@ -135,15 +135,7 @@ def _load(
             raise ParentError(f"{source} is a language model without a reward head; pass the folder of a reward model")
         generator = torch.Generator().manual_seed(seed)
         torch.nn.init.normal_(hf.score.weight, std=1 / math.sqrt(hidden_size(hf) + 1), generator=generator)
-    text_config = hf.config.get_text_config()
-    for name in ("attn_pdrop", "embd_pdrop", "resid_pdrop", "summary_first_dropout", "attention_dropout", "dropout"):
-        if hasattr(text_config, name):
-            setattr(text_config, name, 0.0)
-    for module in hf.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "attention_dropout"):
-            module.attention_dropout = 0.0
+    text_config = without_dropout(hf).config.get_text_config()
     if source is None and text_config.vocab_size < tokenizer.vocab_size:
         raise ConfigError(
             f"model.architecture.vocab_size: {text_config.vocab_size}, but the tokenizer {tokenizer.name} has "
@@ -167,7 +159,74 @@ def _load(
     return (forget_scales(hf) if quantize != "none" else hf.float()).train()
 
 
+def skeleton(kind: str, source: str | None, architecture: dict[str, Any], vocabulary: int | None) -> Any:
+    """A model of `transformers` as training has it, to be built on the meta device; in torch's default precision.
+
+    Args:
+        kind: `causal` or `score`.
+        source: model folder or hub name, of which the configuration is read; `None` builds `architecture`.
+        vocabulary: entries of the tokenizer, where the architecture doesn't say them.
+
+    Raises:
+        ParentError: the configuration can't be found.
+        ConfigError: `architecture` is not one of `transformers`.
+    """
+    import transformers
+
+    extra: dict[str, Any] = {"num_labels": 1} if kind == "score" else {}
+    if source is None:
+        config = architecture_config(architecture, {"vocab_size": vocabulary} if vocabulary else {}, extra)
+    else:
+        try:
+            offline = Path(source).is_dir() or not reachable()
+            config = transformers.AutoConfig.from_pretrained(
+                source, trust_remote_code=False, local_files_only=offline, **extra
+            )
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ParentError(
+                f"model.path: the sizes of {source} could not be read ({reason}); pass model.path=FOLDER with "
+                "config.json, or choose a model with sizes of its own, such as model=gpt2"
+            ) from error
+    auto = transformers.AutoModelForCausalLM if kind == "causal" else transformers.AutoModelForSequenceClassification
+    hf = auto.from_config(config, attn_implementation="sdpa", dtype=torch.get_default_dtype(), trust_remote_code=False)
+    return fuse_activations(without_dropout(hf)).train()
+
+
+def without_dropout(hf: Any) -> Any:
+    """Switch all dropout off, in place: log-probabilities of two passes must be comparable."""
+    text_config = hf.config.get_text_config()
+    for name in ("attn_pdrop", "embd_pdrop", "resid_pdrop", "summary_first_dropout", "attention_dropout", "dropout"):
+        if hasattr(text_config, name):
+            setattr(text_config, name, 0.0)
+    for module in hf.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
+    return hf
+
+
 def _from_architecture(auto: Any, architecture: dict[str, Any], tokenizer: Tokenizer, extra: dict[str, Any]) -> Any:
+    from huggingface_hub.errors import StrictDataclassError
+
+    tokens = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
+    config = architecture_config(architecture, {"vocab_size": tokenizer.vocab_size}, extra | tokens)
+    try:
+        return auto.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        raise _impossible_sizes(architecture, error) from error
+
+
+def architecture_config(architecture: dict[str, Any], defaults: dict[str, Any], extra: dict[str, Any]) -> Any:
+    """A `transformers` configuration of these sizes.
+
+    Args:
+        defaults: what the architecture may replace; `extra`: what it may not.
+
+    Raises:
+        ConfigError: it is not one of `transformers`.
+    """
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
@@ -177,21 +236,23 @@ def _from_architecture(auto: Any, architecture: dict[str, Any], tokenizer: Token
         )
     kind = architecture["model_type"]
     try:
-        defaults = AutoConfig.for_model(kind)
+        usual = AutoConfig.for_model(kind)
     except ValueError as error:
         raise ConfigError(f"model.architecture.model_type: {kind!r} is not one that transformers knows") from error
     # A misspelt size would be kept as an attribute that nobody reads, and the default size used in silence.
-    known = set(defaults.to_dict()) | set(defaults.attribute_map) | {"rope_theta"}
+    known = set(usual.to_dict()) | set(usual.attribute_map) | {"rope_theta"}
     if unknown := [key for key in architecture if key not in known]:
         raise ConfigError(f"model.architecture.{unknown[0]}: a {kind} has no such key{nearest(unknown[0], known)}")
-    options = {"vocab_size": tokenizer.vocab_size} | architecture | extra
-    tokens = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
     try:
-        config = AutoConfig.for_model(**(options | tokens))
-        return auto.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+        return AutoConfig.for_model(**(defaults | architecture | extra))
     except (ValueError, TypeError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"model.architecture: these sizes make no {kind} that the lab can use: {reason}") from error
+        raise _impossible_sizes(architecture, error) from error
+
+
+def _impossible_sizes(architecture: dict[str, Any], error: Exception) -> ConfigError:
+    reason = " ".join(str(error).split())
+    kind = architecture["model_type"]
+    return ConfigError(f"model.architecture: these sizes make no {kind} that the lab can use: {reason}")
 
 
 def _from_pretrained(auto: Any, source: str, extra: dict[str, Any]) -> tuple[Any, bool]:

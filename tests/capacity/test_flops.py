@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from benchmarks.flops import Shape, forward, useful
-from benchmarks.prepare import shape_of
+from rlhf.capacity.flops import TRAIN_ADAPTER, Shape, forward, shape_of, useful
 
 SHAPE = Shape(weights=10, layers=3, width=2, vocabulary=7)
-EXAMPLE = {"prompt": [0, 0], "responses": [[0], [0, 0]]}
-OPTIONS = {"new_tokens": 1, "critic": "separate", "epochs": 4}
 
 
 def test_a_forward_pass_by_hand() -> None:
@@ -30,7 +25,7 @@ def test_a_forward_pass_of_one_sequence_is_what_pytorch_counts() -> None:
     """But for attention, whose unneeded half PyTorch computes and counts, and for logits of the prompt."""
     model = GPT2LMHeadModel(GPT2Config(vocab_size=11, n_positions=16, n_embd=8, n_layer=3, n_head=2)).eval()
     model.set_attn_implementation("eager")
-    shape = Shape(**shape_of(model))
+    shape = shape_of(model)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(input_ids=torch.arange(9)[None])
     unread = 9 * 9 - 9 * 10 / 2
@@ -38,11 +33,19 @@ def test_a_forward_pass_of_one_sequence_is_what_pytorch_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "preparation", "step"),
-    [("sft", 0, 3 * (100 + 312 + 84)), ("reward", 0, 3 * (100 + 312)), ("dpo", 496, 3 * 496)],
+    ("stage", "expected"),
+    [
+        ("sft", {"learning": 3 * (100 + 312 + 84)}),
+        ("reward", {"learning": 3 * (100 + 312)}),
+        ("dpo", {"preparation": 496, "learning": 3 * 496}),
+    ],
 )
-def test_steps_by_hand(stage: str, preparation: float, step: float) -> None:
-    assert useful(stage, SHAPE, EXAMPLE, OPTIONS) == {"preparation": preparation, "step": step}
+def test_steps_by_hand(stage: str, expected: dict[str, float]) -> None:
+    assert useful(stage, SHAPE, 2, [1, 2]) == expected
+
+
+def test_frozen_weights_need_no_gradients_of_their_own() -> None:
+    assert useful("sft", SHAPE, 2, [1, 2], train=TRAIN_ADAPTER) == {"learning": 2 * 496}
 
 
 @pytest.mark.parametrize("critic", ["separate", "shared"])
@@ -51,6 +54,8 @@ def test_an_iteration_of_ppo_by_hand(critic: str) -> None:
     scalar = 2 * 10 * 3 + 24 * (1 + 2 + 3)
     policy = scalar + 2 * 2 * 7
     own = scalar if critic == "separate" else 0
-    expected = policy + (2 * policy + scalar + own) + 4 * 3 * (policy + own)
-    example: dict[str, Any] = {"prompt": [0, 0], "responses": []}
-    assert useful("ppo", SHAPE, example, OPTIONS | {"critic": critic}) == {"preparation": 0.0, "step": expected}
+    assert useful("ppo", SHAPE, 2, [1], critic=critic, epochs=4) == {
+        "sampling": policy,
+        "scoring": 2 * policy + scalar + own,
+        "learning": 4 * 3 * (policy + own),
+    }

@@ -1,0 +1,118 @@
+"""The planner's memory beside what runs took: `python -m benchmarks.footprint` prints the table of docs/planner.md."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import prepared
+from benchmarks.processes import Worker
+from launch.capacity import Capacity, capacity_of
+from launch.capacity_report import size
+from launch.compose import compose_point, hydra_session, to_config
+from launch.lengths import assumed_lengths
+from launch.trainer import quiet_libraries
+from rlhf.config import PlanConfig, TrainConfig, validate
+
+STEPS = 3
+"""From the second on, moments and activations are there together."""
+
+CONFIGURATIONS: dict[str, list[str]] = {
+    "sft, tiny": ["algo=sft", "model=tiny", "train.batch_size=64", "plan.prompt_tokens=64", "plan.response_tokens=32"],
+    "sft, GPT-2 124M": [
+        *("algo=sft", "model=gpt2", "data.max_length=256", "train.batch_size=8", "train.tokens_per_microbatch=1024"),
+        *("plan.prompt_tokens=128", "plan.response_tokens=128"),
+    ],
+    "reward, GPT-2 124M, checkpointing": [
+        *("algo=reward", "model=gpt2", "data.max_length=256", "train.batch_size=8", "train.tokens_per_microbatch=2048"),
+        *("strategy.gradient_checkpointing=true", "plan.prompt_tokens=128", "plan.response_tokens=64"),
+    ],
+    "dpo, 4 × 256": [
+        *("algo=dpo", "model=gpt2", "model.architecture.n_layer=4", "model.architecture.n_embd=256"),
+        *("model.architecture.n_head=4", "data.max_length=256", "train.batch_size=16"),
+        *("train.tokens_per_microbatch=2048", "plan.prompt_tokens=128", "plan.response_tokens=64"),
+    ],
+    "ppo, 4 × 256": [
+        *("algo=ppo", "model=gpt2", "model.architecture.n_layer=4", "model.architecture.n_embd=256"),
+        *("model.architecture.n_head=4", "data.max_length=128", "rollout.max_new_tokens=48", "train.batch_size=32"),
+        *("train.tokens_per_microbatch=2048", "plan.prompt_tokens=80"),
+    ],
+    "ppo, tiny, shared critic": [
+        *("algo=ppo", "model=tiny", "algo.critic=shared", "train.batch_size=128", "plan.prompt_tokens=80"),
+        "train.tokens_per_microbatch=8192",
+    ],
+}
+"""What is compared, by name: overrides of `plan.py`, and without those of `plan` of `train.py`."""
+
+
+def planned(overrides: list[str]) -> Capacity:
+    """What `plan.py` says."""
+    quiet_libraries()
+    with hydra_session("plan"):
+        config = to_config(compose_point(overrides, "plan"))
+    validate(config)
+    assert isinstance(config, PlanConfig)
+    return capacity_of(config)
+
+
+def measured(
+    overrides: list[str], config: TrainConfig, lengths: tuple[int, int], folder: Path, threads: int, keep: bool
+) -> int:
+    """Highest resident memory of a process that trains, in bytes above what was there before.
+
+    Args:
+        lengths: of prompt and response.
+    """
+    stage, n = config.algo.name, {"reward": 2, "dpo": 2, "ppo": 0}.get(config.algo.name, 1)
+    request = {
+        "stage": stage,
+        "model": config.model.name,
+        "sizes": {name: value for name, value in config.model.architecture.items() if name != "model_type"},
+        "seed": 1,
+        "count": STEPS * config.train.batch_size,
+        "data": None,
+        "lengths": [lengths[0], *[lengths[1]] * n],
+    }
+    task: dict[str, Any] = prepared(request, folder / "shared")
+    own = [item for item in overrides if not item.startswith("plan.")]
+    fixed = ["strategy=cpu", "logger.wandb=off", f"strategy.threads={threads}", f"train.max_steps={STEPS}"]
+    # Each row is used once, whatever the number of rows.
+    task |= {
+        "keep_freed_memory": keep,
+        "stage": stage,
+        "overrides": [*own, *fixed, "train.epochs=null"],
+        "scratch": str(folder),
+    }
+    with Worker(sys.executable, "benchmarks.workers.footprint", task, threads, folder / "log") as worker:
+        return int(worker.go()["peak_memory_bytes"] - worker.facts["baseline"])
+
+
+def compare(overrides: list[str], folder: Path, threads: int = 1, keep: bool = False) -> tuple[float, int]:
+    """Bytes that are planned, and that were measured."""
+    # No held-out prompts are sampled here.
+    capacity = planned([*overrides, "train.samples=0"])
+    lengths = assumed_lengths(capacity.config)
+    return capacity.peak.total, measured(overrides, capacity.config, lengths, folder, threads, keep)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.footprint", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all where left out: {'; '.join(CONFIGURATIONS)}")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--keep-freed-memory", action="store_true", help="as train.py does on CPU, for speed: gaps are measured too"
+    )
+    args = parser.parse_args(argv)
+    print("| configuration | planned | measured | planned / measured |\n| --- | --- | --- | --- |")
+    for name in args.names or CONFIGURATIONS:
+        with tempfile.TemporaryDirectory() as folder:
+            plan, real = compare(CONFIGURATIONS[name], Path(folder), args.threads, args.keep_freed_memory)
+        print(f"| {name} | {size(plan)} | {size(real)} | {plan / real:.3f} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

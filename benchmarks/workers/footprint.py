@@ -1,0 +1,84 @@
+"""A few steps of a stage as `train.py` builds it, and the highest memory that they needed above what was there before.
+
+Before are the interpreter, the libraries, and what these load at their first use: a step of a model of one small layer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.workers.ours import rows_of
+from benchmarks.workers.protocol import Link, peak_memory
+from callbacks.metrics import Metrics
+from launch.allocator import keep_freed_memory
+from launch.build import StageRows, build_module
+from launch.compose import load
+from launch.trainer import build_trainer
+from rlhf.data.batch import collate
+from rlhf.data.rows import Row
+from rlhf.data.tokenizers import load_tokenizer
+from rlhf.models.loading import load_policy
+from rlhf.rollout.sampling import Request, Sampling
+from rlhf.rollout.torch_sampler import TorchSampler
+from rlhf.runs import Parent, Run
+
+M_MMAP_THRESHOLD = -3
+
+SMALL = {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 64}
+
+
+def warm_up() -> None:
+    """Load what is loaded at first use."""
+    tokenizer = load_tokenizer("tiny")
+    policy = load_policy(None, SMALL, tokenizer, seed=0)
+    optimizer = torch.optim.AdamW(policy.parameters(), fused=True)
+    for responses in (((1, 2),), ((1, 2), (3,))):
+        stats: Any = policy(collate([Row((1, 2, 3), responses)]))
+        (-stats.logprobs.sum()).backward()
+        torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+        optimizer.step()
+    TorchSampler(policy, tokenizer.eos_id).sample([Request(0, (1, 2))], Sampling(2), seed=0, iteration=0)
+
+
+def forget_peak() -> int:
+    """Resident bytes now; the kernel measures its highest from here on. Of Linux."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return peak_memory()
+
+
+def return_freed_memory() -> None:
+    """Let glibc map every tensor by itself, so that resident memory is what is needed, without gaps between blocks."""
+    ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, 2**16)
+
+
+def main() -> None:
+    link = Link()
+    task = link.task
+    keep_freed_memory() if task["keep_freed_memory"] else return_freed_memory()
+    config = load(task["overrides"])
+    torch.set_num_threads(task["threads"])
+    parents = {
+        key: Parent("folder", Path(task[folder]))
+        for key, folder in (("model.init", "model"), ("algo.reward_model", "reward_model"))
+        if task.get(folder)
+    }
+    run = Run(Path(task["scratch"]), "footprint", parents=parents)
+    warm_up()
+    baseline = forget_peak()
+    link.ready(baseline=baseline)
+    module, data = build_module(
+        config, run, load_tokenizer("auto", task["model"]), StageRows(rows_of(task), [], [], [])
+    )
+    trainer = build_trainer(config, run, [Metrics(config.train.log_every)])
+    trainer.fit(module, datamodule=data)
+    link.done(steps=module.step)
+
+
+if __name__ == "__main__":
+    main()

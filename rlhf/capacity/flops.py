@@ -1,0 +1,87 @@
+"""Useful arithmetic of a step: what the maths needs, not what an implementation spends.
+
+A prompt counts once however many responses follow it; padding, repeated prompts and recomputed activations count
+nothing. A multiplication and an addition are two operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TRAIN = 3
+"""A backward pass takes twice the arithmetic of the forward pass."""
+TRAIN_ADAPTER = 2
+"""With frozen weights (LoRA), the half of it that makes their gradients is left out."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a transformer's arithmetic depends on.
+
+    Attributes:
+        weights: entries of the matrices that every token is multiplied with; embeddings and output layer left out.
+        layers, width: attention's sizes; vocabulary: of the output layer.
+    """
+
+    weights: int
+    layers: int
+    width: int
+    vocabulary: int
+
+
+def shape_of(hf: Any) -> Shape:
+    """Sizes of a model of `transformers`; embeddings, which are looked up, are no part of them."""
+    import torch
+
+    base, config = hf.base_model, hf.config.get_text_config()
+    looked_up = {id(module.weight) for module in base.modules() if isinstance(module, torch.nn.Embedding)}
+    weights = sum(p.numel() for p in base.parameters() if p.ndim >= 2 and id(p) not in looked_up)
+    return Shape(weights, config.num_hidden_layers, config.hidden_size, config.vocab_size)
+
+
+def forward(shape: Shape, prompt: int, responses: Sequence[int], *, logits: bool) -> float:
+    """One pass over a prompt and its responses, each of which reads the prompt and its own earlier tokens.
+
+    Args:
+        prompt, responses: lengths in tokens.
+        logits: whether response tokens are scored over the vocabulary; scalar heads are too small to count.
+    """
+    tokens = prompt + sum(responses)
+    reads = prompt * (prompt + 1) / 2 + sum(r * prompt + r * (r + 1) / 2 for r in responses)
+    scored = sum(responses) if logits else 0
+    attention = 4 * shape.layers * shape.width * reads
+    return 2 * shape.weights * tokens + attention + 2 * shape.width * shape.vocabulary * scored
+
+
+def useful(
+    stage: str,
+    shape: Shape,
+    prompt: int,
+    responses: Sequence[int],
+    *,
+    critic: str = "separate",
+    epochs: int = 1,
+    train: int = TRAIN,
+) -> dict[str, float]:
+    """Operations that an example takes, by part of the work: `learning`, and what else its stage has.
+
+    `preparation` falls to each example once a run (DPO's reference); `sampling` and `scoring` are of PPO, whose example
+    is a prompt with the responses that are drawn.
+
+    Args:
+        prompt, responses: lengths in tokens.
+        critic, epochs: of PPO.
+        train: a forward and a backward pass, in forward passes.
+    """
+    policy = forward(shape, prompt, responses, logits=stage != "reward")
+    if stage != "ppo":
+        return {"learning": train * policy} | ({"preparation": policy} if stage == "dpo" else {})
+    scalar = forward(shape, prompt, responses, logits=False)
+    value = scalar if critic == "separate" else 0.0
+    return {
+        "sampling": policy,
+        "scoring": 2 * policy + scalar + value,
+        "learning": epochs * train * (policy + value),
+    }

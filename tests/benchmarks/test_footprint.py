@@ -1,0 +1,21 @@
+"""The planner's memory against what processes took."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.footprint import CONFIGURATIONS, compare
+
+QUICK = "sft, tiny"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own measure of the highest resident memory")
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == QUICK else pytest.mark.slow) for name in CONFIGURATIONS]
+)
+def test_the_plan_is_within_15_percent(name: str, tmp_path: Path) -> None:
+    planned, measured = compare(CONFIGURATIONS[name], tmp_path)
+    assert planned == pytest.approx(measured, rel=0.15)
