@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
-from typing import Any
 
-from benchmarks.measure import prepared
+from benchmarks.prepare import prepare
 from benchmarks.processes import Worker
 from launch.capacity import Capacity, capacity_of
 from launch.capacity_report import size
@@ -17,11 +20,12 @@ from launch.lengths import assumed_lengths
 from launch.trainer import quiet_libraries
 from rlhf.config import PlanConfig, TrainConfig, validate
 
+MODULE = "benchmarks.workers.footprint"
 STEPS = 3
 """From the second on, moments and activations are there together."""
 
 CONFIGURATIONS: dict[str, list[str]] = {
-    "sft, tiny": ["algo=sft", "model=tiny", "train.batch_size=64", "plan.prompt_tokens=64", "plan.response_tokens=32"],
+    "sft, tiny": ["algo=sft", "model=tiny", "train.batch_size=42", "plan.prompt_tokens=64", "plan.response_tokens=32"],
     "sft, GPT-2 124M": [
         *("algo=sft", "model=gpt2", "data.max_length=256", "train.batch_size=8", "train.tokens_per_microbatch=1024"),
         *("plan.prompt_tokens=128", "plan.response_tokens=128"),
@@ -44,6 +48,14 @@ CONFIGURATIONS: dict[str, list[str]] = {
         *("algo=ppo", "model=tiny", "algo.critic=shared", "train.batch_size=128", "plan.prompt_tokens=80"),
         "train.tokens_per_microbatch=8192",
     ],
+    **{
+        f"sft, GPT-2 124M, {layout} on 2": [
+            *("algo=sft", "model=gpt2", "data.max_length=256", "train.batch_size=8", "strategy.devices=2"),
+            *("train.tokens_per_microbatch=1024", "plan.prompt_tokens=128", "plan.response_tokens=128"),
+            *(f"strategy={layout}", "strategy.accelerator=cpu"),
+        ]
+        for layout in ("ddp", "fsdp", "zero2")
+    },
 }
 """What is compared, by name: overrides of `plan.py`, and without those of `plan` of `train.py`."""
 
@@ -61,7 +73,7 @@ def planned(overrides: list[str]) -> Capacity:
 def measured(
     overrides: list[str], config: TrainConfig, lengths: tuple[int, int], folder: Path, threads: int, keep: bool
 ) -> int:
-    """Highest resident memory of a process that trains, in bytes above what was there before.
+    """Highest resident memory of a process that trains, in bytes above what was there before; of several, the highest.
 
     Args:
         lengths: of prompt and response.
@@ -76,18 +88,51 @@ def measured(
         "data": None,
         "lengths": [lengths[0], *[lengths[1]] * n],
     }
-    task: dict[str, Any] = prepared(request, folder / "shared")
     own = [item for item in overrides if not item.startswith("plan.")]
-    fixed = ["strategy=cpu", "logger.wandb=off", f"strategy.threads={threads}", f"train.max_steps={STEPS}"]
-    # Each row is used once, whatever the number of rows.
-    task |= {
+    fixed = ["logger.wandb=off", f"strategy.threads={threads}", f"train.max_steps={STEPS}", "train.epochs=null"]
+    task = prepare(request, folder / "shared") | {
         "keep_freed_memory": keep,
         "stage": stage,
-        "overrides": [*own, *fixed, "train.epochs=null"],
+        "overrides": [*own, *fixed],
         "scratch": str(folder),
     }
-    with Worker(sys.executable, "benchmarks.workers.footprint", task, threads, folder / "log") as worker:
-        return int(worker.go()["peak_memory_bytes"] - worker.facts["baseline"])
+    ranks = config.strategy.devices if config.strategy.layout != "single" else 1
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(
+                Worker(sys.executable, MODULE, task, threads, folder / f"log{rank}", environment(rank, int(ranks)))
+            )
+            for rank in range(int(ranks))
+        ]
+        with ThreadPoolExecutor(len(workers)) as pool:  # each answers only if all of them go
+            answers = list(pool.map(lambda worker: worker.go(), workers))
+        return max(
+            int(answer["peak_memory_bytes"] - worker.facts["baseline"])
+            for worker, answer in zip(workers, answers, strict=True)
+        )
+
+
+@cache
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def environment(rank: int, ranks: int) -> dict[str, str]:
+    """What torchrun tells its processes."""
+    if ranks == 1:
+        return {}
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "GROUP_RANK": "0",
+        "WORLD_SIZE": str(ranks),
+        "LOCAL_WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "TORCHELASTIC_RUN_ID": "footprint",
+    }
 
 
 def compare(overrides: list[str], folder: Path, threads: int = 1, keep: bool = False) -> tuple[float, int]:

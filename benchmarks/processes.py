@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,18 @@ class Worker:
         task: what to compute.
         threads: CPU threads, the same for all that are compared.
         log: file for what it writes to stderr.
+        environment: further variables.
     """
 
-    def __init__(self, python: str, module: str, task: dict[str, Any], threads: int, log: Path) -> None:
+    def __init__(
+        self,
+        python: str,
+        module: str,
+        task: dict[str, Any],
+        threads: int,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.log, self.module = log, module
         variables = {
             "PYTHONPATH": str(ROOT),
@@ -40,7 +50,7 @@ class Worker:
             self.process = subprocess.Popen(
                 [python, "-m", module],
                 cwd=ROOT,
-                env=os.environ | variables,
+                env=os.environ | variables | dict(environment or {}),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

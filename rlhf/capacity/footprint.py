@@ -121,17 +121,17 @@ class Stage:
         Args:
             accumulating: whether the micro-batch is not the first of its update.
         """
-        # Shards keep a whole gradient for no longer than it takes to add it up.
-        accumulating = accumulating or self.layout.sharded
+        layout = self.layout
         memory = self.lasting(phase, gradients=accumulating)
-        for storage in log.peak(accumulating=accumulating):
-            part = GRADIENTS if storage.gradient else LOGITS if storage.width == self.vocabulary else ACTIVATIONS
+        shards = layout.shards if layout.sharded else None
+        widened = FP32 / layout.gathered_bytes
+        # What is moved to the host leaves no gradients here, as if it were added to such as were there.
+        for storage in log.peak(accumulating=accumulating or layout.offload, shards=shards, widened=widened):
+            part = GRADIENTS if storage.group else LOGITS if storage.width == self.vocabulary else ACTIVATIONS
             memory.add(part, storage.scope or BACKWARD, storage.nbytes)
-        if self.layout.sharded:
+        if layout.sharded:
             for name, sizes in self.trained.items():
-                self._gather(memory, name, sizes, everything=self.layout.name == "zero2")
-                # Embeddings and output layer get their gradients first and last: theirs wait through the whole pass.
-                memory.add(GRADIENTS, name, FP32 * (sizes.root_trainable + 2 * sizes.block_trainable))
+                self._gather(memory, name, sizes, everything=layout.name == "zero2")
         return memory
 
     def sampling(self, policy: str, rows: int, length: int, steps: int, *, cache_bytes: int, pack: bool) -> Memory:

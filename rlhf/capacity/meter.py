@@ -24,15 +24,21 @@ class Storage:
     """Memory that tensors share.
 
     Attributes:
-        scope: whose computation made it, as `Meter.scope` said at that moment.
+        scope: whose computation made it, as `Meter.scope` said at that moment; of a gradient, whose it is.
         width: last dimension of the tensor that it was made for.
-        gradient: whether it ended as a parameter's gradient.
+        group: of a parameter's gradient, those that shards reduce together: `root`, or a number; else `None`.
     """
 
-    nbytes: int
+    nbytes: float
     scope: str
     width: int
-    gradient: bool = False
+    group: str | None = None
+
+
+ROOT = "root"
+"""The group of embeddings, last norm and heads, which is reduced at the end of the backward pass."""
+
+Changes = Iterator[tuple[Storage, bool]]
 
 
 @dataclass
@@ -43,38 +49,69 @@ class Log:
     moved: int = 0
 
     @property
-    def gradients(self) -> int:
+    def gradients(self) -> float:
         """Bytes of all gradients."""
-        return sum(storage.nbytes for storage, came in self.events if came and storage.gradient)
+        return sum(storage.nbytes for storage, came in self.events if came and storage.group is not None)
 
-    def peak(self, *, accumulating: bool = False) -> list[Storage]:
+    def peak(self, *, accumulating: bool = False, shards: int | None = None, widened: float = 1.0) -> list[Storage]:
         """What is there when most is there.
 
         Args:
             accumulating: whether an earlier micro-batch has left gradients: each new one is then added to its own and
                 gone, and those that were left, which are there all the time, don't appear in the answer.
+            shards: devices that share each gradient; `None` where nothing is sharded.
+            widened: bytes of a number of a reduced gradient over those of an unreduced one.
         """
-        now, highest, when = 0, -1, 0
-        for number, (storage, came) in enumerate(self._changes(accumulating)):
+
+        def changes() -> Changes:
+            return self._whole(accumulating) if shards is None else self._sharded(accumulating, shards, widened)
+
+        now, highest, when = 0.0, -1.0, 0
+        for number, (storage, came) in enumerate(changes()):
             now += storage.nbytes if came else -storage.nbytes
             if now > highest:
                 highest, when = now, number
         alive: dict[Storage, None] = {}
-        for number, (storage, came) in enumerate(self._changes(accumulating)):
-            if number > when:
-                break
+        for _, (storage, came) in zip(range(when + 1), changes(), strict=False):
             if came:
                 alive[storage] = None
             else:
                 alive.pop(storage)
         return list(alive)
 
-    def _changes(self, accumulating: bool) -> Iterator[tuple[Storage, bool]]:
+    def _whole(self, accumulating: bool) -> Changes:
         for storage, came in self.events:
-            if not storage.gradient or (came and not accumulating):
+            if storage.group is None or (came and not accumulating):
                 yield storage, came
             elif came:
                 yield from ((storage, True), (storage, False))
+
+    def _sharded(self, accumulating: bool, shards: int, widened: float) -> Changes:
+        """Gradients of a block wait for each other, and the root's for the end, as FSDP2 has it."""
+        waiting: dict[tuple[str, str], list[Storage]] = {}
+        for storage, came in self.events:
+            if storage.group is None:
+                yield storage, came
+            elif came:
+                group = storage.scope, storage.group
+                if storage.group != ROOT:
+                    for done in [other for other in waiting if other[1] != ROOT and other != group]:
+                        yield from self._reduced(waiting.pop(done), accumulating, shards, widened)
+                yield storage, True
+                waiting.setdefault(group, []).append(storage)
+        for group in sorted(waiting, key=lambda group: group[1] == ROOT):
+            yield from self._reduced(waiting[group], accumulating, shards, widened)
+
+    def _reduced(self, group: list[Storage], accumulating: bool, shards: int, widened: float) -> Changes:
+        """Gradients are copied into one piece, in which ranks add them up; each keeps its share."""
+        size = widened * sum(storage.nbytes for storage in group)
+        scope, name = group[0].scope, group[0].group
+        piece, share = (Storage(n, scope, 1, name) for n in (size, size / shards))
+        yield piece, True
+        yield from ((storage, False) for storage in group)
+        if not accumulating:
+            yield share, True
+        yield piece, False
 
 
 class Meter(TorchDispatchMode):
@@ -95,12 +132,12 @@ class Meter(TorchDispatchMode):
         for tensor in tensors:
             self._known.setdefault(tensor.untyped_storage()._cdata, Storage(0, "", 0))
 
-    def gradients_of(self, models: Iterable[nn.Module]) -> None:
-        """Mark what has become their gradients."""
-        for model in models:
-            for parameter in model.parameters():
-                if parameter.grad is not None:
-                    self._known[parameter.grad.untyped_storage()._cdata].gradient = True
+    def gradients_of(self, scope: str, group: str, parameters: Iterable[nn.Parameter]) -> None:
+        """Mark what has become the gradients of a model's parameters."""
+        for parameter in parameters:
+            if parameter.grad is not None:
+                storage = self._known[parameter.grad.untyped_storage()._cdata]
+                storage.scope, storage.group = scope, group
 
     @contextmanager
     def of(self, scope: str) -> Iterator[None]:

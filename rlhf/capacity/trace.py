@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rlhf.capacity.flops import Shape, shape_of
-from rlhf.capacity.meter import Log, Meter, autocast, fake
+from rlhf.capacity.meter import ROOT, Log, Meter, autocast, fake
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel, ScoreModel, count_parameters
@@ -27,8 +27,7 @@ class Sizes:
 
     Attributes:
         total: parameters, tied ones once; trainable: those that learn.
-        root: parameters outside of the blocks: embeddings, last norm, heads; root_trainable: those that learn.
-        block: of the largest block; block_trainable: those of it that learn.
+        root: parameters outside of the blocks: embeddings, last norm, heads; block: of the largest block.
         linear: of the backbone's linear layers, which can be quantised.
         packed: of the weights that decoding copies on CPU.
         cache: keys and values of a token, in all layers.
@@ -38,9 +37,7 @@ class Sizes:
     total: int
     trainable: int
     root: int
-    root_trainable: int
     block: int
-    block_trainable: int
     linear: int
     packed: int
     cache: int
@@ -51,8 +48,8 @@ def sizes_of(model: LanguageModel | ScoreModel) -> Sizes:
     """Sizes of a model, which may be without weights."""
     from transformers.pytorch_utils import Conv1D
 
-    inner = [list(block.parameters()) for block in blocks(model)]
-    total, trainable = count_parameters(model), _learning(model.parameters())
+    inner = groups(model)
+    root = inner.pop(ROOT)
     config = model.hf.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -61,12 +58,10 @@ def sizes_of(model: LanguageModel | ScoreModel) -> Sizes:
         return [module.weight.numel() for module in modules if type(module) in (nn.Linear, Conv1D)]  # type: ignore[operator]
 
     return Sizes(
-        total,
-        trainable,
-        total - sum(p.numel() for block in inner for p in block),
-        trainable - sum(_learning(block) for block in inner),
-        max((sum(p.numel() for p in block) for block in inner), default=0),
-        max((_learning(block) for block in inner), default=0),
+        count_parameters(model),
+        sum(p.numel() for p in model.parameters() if p.requires_grad),
+        sum(p.numel() for p in root),
+        max((sum(p.numel() for p in block) for block in inner.values()), default=0),
         sum(products(model.hf.base_model.modules())),
         sum(numbers for numbers in products(model.modules()) if numbers >= SMALLEST),
         2 * config.num_hidden_layers * heads * width,
@@ -74,8 +69,11 @@ def sizes_of(model: LanguageModel | ScoreModel) -> Sizes:
     )
 
 
-def _learning(parameters: Any) -> int:
-    return sum(p.numel() for p in parameters if p.requires_grad)
+def groups(model: LanguageModel | ScoreModel) -> dict[str, list[nn.Parameter]]:
+    """Parameters that are sharded together: each block's, and the root's, which has the rest."""
+    found = {str(number): list(block.parameters()) for number, block in enumerate(blocks(model))}
+    inner = {id(parameter) for parameters in found.values() for parameter in parameters}
+    return {ROOT: [p for p in model.parameters() if id(p) not in inner]} | found
 
 
 @dataclass
@@ -125,7 +123,9 @@ class Tracer:
             with autocast(self.mixed), away:
                 loss = self._loss(batch, meter, only)
             loss.backward()
-            meter.gradients_of(self.models.values())
+            for name, model in self.models.items():
+                for group, parameters in groups(model).items():
+                    meter.gradients_of(name, group, parameters)
         return meter.log
 
     def _loss(self, batch: Batch, meter: Meter, only: str | None) -> Tensor:

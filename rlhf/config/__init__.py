@@ -5,6 +5,7 @@ from __future__ import annotations
 from rlhf.config.algorithms import AlgoConfig, DPOConfig, PPOConfig, PretrainConfig, RewardConfig, SFTConfig
 from rlhf.config.judging import EndpointConfig, EvaluateSettings
 from rlhf.config.keys import Key, KeyInfo, key, keys, lookup
+from rlhf.config.planning import PlanConfig, PlanSettings
 from rlhf.config.schema import (
     CallbacksConfig,
     DataConfig,

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from rlhf.config.judging import EvaluateSettings
 from rlhf.config.keys import key
+from rlhf.config.planning import PlanConfig
 from rlhf.config.schema import (
     CallbacksConfig,
     DataConfig,
@@ -197,6 +198,7 @@ VERBS: dict[str, type] = {
     "collect": CollectConfig,
     "evaluate": EvaluateConfig,
     "chat": ChatConfig,
+    "plan": PlanConfig,
     "report": ReportConfig,
     "plan": PlanConfig,
 }

@@ -21,22 +21,20 @@ from rlhf.capacity.footprint import (
     Memory,
     Stage,
 )
-from rlhf.capacity.meter import Log, Storage
+from rlhf.capacity.meter import ROOT, Log, Storage
 from rlhf.capacity.trace import Sizes
 
 SIZES = Sizes(
     total=1000,
     trainable=1000,
     root=200,
-    root_trainable=200,
     block=100,
-    block_trainable=100,
     linear=600,
     packed=500,
     cache=20,
     shape=Shape(600, 8, 10, 50),
 )
-FROZEN = Sizes(1000, 0, 200, 0, 100, 0, 600, 500, 20, SIZES.shape)
+FROZEN = Sizes(1000, 0, 200, 100, 600, 500, 20, SIZES.shape)
 
 
 def stage(layout: Layout, **options: object) -> Stage:
@@ -64,9 +62,12 @@ def test_copies_have_buckets_of_gradients() -> None:
 
 
 def test_shards_divide_what_lasts_and_gather_the_root_and_two_blocks() -> None:
-    memory = stage(Layout("fsdp", shards=4)).update(Log(), accumulating=False)
-    # A quarter of the gradients, and those of root and two blocks before they are added up.
-    assert by_part(memory) == {WEIGHTS: 2000, GRADIENTS: 1000 + 1600, OPTIMISER: 2000, GATHERED: 1600}
+    found = stage(Layout("fsdp", shards=4))
+    memory = found.update(Log(), accumulating=True)
+    assert by_part(memory) == {WEIGHTS: 2000, GRADIENTS: 1000, OPTIMISER: 2000, GATHERED: 1600}
+    # A gradient of the root, and its copy in which it is added up.
+    log = Log([(Storage(40, "policy", 10, ROOT), True)])
+    assert found.update(log, accumulating=False).of(GRADIENTS, "policy") == 40 + 40
 
 
 def test_zero2_gathers_everything_in_the_precision_of_its_arithmetic() -> None:
@@ -89,7 +90,7 @@ def test_adapters_share_a_backbone_and_quantised_weights_are_small() -> None:
 
 
 def test_an_update_is_what_lasts_and_the_peak_of_its_log() -> None:
-    logits, states, gradient = Storage(30, "", 50), Storage(20, "policy", 10), Storage(40, "", 10, gradient=True)
+    logits, states, gradient = Storage(30, "", 50), Storage(20, "policy", 10), Storage(40, "policy", 10, "0")
     log = Log([(logits, True), (states, True), (logits, False), (gradient, True)])
     first = stage(Layout()).update(log, accumulating=False)
     assert (first.of(GRADIENTS), first.of(ACTIVATIONS, "policy"), first.of(LOGITS)) == (40, 20, 0)

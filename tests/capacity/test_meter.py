@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rlhf.capacity.meter import Log, Meter, Storage, fake
+from rlhf.capacity.meter import ROOT, Log, Meter, Storage, fake
 from rlhf.capacity.trace import pretend
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
@@ -33,11 +33,23 @@ def test_the_peak_by_hand() -> None:
 def test_gradients_pile_up_in_a_first_micro_batch_and_are_added_in_later_ones() -> None:
     """Activations 10 and 8, freed as gradients 6 and 9 come: 18, 18 - 8 + 6 = 16, then 6 + 9 = 15."""
     first, second = Storage(10, "", 1), Storage(8, "", 1)
-    one, other = Storage(6, "", 1, gradient=True), Storage(9, "", 1, gradient=True)
+    one, other = Storage(6, "", 1, "1"), Storage(9, "", 1, "0")
     log = log_of((first, True), (second, True), (one, True), (second, False), (other, True), (first, False))
     assert log.gradients == 15
     assert log.peak() == [first, one, other]  # 10 + 6 + 9, at the last gradient
     assert log.peak(accumulating=True) == [first, second, one]  # 24, but one is gone at once
+
+
+def test_shards_reduce_a_block_when_the_next_one_begins_and_the_root_at_the_end() -> None:
+    """Gradients of 8 (root), 6 + 2 (block 1), 4 (block 0), 8 (root): a group is copied, and leaves half of itself."""
+    root, a, b, c, rest = (
+        Storage(n, "policy", 1, group) for n, group in ((8, ROOT), (6, "1"), (2, "1"), (4, "0"), (8, ROOT))
+    )
+    log = log_of(*((storage, True) for storage in (root, a, b, c, rest)))
+    # Block 1: 8 + 8 + a copy of 8; later 4 of it are left. The root: 16, its copy of 16, and 4 + 2 of the blocks.
+    assert sorted(s.nbytes for s in log.peak(shards=2)) == [2, 4, 8, 8, 16]
+    assert sum(s.nbytes for s in log.peak(shards=2, accumulating=True)) == 32
+    assert sum(s.nbytes for s in log.peak(shards=2, accumulating=True, widened=2.0)) == 16 + 32
 
 
 def test_a_product_and_its_gradient() -> None:
@@ -52,7 +64,7 @@ def test_a_product_and_its_gradient() -> None:
             with meter.of("here"):
                 loss = (x @ w).sum()
             loss.backward()
-            meter.gradients_of([model])
+            meter.gradients_of("model", "0", model.parameters())
     made = [storage for storage, came in meter.log.events if came]
     assert [(s.nbytes, s.scope, s.width) for s in made[:2]] == [(60, "here", 5), (4, "here", 1)]
     assert meter.log.gradients == 80
@@ -67,8 +79,8 @@ def events(model: LanguageModel, batch: Batch) -> list[tuple[int, int, bool, boo
         loss = -stats.logprobs.sum()
         del stats
         loss.backward()
-        meter.gradients_of([model])
-    return [(s.nbytes, s.width, s.gradient, came) for s, came in meter.log.events]
+        meter.gradients_of("model", "0", model.parameters())
+    return [(s.nbytes, s.width, s.group is not None, came) for s, came in meter.log.events]
 
 
 def faked(mode: Any, batch: Batch) -> Batch:
