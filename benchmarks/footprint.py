@@ -44,6 +44,16 @@ CONFIGURATIONS: dict[str, list[str]] = {
         *("model.architecture.n_head=4", "data.max_length=128", "rollout.max_new_tokens=48", "train.batch_size=32"),
         *("train.tokens_per_microbatch=2048", "plan.prompt_tokens=80"),
     ],
+    "ppo, 4 × 256, LoRA": [
+        *("algo=ppo", "model=gpt2", "model.architecture.n_layer=4", "model.architecture.n_embd=256"),
+        *("model.architecture.n_head=4", "data.max_length=128", "rollout.max_new_tokens=48", "train.batch_size=32"),
+        *("train.tokens_per_microbatch=2048", "plan.prompt_tokens=80", "model.adapter=lora"),
+    ],
+    "sft, 8 × 512, bf16-mixed": [
+        *("algo=sft", "model=gpt2", "model.architecture.n_layer=8", "model.architecture.n_embd=512"),
+        *("model.architecture.n_head=8", "data.max_length=256", "train.batch_size=16", "strategy.precision=bf16-mixed"),
+        *("train.tokens_per_microbatch=2048", "plan.prompt_tokens=128", "plan.response_tokens=64"),
+    ],
     "ppo, tiny, shared critic": [
         *("algo=ppo", "model=tiny", "algo.critic=shared", "train.batch_size=128", "plan.prompt_tokens=80"),
         "train.tokens_per_microbatch=8192",

@@ -100,7 +100,7 @@ def fit_lines(capacity: Capacity) -> Iterator[str]:
     if largest < row:
         sampling = capacity.sampling()
         if sampling is not None and sampling.total > capacity.limit:
-            yield f"largest {key}: none; sampling alone needs {size(sampling.total)}: lower rollout.max_rows, or shard"
+            yield f"largest {key}: none; sampling alone needs {size(sampling.total)}: lower rollout.max_rows"
         else:
             yield (
                 f"largest {key}: none; a row of {row} tokens needs {size(capacity.line.bytes(row))}: "

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ("train", "pipeline", "collect", "evaluate", "chat", "report", "plan")
+SCRIPTS = ("train", "pipeline", "collect", "evaluate", "chat", "plan", "report")
 PACKAGES = ("rlhf", "lightning_modules", "callbacks", "launch", "conf", "hydra_plugins")
 
 ABOVE = {

@@ -24,8 +24,6 @@ from rlhf.config.verbs import (
     Config,
     EvaluateConfig,
     PipelineConfig,
-    PlanConfig,
-    PlanSettings,
     ReportConfig,
     SourceConfig,
     StageConfig,
