@@ -3,6 +3,7 @@ since Hydra imports every plugin at every start."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +37,9 @@ class PointLauncher(Launcher):
         backend = self.backend({str(name): value for name, value in options.items()})
         return launch(self.job, self.context, self.config, job_overrides, initial_job_idx, backend)
 
+    @abstractmethod
     def backend(self, options: dict[str, Any]) -> Backend:
         """What the commands of the points are given to."""
-        raise NotImplementedError
 
 
 class JoblibLauncher(PointLauncher):

@@ -80,6 +80,15 @@ def test_points_run_in_directories_that_the_sweep_chose(main: Main, stage: Any, 
 
 
 @pytest.mark.usefixtures("pretend")
+def test_a_preset_that_makes_a_sweep_makes_one(main: Main, tmp_path: Path) -> None:
+    """The preset's own `hydra.mode` is part of every point's configuration."""
+    assert main("-m experiment=beta-sweep algo.beta=0.1,0.3 seed=5 hydra/launcher=joblib logger=csv") == 0
+    (sweep,) = (tmp_path / "outputs" / "multirun").iterdir()
+    assert [summary.status for summary in summaries(tmp_path)] == ["finished", "finished"]
+    assert all((path.parent / "console.log").exists() for path in sweep.glob("*/summary.json"))
+
+
+@pytest.mark.usefixtures("pretend")
 def test_failures_are_told_at_the_end_and_stop_nobody(
     main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
