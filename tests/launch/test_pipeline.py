@@ -106,6 +106,12 @@ def test_a_key_of_one_stage_reaches_that_stage_alone(pipeline: Callable[..., Non
     assert "+models.best=auto" in stages.calls[6][1]
 
 
+def test_a_logger_that_was_asked_for_is_every_stages(pipeline: Callable[..., None], stages: Stages) -> None:
+    typed = ["logger=wandb", "logger.project=mine", "logger.tags=[a]"]
+    pipeline(*typed)
+    assert len(stages.calls) == 7 and all(set(typed) <= set(overrides) for _, overrides in stages.calls)
+
+
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
