@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from statistics import median_high
 from typing import Any
 
 from rlhf.evaluation.findings import Finding, by_step, series
@@ -34,6 +36,7 @@ FIRST = (
 )
 """Metrics that are shown at once, in this order; the rest unfolds."""
 BINS = 24
+FAR = 3
 
 
 def curves(material: Material, palette: Palette) -> dict[str, tuple[list[Chart], list[Chart]]]:
@@ -79,11 +82,19 @@ def _curve(algo: str, name: str, groups: dict[str, list[RunData]], palette: Pale
 
 
 def frontier_charts(points: Sequence[Point], palette: Palette) -> tuple[list[Chart], list[Point]]:
-    """Reward and judge's score against KL, and the points that lie too far out to be drawn."""
-    kls = sorted(point.kl for point in points if point.source != "evaluation")
-    inner = max(kls, default=0.0) or max((p.kl for p in points), default=0.0)
-    far = [p for p in points if p.source == "evaluation" and kls and p.kl > 3 * max(inner, 1.0)]
-    near = [p for p in points if p not in far]
+    """Reward and judge's score against KL, and the point of each label that lies too far out to be drawn.
+
+    One run whose KL ran away must not squeeze all others into a corner: what is beyond three times the KL that the
+    middle one of them reaches is left out. Best-of-n stands for a run.
+    """
+    reached: dict[str, float] = {}
+    for point in points:
+        if point.source != "evaluation":
+            reached[point.label] = max(point.kl, reached.get(point.label, 0.0))
+    limit = FAR * max(median_high(reached.values()), 1.0) if reached else math.inf
+    near = [p for p in points if p.kl <= limit]
+    beyond = sorted((p for p in points if p.kl > limit), key=lambda p: p.kl)
+    far = list({(p.source, p.label): p for p in beyond}.values())
     found = []
     for measure, axis, title in (("reward", "reward_axis", "reward_kl"), ("gold", "gold_axis", "gold_kl")):
         lines = list(_frontier_lines(near, measure, palette))

@@ -75,7 +75,7 @@ STRINGS: dict[str, Text] = {
     "over_seeds": ("seeds", "随机种子"),
     "over_prompts": ("prompts", "提示"),
     "over_both": ("seeds where there are several, else prompts", "随机种子（若有多个），否则跨提示"),
-    "outside": ("Outside the picture: {what}.", "图外：{what}。"),
+    "outside": ("Too far out to be drawn: {what}.", "太远而未画出：{what}。"),
     "kl_axis": ("KL to the reference (nats a response, √ scale)", "与参考模型的 KL（奈特／回答，平方根刻度）"),
     "reward_axis": ("reward model's score", "奖励模型得分"),
     "gold_axis": ("judge's score", "裁判得分"),

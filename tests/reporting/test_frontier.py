@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rlhf.reporting.frontier import mean_of, points, t_quantile
+from rlhf.reporting.charts import Palette
+from rlhf.reporting.curves import frontier_charts
+from rlhf.reporting.frontier import Mean, Point, mean_of, points, t_quantile
 from rlhf.reporting.material import gather
 
 MakeRun = Callable[..., Path]
@@ -56,3 +58,19 @@ def test_models_and_best_of_n(evaluation: Path) -> None:
     assert [(p.label, p.kl, p.gold and p.gold.value) for p in models] == [("sft", 0.0, 5.0), ("ppo", 2.0, 5.0)]
     best = [p for p in found if p.source == "best_of_n"]
     assert [(p.n, p.kl) for p in best] == [(1, 0.0), (2, 0.19), (4, 0.64)]
+
+
+def test_a_run_that_ran_away_squeezes_no_other() -> None:
+    def track(label: str, *kls: float) -> list[Point]:
+        return [Point(label, "training", kl, step, None, Mean(kl), None) for step, kl in enumerate(kls)]
+
+    near = [*track("a", 0, 1, 1.4), *track("b", 0, 2, 1.5)]
+    away = track("c", 0, 5.9, 6.1, 40, 38)
+    charts, far = frontier_charts([*near, *away], Palette())
+    assert {line.label: list(line.xs) for line in charts[0].lines} == {
+        "a": [0, 1, 1.4],
+        "b": [0, 2, 1.5],
+        "c": [0, 5.9],
+    }
+    assert [(p.label, p.kl) for p in far] == [("c", 40)]
+    assert frontier_charts(away, Palette())[1] == [], "alone, it is what there is to see"
