@@ -30,7 +30,7 @@ QUICK = (
 """Several micro-batches a step, some ranks with one fewer than others, validations and checkpoints on the way."""
 SMALL = (
     "model.path=null model.tokenizer=tiny data.max_length=128 model.architecture.hidden_size=32 "
-    "model.architecture.intermediate_size=48 model.architecture.num_hidden_layers=2 "
+    "model.architecture.intermediate_size=54 model.architecture.num_hidden_layers=2 "
     "model.architecture.num_attention_heads=4 model.architecture.num_key_value_heads=2 "
     "model.architecture.max_position_embeddings=128"
 )
