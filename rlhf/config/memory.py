@@ -1,10 +1,11 @@
-"""Refusals about what saves memory: adapters, quantised weights, offloading, split layers. One sentence each, as in validation.py."""
+"""Refusals about what saves memory: adapters, quantised weights, offloading, split layers. One sentence each."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
 from rlhf.config.algorithms import PPOConfig
+from rlhf.config.planning import PlanConfig
 from rlhf.config.schema import ModelConfig, TrainConfig
 from rlhf.errors import ConfigError
 
@@ -82,6 +83,11 @@ def tensor_parallel(config: TrainConfig) -> None:
     strategy, size = config.strategy, config.strategy.tensor_parallel
     if size == 1:
         return
+    if isinstance(config, PlanConfig):
+        raise ConfigError(
+            f"strategy.tensor_parallel: {size} can't be planned for: how split layers share memory is not modelled; pass "
+            "strategy.tensor_parallel=1, which needs more"
+        )
     if strategy.layout not in ("fsdp", "zero2"):
         raise ConfigError(
             f"strategy.tensor_parallel: {size} is of strategy=fsdp and zero2; with strategy.layout={strategy.layout} "
@@ -94,8 +100,8 @@ def tensor_parallel(config: TrainConfig) -> None:
         )
     if strategy.shard_size is not None:
         raise ConfigError(
-            f"strategy.tensor_parallel: {size} with strategy.shard_size={strategy.shard_size} would make a mesh of three "
-            "dimensions, which this lab does not have; leave one of them out"
+            f"strategy.tensor_parallel: {size} with strategy.shard_size={strategy.shard_size} would make a mesh of "
+            "three dimensions, which this lab does not have; leave one of them out"
         )
     if config.model.adapter != "none":
         raise ConfigError(

@@ -38,8 +38,8 @@ def check_plan(hf: Any, size: int) -> None:
         )
     if other := sorted({style for style in plan.values() if style not in STYLES}):
         raise ConfigError(
-            f"strategy.tensor_parallel: the plan of a {kind} has layers of the style {other[0]}, which this lab does not "
-            "split; choose a Llama, Qwen2 or similar model, or pass strategy.tensor_parallel=1"
+            f"strategy.tensor_parallel: the plan of a {kind} has layers of the style {other[0]}, which this lab does "
+            "not split; choose a Llama, Qwen2 or similar model, or pass strategy.tensor_parallel=1"
         )
     heads = config.num_attention_heads
     counts = {
@@ -50,8 +50,8 @@ def check_plan(hf: Any, size: int) -> None:
         style = next((style for pattern, style in plan.items() if _matches(name, pattern)), None)
         if style is not None and not isinstance(layer, nn.Linear):
             raise ConfigError(
-                f"strategy.tensor_parallel: {name} of this {kind} is a {type(layer).__name__}, and only linear layers "
-                "can be split; pass strategy.tensor_parallel=1"
+                f"strategy.tensor_parallel: {name} of this {kind} is of the class {type(layer).__name__}, and only "
+                "linear layers can be split; pass strategy.tensor_parallel=1"
             )
         if isinstance(layer, nn.Linear) and style is not None:
             counts[f"columns of {name}"] = layer.out_features if style == "colwise" else layer.in_features
