@@ -85,8 +85,8 @@ def tensor_parallel(config: TrainConfig) -> None:
         return
     if isinstance(config, PlanConfig):
         raise ConfigError(
-            f"strategy.tensor_parallel: {size} can't be planned for: how split layers share memory is not modelled; pass "
-            "strategy.tensor_parallel=1, which needs more"
+            f"strategy.tensor_parallel: {size} can't be planned for: how split layers share memory is not modelled; "
+            "pass strategy.tensor_parallel=1, which needs more"
         )
     if strategy.layout not in ("fsdp", "zero2"):
         raise ConfigError(
