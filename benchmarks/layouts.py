@@ -165,9 +165,12 @@ def main(argv: list[str] | None = None) -> int:
     found.add_argument("--stage", action="append", choices=STAGES, help="all where left out")
     found.add_argument("--layout", action="append", choices=LAYOUTS, help="all where left out")
     found.add_argument("--precision", action="append", choices=PRECISIONS, help="all where left out")
+    found.add_argument("--backbone", default="gpt2", choices=BACKBONES, help="gpt2 where left out")
+    found.add_argument("--tensor-parallel", type=int, default=1, help="processes that split layers, of two; 1: none")
     args = found.parse_args(argv)
+    own = f"strategy.tensor_parallel={args.tensor_parallel}" if args.tensor_parallel > 1 else ""
     cells = [
-        Cell(stage, layout, precision)
+        Cell(stage, layout, precision, own=own, backbone=args.backbone)
         for stage in args.stage or STAGES
         for precision in args.precision or PRECISIONS
         for layout in args.layout or LAYOUTS

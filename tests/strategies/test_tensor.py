@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,10 @@ def norms(run: Path) -> list[float]:
     return [float(row[name]) for row in rows for name in row if "grad_norm" in name and row[name]]
 
 
+def reward_mean(run: Path) -> float:
+    return float(json.loads((run / "model" / "config.json").read_text(encoding="utf-8"))["reward_mean"])
+
+
 def check(cells: list[Cell], folder: Path, devices: int = 2) -> None:
     found = run(cells, folder, devices)
     print(table(found))
@@ -59,7 +64,10 @@ def test_every_stage_with_split_layers(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_groups_that_split_layers_and_shard_what_is_left(tmp_path: Path) -> None:
     cells = [cell("sft", "fsdp", "llama", f"{WIDE} {CLIPPED}"), cell("sft", "zero2", "qwen2", f"{WIDE} {CLIPPED}")]
+    cells += [cell("reward", "fsdp", "llama", WIDE), cell("dpo", "zero2", "qwen2", WIDE)]
     check([*cells, cell("ppo", "fsdp", "qwen2", WIDE)], tmp_path, devices=4)
+    centred = [reward_mean(tmp_path / name) for name in (cells[2].name, cells[2].alone.name)]
+    assert centred[0] == pytest.approx(centred[1], abs=TOLERANCE)
 
 
 @pytest.mark.slow
