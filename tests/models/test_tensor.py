@@ -34,9 +34,11 @@ def alone(tmp_path: Path) -> Iterator[None]:
     torch.distributed.destroy_process_group()
 
 
-@pytest.fixture(params=["llama", "qwen2"])
+@pytest.fixture(params=["llama", "qwen2", "biased"])
 def splittable(request: pytest.FixtureRequest, architectures: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return architectures[request.param]
+    """Biases of layers that are split by their inputs are on both dimensions too, and whole on one of them."""
+    biased = architectures["llama"] | {"attention_bias": True, "mlp_bias": True}
+    return (architectures | {"biased": biased})[request.param]
 
 
 def split_and_sharded(model: Any) -> Any:
