@@ -6,7 +6,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,8 +51,16 @@ class Bench:
     peak_size: int = 4096
     say: Callable[[str], None] = field(default=print)
 
-    def worker(self, python: str, module: str, name: str, steps: int, **options: Any) -> Worker:
-        """A worker for the first `steps` steps; `options` are its own."""
+    def worker(
+        self,
+        python: str,
+        module: str,
+        name: str,
+        steps: int,
+        variables: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Worker:
+        """A worker for the first `steps` steps; environment variables and `options` are its own."""
         folder = self.scratch / name
         folder.mkdir(parents=True, exist_ok=True)
         task = self.task | {
@@ -64,7 +72,7 @@ class Bench:
             "scratch": str(folder),
             "keep_freed_memory": self.keep_freed_memory,
         }
-        return Worker(python, module, task, self.threads, folder / "log")
+        return Worker(python, module, task, self.threads, folder / "log", variables)
 
     def peak(self) -> float:
         """Operations a second of the best of a few matrix products."""
@@ -103,7 +111,7 @@ def measure(bench: Bench, peer: Peer | None = None, name: str = "", python: str 
     with ExitStack() as stack:
         workers = {"ours": stack.enter_context(bench.worker(sys.executable, "benchmarks.workers.ours", "ours", steps))}
         if peer:
-            own = {"setting": peer.settings[name].arguments, "micro_batch": micro_batch}
+            own: dict[str, Any] = {"setting": peer.settings[name].arguments, "micro_batch": micro_batch}
             workers["peer"] = stack.enter_context(bench.worker(python, peer.module, f"peer-{name}", steps, **own))
         shares = {side: preparation(worker, steps) for side, worker in workers.items()}
         answers = []
@@ -168,7 +176,7 @@ def best_micro_batch(bench: Bench, peer: Peer, setting: Setting, python: str) ->
     for size in (first, first // 2, first // 4, first // 8):
         if size == 0 or bench.batch % size:
             continue
-        own = {"setting": setting.arguments, "micro_batch": size}
+        own: dict[str, Any] = {"setting": setting.arguments, "micro_batch": size}
         try:
             with bench.worker(python, peer.module, f"tune-{size}", WARM_UP + 1, **own) as worker:
                 share = preparation(worker, WARM_UP + 1)

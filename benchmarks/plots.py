@@ -1,4 +1,4 @@
-"""Draws what `benchmarks.scaling` measured: `python -m benchmarks.plots FILE.json docs/scaling.svg`."""
+"""Draws what `benchmarks.scaling` measured: `python -m benchmarks.plots FILE.json docs/images/scaling.svg`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def draw(measured: dict[str, Any], out: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     sweeps = [name for name in LABELS if any(p["sweep"] == name for p in measured["points"])]
     figure, axes = pyplot.subplots(2, len(sweeps), figsize=(4 * len(sweeps), 6), squeeze=False, sharex="col")
@@ -43,10 +44,13 @@ def draw(measured: dict[str, Any], out: Path) -> None:
         memory.semilogx(data["place"], data["gigabytes"], "o-")
         memory.set_ylim(bottom=0)
         memory.set_xlabel(LABELS[sweep])
-        memory.set_xticks(data["place"], [f"{x:.3g}" if x < 1e5 else f"{x / 1e6:.0f}M" for x in data["place"]])
+        memory.set_xticks(data["place"], [f"{x:g}" if x < 1e5 else f"{x / 1e6:.0f}M" for x in data["place"]])
         memory.minorticks_off()
+        time.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        time.yaxis.set_major_formatter("{x:g}")
+        time.yaxis.set_minor_formatter(NullFormatter())
     axes[0][0].set_ylabel("seconds a step")
-    axes[0][0].legend(loc="lower right")
+    axes[0][0].legend(loc="upper left", fontsize="small")
     axes[1][0].set_ylabel("peak memory, GB")
     figure.suptitle(f"{measured['stage']}: cost of a step")
     figure.tight_layout()

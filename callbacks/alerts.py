@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,21 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.loggers import WandbLogger
 
+from callbacks.wandb_tables import attempt, wandb_runs
 from rlhf.evaluation.findings import Finding
 from rlhf.evaluation.symptoms import symptoms
 from rlhf.reporting.read import read_rows, read_samples
 from rlhf.reporting.sentences import describe
 
-log = logging.getLogger("rlhf")
+TITLE = 63
+"""Characters that W&B allows in a title."""
+
+
+def send_alert(wandb_run: Any, finding: Finding) -> None:
+    """Tell a W&B run of a symptom, and whose it is where several models are looked at."""
+    title, reason, knob = describe(finding)
+    title = f"{finding.subject}: {title}" if finding.subject else title
+    attempt("an alert", lambda: wandb_run.alert(title=title[:TITLE], text=f"{reason} {knob}", level="WARN"))
 
 
 class Alerts(L.Callback):
@@ -43,10 +51,5 @@ class Alerts(L.Callback):
             if finding.code in self.told:
                 continue
             self.told.add(finding.code)
-            title, reason, knob = describe(finding)
-            for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    try:
-                        logger.experiment.alert(title=title, text=f"{reason} {knob}", level="WARN")
-                    except Exception as error:
-                        log.warning("alert not sent to W&B: %s", " ".join(str(error).split()))
+            for wandb_run in wandb_runs(trainer):
+                send_alert(wandb_run, finding)

@@ -86,6 +86,11 @@ class WandbTables(L.Callback):
         return [row for line in lines if line.endswith("}") and (row := json.loads(line))["step"] == step]
 
 
+def as_text(turns: Sequence[Sequence[str]]) -> str:
+    """A prompt, turns of (role, text), in one cell of a table."""
+    return "\n\n".join(text if len(turns) == 1 else f"{role}: {text}" for role, text in turns)
+
+
 def media(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A table of the samples, and a histogram of each of their numbers."""
     import wandb
@@ -93,7 +98,6 @@ def media(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     columns: list[Any] = [name for name in COLUMNS if any(name in row for row in rows)]
     table = wandb.Table(columns=columns)
     for row in rows:
-        prompt = "\n\n".join(text if len(row["prompt"]) == 1 else f"{role}: {text}" for role, text in row["prompt"])
-        table.add_data(*({**row, "prompt": prompt}.get(name) for name in columns))
+        table.add_data(*({**row, "prompt": as_text(row["prompt"])}.get(name) for name in columns))
     numbers = {shown: [row[name] for row in rows if name in row] for name, shown in HISTOGRAMS.items()}
     return {"samples": table} | {name: wandb.Histogram(values) for name, values in numbers.items() if values}

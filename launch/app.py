@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import io
 import logging
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import NoReturn
 
@@ -103,7 +105,8 @@ class Program:
         with hydra_session(self.name) as engine:
             if args.help:
                 config = planner.check(compose_point(args.overrides, self.name))
-                print(help.page(self.script, inspect.getdoc(self.stage or self.talk) or "", options(), config))
+                with readers_may_leave():
+                    print(help.page(self.script, inspect.getdoc(self.stage or self.talk) or "", options(), config))
                 return 0
             if not args.cfg and not args.info and self.talk is not None:
                 point = self._plan_talk(args, planner)
@@ -113,7 +116,8 @@ class Program:
                 # For the sentence, if there is one to be said.
                 compose_point(args.overrides, self.name)
         if args.cfg or args.info or self.talk is None:
-            return self._hydra(argv)
+            # Hydra reads what was typed, not what a verb made of it.
+            return self._hydra([item for item in argv if "=" not in item or item in args.overrides])
         # Outside of the session: what is done may compose configurations of its own.
         self.talk(point, list(args.overrides))
         return 0
@@ -178,11 +182,27 @@ class Program:
         register()
         before = sys.argv
         sys.argv = [before[0], *argv]
+        said = io.StringIO()
         try:
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=self.name)(_nothing)()
+            # Hydra itself would report a reader that leaves as a fault.
+            with redirect_stdout(said):
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=self.name)(_nothing)()
         finally:
             sys.argv = before
+            with readers_may_leave():
+                print(said.getvalue(), end="")
         return 0
+
+
+@contextmanager
+def readers_may_leave() -> Iterator[None]:
+    """What is only shown may be cut short, as by `| head`: that is no error."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _nothing(_: DictConfig) -> None:
@@ -215,6 +235,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.config_path or args.config_name:
         raise ConfigError("--config-path, --config-name: refused; --config-dir DIR adds options, and --help shows all")
+    if args.multirun and (args.cfg or args.info):
+        raise ConfigError("--cfg, --info: show one run; leave -m out, and give each key one value")
     if args.experimental_rerun:
         raise ConfigError("--experimental-rerun: refused, since it unpickles a file; pass the overrides in config.yaml")
     return args

@@ -26,6 +26,7 @@ from rlhf.data.tokenizers import Tokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
 from rlhf.models.language import LanguageModel
 from rlhf.models.loading import load_policy, load_scorer
+from rlhf.models.offload import recompute_activations
 from rlhf.models.tensor import check_plan
 from rlhf.rollout.engines import build_sampler
 from rlhf.runs import Parent, Run
@@ -172,7 +173,7 @@ def build_module(config: TrainConfig, run: Run, tokenizer: Tokenizer, rows: Stag
     for hf in models:
         check_context(config, hf)
         if config.strategy.gradient_checkpointing:
-            hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            recompute_activations(hf)
         if config.strategy.compile:
             hf.base_model.compile(dynamic=True)
     return module, data

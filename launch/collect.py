@@ -15,6 +15,7 @@ from rich.table import Table
 
 from launch.datasets import load_data
 from launch.loaded import Loaded, load_model, load_reward_model
+from launch.wandb_verbs import log_collection, wandb_run_of
 from rlhf.config import CollectConfig, DataConfig
 from rlhf.data.assistant import judge
 from rlhf.data.assistant.annotator import ceiling
@@ -35,13 +36,26 @@ log = logging.getLogger("rlhf")
 
 
 def run_collect(config: CollectConfig, run: Run, overrides: list[str]) -> float | None:
+    """Collect, and log it where that is wanted; returns the number of rankings.
+
+    Raises:
+        UserError: the model, the data or the annotator can't be had.
+    """
+    log.info("%s", run.parents["model.init"].reason)
+    with wandb_run_of(config, run, "collect") as wandb_run:
+        rankings = perform(config, run)
+        if wandb_run is not None:
+            log_collection(wandb_run, config, run, run.dir / FILE)
+    return float(rankings)
+
+
+def perform(config: CollectConfig, run: Run) -> int:
     """Sample, mix in graded candidates, rank, write; returns the number of rankings.
 
     Raises:
         UserError: the model, the data or the annotator can't be had.
     """
     settings = config.collect
-    log.info("%s", run.parents["model.init"].reason)
     loaded = load_model(run.parents["model.init"], config.strategy, config.rollout.max_new_tokens)
     prompts = prompts_of(config.data, "comparisons")[: settings.prompts]
     rows = loaded.rows(prompts)
@@ -72,7 +86,7 @@ def run_collect(config: CollectConfig, run: Run, overrides: list[str]) -> float 
     run.save(final={name: round(value, 6) for name, value in final.items()}, steps=len(lines))
     log.info("preferences: %s", run.dir / FILE)
     _show(prompts, answers, ranks)
-    return float(len(lines))
+    return len(lines)
 
 
 def annotates_by_judge(config: CollectConfig) -> bool:

@@ -18,6 +18,7 @@ from launch.judging import apply_judge, apply_reading, beside_gold, judge_of, re
 from launch.reporting import try_report
 from launch.reward_evaluation import Scorer, curve, load_scorer_of, use_scorer
 from launch.trainer import quiet_libraries
+from launch.wandb_verbs import log_evaluation, wandb_run_of
 from rlhf.config import EvaluateConfig
 from rlhf.data.assistant.questions import recognise
 from rlhf.data.records import Prompt
@@ -45,6 +46,22 @@ def run_evaluate(config: EvaluateConfig, run: Run, overrides: list[str]) -> floa
         torch.set_num_threads(config.strategy.threads)
     for parent in run.parents.values():
         log.info("%s", parent.reason)
+    with wandb_run_of(config, run, "evaluate") as wandb_run:
+        evaluation = perform(config, run)
+        write(evaluation, run, config.evaluation.shown)
+        if wandb_run is not None:
+            log_evaluation(wandb_run, config, run, evaluation)
+    if not evaluation.models:
+        return evaluation.reward_model.accuracy if evaluation.reward_model is not None else None
+    return evaluation.models[list(evaluation.models)[-1]].replies.metrics()["score"]
+
+
+def perform(config: EvaluateConfig, run: Run) -> Evaluation:
+    """Sample, judge, compare.
+
+    Raises:
+        UserError: the data, a model or a judge can't be had.
+    """
     settings = config.evaluation
     models = {name.removeprefix("models."): p for name, p in run.parents.items() if name.startswith("models.")}
     # What can fail without a model fails before any is asked.
@@ -57,10 +74,7 @@ def run_evaluate(config: EvaluateConfig, run: Run, overrides: list[str]) -> floa
     if tasks is not None:
         evaluation.harness = run_harness(settings, config.strategy, models, tasks)
     evaluation.facts = facts(config, run, evaluation)
-    write(evaluation, run, settings.shown)
-    if not models:
-        return evaluation.reward_model.accuracy if evaluation.reward_model is not None else None
-    return evaluation.models[list(models)[-1]].replies.metrics()["score"]
+    return evaluation
 
 
 def compare(

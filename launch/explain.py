@@ -66,12 +66,21 @@ def _unreadable(error: OverrideParseException) -> str:
     )
 
 
+EXPECTED = {
+    "strategy=deepspeed": "not there, since DeepSpeed's engine steps and saves by itself, so that runs could neither "
+    "go on in another layout nor be held to the same numbers; zero2 and zero3 shard the same, by PyTorch's FSDP2"
+}
+"""Options that other trainers have, and what to take instead."""
+
+
 def _no_such_option(missing: str, options: dict[str, list[str]], found: Sequence[str] | None) -> str:
     group, _, option = missing.rpartition("/")
     if group not in options:
         return f"{missing}: no such configuration below conf{nearest(missing, options)}"
     # Hydra's own list has the options of the user's folders too.
     names = list(found or options[group])
+    if instead := EXPECTED.get(f"{group}={option}"):
+        return f"{group}={option}: {instead}"
     return f"{group}={option}: no such option; {group} is one of {', '.join(names)}{nearest(option, names)}"
 
 

@@ -21,8 +21,8 @@ SHARED = ("model", "data", "strategy", "rollout", "logger", "callbacks", "seed")
 
 ACCEPTED = {
     "train": SHARED,
-    "collect": ("data", "strategy", "seed"),
-    "evaluate": ("data", "strategy", "seed"),
+    "collect": ("data", "strategy", "logger", "seed"),
+    "evaluate": ("data", "strategy", "logger", "seed"),
 }
 """Which of those each verb has."""
 

@@ -10,6 +10,7 @@ from rlhf.config import PlanConfig, PPOConfig
 from rlhf.models.adapters import Lora, add_lora
 from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.loading import skeleton
+from rlhf.models.offload import recompute_activations
 from rlhf.runs import Parent
 
 
@@ -26,7 +27,7 @@ def trained_models(config: PlanConfig) -> dict[str, Any]:
     for model in models.values():
         adapt(config, model.hf)
         if config.strategy.gradient_checkpointing:
-            model.hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            recompute_activations(model.hf)
     return models
 
 

@@ -102,7 +102,8 @@ def build_loggers(config: TrainConfig, run: Run) -> list[Logger]:
 
         loggers.append(TensorBoardLogger(save_dir=run.dir, name="tensorboard", version=""))
     if config.logger.wandb != "off":
-        loggers.append(build_wandb(config, run))
+        about = [config.model.name, config.data.name]
+        loggers.append(build_wandb(config.logger, run, config.algo.name, about))
     return loggers
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 
 from launch.groups import group_of
-from rlhf.config import TrainConfig
+from rlhf.config import LoggerConfig
 from rlhf.runs import Run
 
 log = logging.getLogger("rlhf")
@@ -22,18 +23,23 @@ SENT_WITHIN = 60.0
 """Seconds that what is left to be sent has when the run has ended; the run directory keeps it for `wandb sync`."""
 
 
-def build_wandb(config: TrainConfig, run: Run) -> WandbLogger:
+def build_wandb(config: LoggerConfig, run: Run, job: str, about: Sequence[str]) -> WandbLogger:
     """The logger, online as configured; offline, with a warning, where the server can't be reached.
 
     The W&B run's id is kept in `summary.json`, so that a resumed run continues its own curves.
+
+    Args:
+        job: what the run does: the algorithm, or the verb where nothing is trained.
+        about: further tags, such as the names of model and data.
     """
-    mode = config.logger.wandb
+    mode = config.wandb
+    tags = list(dict.fromkeys([job, *about, *config.tags]))
     key = os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").exists()
     identity = run.summary.wandb_id or hashlib.sha256(f"{run.id}{run.dir}".encode()).hexdigest()[:12]
     run.save(wandb_id=identity)
     if mode == "offline" or (mode == "auto" and not key):
-        return _logger(config, run, identity, offline=True)
-    logger = _logger(config, run, identity, offline=False)
+        return _logger(config, run, identity, job, tags, offline=True)
+    logger = _logger(config, run, identity, job, tags, offline=False)
     if not run.is_main:
         return logger
     import wandb
@@ -50,25 +56,27 @@ def build_wandb(config: TrainConfig, run: Run) -> WandbLogger:
             run.dir / "wandb",
         )
         wandb.teardown()  # Its service takes the run for one that is still under way.
-        return _logger(config, run, identity, offline=True)
+        return _logger(config, run, identity, job, tags, offline=True)
     return logger
 
 
-def _logger(config: TrainConfig, run: Run, identity: str, *, offline: bool) -> WandbLogger:
+def _logger(config: LoggerConfig, run: Run, identity: str, job: str, tags: list[str], *, offline: bool) -> WandbLogger:
     import wandb
 
-    settings: dict[str, Any] = {"init_timeout": REACHED_WITHIN, "finish_timeout": SENT_WITHIN}
+    settings: dict[str, Any] = {"finish_timeout": SENT_WITHIN}
+    if not offline:  # There it is only the library's own service that has to start.
+        settings["init_timeout"] = REACHED_WITHIN
     logger = WandbLogger(
-        project=config.logger.project,
-        entity=config.logger.entity,
+        project=config.project,
+        entity=config.entity,
         name=run.dir.name,
         id=identity,
         save_dir=str(run.dir),
         offline=offline,
-        tags=[config.algo.name, config.model.name, config.data.name, *config.logger.tags],
+        tags=tags,
         resume=None if offline else "allow",
-        group=group_of(config.logger.group, run.dir),
-        job_type=config.algo.name,
+        group=group_of(config.group, run.dir),
+        job_type=job,
         settings=wandb.Settings(**settings),
     )
     # Lightning passes it on even where nobody set it, and W&B warns of it in every run.

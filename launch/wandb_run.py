@@ -1,20 +1,26 @@
-"""A run's artifacts in Weights & Biases, with what they were made from, and its end there."""
+"""A run's artifacts in Weights & Biases, with what they were made from, and its end there: for every verb."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import lightning as L
 
 from callbacks.wandb_tables import attempt, wandb_runs
-from rlhf.config import DataConfig, TrainConfig
+from rlhf.config import CollectConfig, DataConfig, EvaluateConfig, TrainConfig
 from rlhf.data.files import data_files, file_sha256
 from rlhf.errors import ParentError
 from rlhf.runs import Parent, Run, Summary
+
+Logged: TypeAlias = TrainConfig | CollectConfig | EvaluateConfig
+"""Configurations of the verbs that leave a W&B run."""
+Maker: TypeAlias = Callable[[bool], Any]
+"""The artifact that a run made, with its files or without."""
 
 
 def close_open_run() -> None:
@@ -24,24 +30,32 @@ def close_open_run() -> None:
 
 
 def log_lineage(trainer: L.Trainer, config: TrainConfig, run: Run) -> None:
-    """What the run used, then what it made; then the W&B run is closed."""
+    """What a training run used, then the model that it made; then the W&B run is closed."""
+    made = Parent("run", run.dir, run.summary.model_sha256)
     for wandb_run in wandb_runs(trainer):
-        if config.logger.artifacts != "off":
-            attempt("artifacts", _log_artifacts, wandb_run, config, run, config.logger.artifacts == "files")
+        log_artifacts(wandb_run, config, run, lambda files: model_artifact(made, run.summary, files))
         attempt("the end of the run", wandb_run.finish)
 
 
-def _log_artifacts(wandb_run: Any, config: TrainConfig, run: Run, files: bool) -> None:
-    for artifact in [data_artifact(config.data, files), *_parents(run, files)]:
+def log_artifacts(wandb_run: Any, config: Logged, run: Run, made: Maker) -> None:
+    """What a run used, its data and all of its parents, then what it made; as `logger.artifacts` says."""
+    if config.logger.artifacts != "off":
+        attempt("artifacts", _log_artifacts, wandb_run, config, run, config.logger.artifacts == "files", made)
+
+
+def _log_artifacts(wandb_run: Any, config: Logged, run: Run, files: bool, made: Maker) -> None:
+    used = [data_artifact(config.data, files)]
+    used += [model_artifact(parent, summary, files) for parent, summary in parents_of(run)]
+    # A model may be compared under two names.
+    for artifact in {artifact.name: artifact for artifact in used}.values():
         # As `use_artifact` does with an artifact that is not there yet, but without waiting for the server, and offline
         # too: what is already known by this content gets no new version.
         wandb_run._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)
-    made = Parent("run", run.dir, run.summary.model_sha256)
-    wandb_run.log_artifact(model_artifact(made, run.summary, files))
+    wandb_run.log_artifact(made(files))
 
 
-def _parents(run: Run, files: bool) -> list[Any]:
-    found = []
+def parents_of(run: Run) -> Iterator[tuple[Parent, Summary | None]]:
+    """The weights that a run used, with the summaries of the runs that made them (`None`: a folder, or of the hub)."""
     for parent in run.parents.values():
         if parent.kind == "random" or parent.source is None:
             continue
@@ -51,8 +65,7 @@ def _parents(run: Run, files: bool) -> list[Any]:
                 summary = Summary.read(parent.dir)
             except ParentError:
                 continue  # moved since
-        found.append(model_artifact(parent, summary, files))
-    return found
+        yield parent, summary
 
 
 def model_artifact(parent: Parent, summary: Summary | None, files: bool = False) -> Any:
@@ -70,37 +83,51 @@ def model_artifact(parent: Parent, summary: Summary | None, files: bool = False)
         name, kind, facts = f"{_safe(label)}-{(parent.sha256 or 'hub')[:8]}", "model", {"model": label}
     card = {**facts, "sha256": parent.sha256}
     folder = Path(str(parent.source)) if files and parent.dir is not None else None
-    return _artifact(name, kind, card, {"directory": str(parent.dir or parent.name)}, folder)
+    exported = {file.name: file for file in sorted(folder.iterdir()) if file.is_file()} if folder is not None else {}
+    return make_artifact(name, kind, card, {"directory": str(parent.dir or parent.name)}, exported)
 
 
 def data_artifact(data: DataConfig, files: bool = False) -> Any:
     """Examples by their hash; of the embedded task by its seed, of a hub data set by its name."""
-    card: dict[str, Any] = {"name": data.name, "source": data.source}
-    path = None
     if data.is_local:
-        path = Path(str(data.path))
-        card["sha256"] = file_sha256(path)
-    elif data.source == "hub":
+        return file_artifact(Path(str(data.path)), {"name": data.name}, files)
+    card: dict[str, Any] = {"name": data.name, "source": data.source}
+    if data.source == "hub":
         card |= {"path": data.path, "split": data.split, "subset": data.subset}
     else:
         card["seed"] = data.seed
     digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
-    more = {"path": str(data.path)} if data.path is not None else {}
-    return _artifact(f"{data.name}-{digest[:8]}", "dataset", card, more, path if files else None)
+    return make_artifact(f"{data.name}-{digest[:8]}", "dataset", card, {})
 
 
-def _artifact(name: str, kind: str, card: dict[str, Any], more: dict[str, Any], path: Path | None) -> Any:
-    """A card (small, and equal for equal content), and the files at `path` if they are wanted."""
+def file_artifact(path: Path, more: Mapping[str, Any], files: bool = False) -> Any:
+    """A data file, or a folder of them, by its content alone: who reads it later may call it by another name.
+
+    Args:
+        more: what else there is to say of it.
+        files: the files themselves, not only the card.
+    """
+    digest = file_sha256(path)
+    root = path if path.is_dir() else path.parent
+    content = {file.relative_to(root).as_posix(): file for file in data_files(path)} if files else {}
+    return make_artifact(f"file-{digest[:8]}", "dataset", {"sha256": digest}, {**more, "path": str(path)}, content)
+
+
+def make_artifact(
+    name: str, kind: str, card: dict[str, Any], more: Mapping[str, Any], files: Mapping[str, Path] | None = None
+) -> Any:
+    """A card (small, and equal for equal content), and files by the names that they have in the artifact.
+
+    Args:
+        more: metadata beside the card, which don't make it another artifact.
+    """
     import wandb
 
     artifact = wandb.Artifact(name, type=kind, metadata={**card, **more})
     with artifact.new_file("card.json", encoding="utf-8") as stream:
         json.dump(card, stream, indent=2, sort_keys=True, ensure_ascii=False)
-    if path is not None:
-        root = path if path.is_dir() else path.parent
-        for file in sorted(path.iterdir()) if (path / "config.json").exists() else data_files(path):
-            if file.is_file():
-                artifact.add_file(str(file), name=str(file.relative_to(root)))
+    for inside, file in (files or {}).items():
+        artifact.add_file(str(file), name=inside)
     return artifact
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from launch.compose import options
 from rlhf.config import ALGORITHMS, VERBS, TrainConfig, keys
-from rlhf.data.formats import parse
-from rlhf.data.records import Comparison, Ranking
+from rlhf.data.readers import read
+from rlhf.data.records import Ranking
 from rlhf.evaluation import overoptimisation, symptoms
 from rlhf.reporting.sentences import KNOBS, LANGUAGES, TITLES
 
@@ -155,19 +155,11 @@ def test_label_studio_there_and_back(tmp_path: Path) -> None:
     ranked = {"from_name": "rank", "to_name": "answers", "type": "ranker", "value": {"ranker": {"rank": ["1", "0"]}}}
     for task in tasks:
         task["annotations"] = [{"result": [ranked]}, {"was_cancelled": True, "result": [ranked]}]
-    pair = {"from_name": "pw", "to_name": "text1,text2", "type": "pairwise", "value": {"selected": "right"}}
-    pair_data = {"prompt": "q", "text1": "worse", "text2": "better"}
-    tasks.append({"data": pair_data, "annotations": [{"result": [pair]}]})
     export = tmp_path / "export.json"
     export.write_text(json.dumps(tasks), "utf-8")
-    records = [
-        parse(json.loads(line), "comparisons") for line in run(script("from_label_studio.py"), export).splitlines()
-    ]
-    assert [type(record) for record in records] == [Ranking, Ranking, Comparison]
-    first, second, third = records
+    first, second = read(export, "comparisons").items
     assert isinstance(first, Ranking) and (first.responses, first.ranks) == (("y", "x"), (1, 2))
     assert isinstance(second, Ranking) and len(second.prompt.turns) == 3
-    assert isinstance(third, Comparison) and (third.chosen, third.rejected) == ("better", "worse")
 
 
 def blocks(page: Path) -> list[str]:

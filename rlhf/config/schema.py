@@ -178,7 +178,7 @@ class LoggerConfig:
         "Weights & Biases: auto is online where an API key is set, else offline",
         choices=("off", "offline", "online", "auto"),
     )
-    tensorboard: bool = key(False, "write TensorBoard event files to the run directory")
+    tensorboard: bool = key(False, "training writes TensorBoard event files to the run directory")
     project: str = key("rlhf-lab", "project in Weights & Biases")
     entity: str | None = key(None, "team or user in Weights & Biases; null: yours")
     tags: list[str] = key(list, "tags of the run in Weights & Biases")

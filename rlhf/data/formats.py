@@ -1,7 +1,8 @@
 """One raw value becomes one record, whatever of the known formats it is written in.
 
 The guide's fields (`prompt` with `response`, `chosen` and `rejected`, or `responses`), HH-RLHF transcripts (Bai et al.
-2022), conversations as TRL takes them (`messages`, or lists under the same names), and plain `text`.
+2022), conversations as TRL takes them (`messages`, or lists under the same names), and plain `text`. Exports of Label
+Studio come in the guide's fields, see `label_studio.py`.
 """
 
 from __future__ import annotations

@@ -12,12 +12,15 @@ from typing import Any, Literal, get_args
 from rlhf.data.files import BadRecord, Raw, data_files, file_sha256, raw_values
 from rlhf.data.formats import DROPPED, FORMATS, Format, parse
 from rlhf.data.hub import only_cached, reachable
+from rlhf.data.label_studio import LEFT_OUT, comparisons
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 
 __all__ = ["OnError", "Records", "file_sha256", "read", "read_hub"]
 
 OnError = Literal["stop", "skip"]
+TOLERATED = (DROPPED, *LEFT_OUT)
+"""Reasons that are always counted, and never a reason to stop."""
 
 
 @dataclass
@@ -40,7 +43,8 @@ def read(path: str | Path, kind: Kind, on_error: OnError = "stop", format: Forma
     """Records of one kind from a file, or from all data files of a folder.
 
     `.jsonl`, `.jsonl.gz`, `.json` (a list), `.parquet` and `.txt` (prompts: one a line; documents: the whole file).
-    Pairs that differ before the last Assistant turn are always dropped and counted.
+    Tasks of a Label Studio export become a record for each comparison that an annotator made. Pairs that differ before
+    the last Assistant turn, and annotations that compare nothing, are always dropped and counted.
 
     Args:
         on_error: at a bad line, `stop` with an error or `skip` it and count its reason. A file that can't be read as a
@@ -51,7 +55,8 @@ def read(path: str | Path, kind: Kind, on_error: OnError = "stop", format: Forma
     """
     _check_arguments(kind, on_error, format)
     files = data_files(Path(path))
-    values = (raw for file in files for raw in raw_values(file, whole_text=kind == "documents"))
+    found = (raw for file in files for raw in raw_values(file, whole_text=kind == "documents"))
+    values = (value for raw in found for value in comparisons(raw))
     return _collect(values, kind, on_error, format, str(path), files)
 
 
@@ -116,7 +121,7 @@ def _collect(
             counts[error.reason] += 1
             message = f"{raw.place}: {error}"
             first = first or message
-            if on_error == "stop" and error.reason != DROPPED:
+            if on_error == "stop" and error.reason not in TOLERATED:
                 raise DataError(message) from error
     counts["kept"] = len(records.items)
     records.counts = dict(counts)

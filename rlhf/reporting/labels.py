@@ -20,7 +20,7 @@ SILENT = {
     "algo.name",
     "rollout.max_rows",
     *(f"train.{name}_every" for name in ("log", "val", "checkpoint")),
-    *(f"train.{name}" for name in ("samples", "keep_checkpoints", "val_batches", "val_prompts")),
+    *(f"train.{name}" for name in ("samples", "keep_checkpoints", "val_batches", "val_prompts", "objective")),
 }
 """Keys, or sections, that set apart no two lines of a comparison; `seed` is what is averaged over."""
 PARENTS = ("model.init", "algo.reward_model", "data.path")
@@ -107,6 +107,8 @@ def shown(value: Any) -> str:
         return str(value).lower() if value is not None else "null"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ",".join(shown(item) for item in value)
     text = str(value)
     if "/" not in text:
         return text

@@ -12,6 +12,7 @@ from rlhf.data.rows import Row
 from rlhf.models.adapters import Lora, add_lora
 from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.loading import skeleton
+from rlhf.models.offload import recompute_activations
 
 D, V, T, L = 16, 600, 64, 3
 SIZES = {"model_type": "gpt2", "n_embd": D, "n_layer": L, "n_head": 2, "n_positions": T, "vocab_size": V}
@@ -77,7 +78,7 @@ def test_gradients_are_those_of_all_parameters_and_nothing_is_left_of_an_earlier
 def test_checkpointing_and_offloading_save_activations() -> None:
     def checkpointed() -> dict[str, Any]:
         models = policy()
-        models["policy"].hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        recompute_activations(models["policy"].hf)
         return models
 
     long = [Row((1,) * 50, ((2,) * 4,))] * 100

@@ -251,6 +251,8 @@ def test_cfg_job_prints_what_hydra_composes(main: Main, capsys: pytest.CaptureFi
     assert main("--cfg job algo=dpo") == 0
     assert yaml.safe_load(capsys.readouterr().out)["algo"]["name"] == "dpo"
     assert list(tmp_path.iterdir()) == []
+    assert main("-m --cfg job seed=1,2") == 2
+    assert capsys.readouterr().err == "--cfg, --info: show one run; leave -m out, and give each key one value\n"
 
 
 def test_options_of_ones_own_folder(main: Main, stage: Any, tmp_path: Path) -> None:
@@ -265,6 +267,17 @@ def test_the_script_answers_from_anywhere(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300, check=True)
     assert done.stdout.startswith("Train one stage") and done.stderr == ""
     assert json.dumps(os.listdir(tmp_path)) == "[]"
+
+
+@pytest.mark.parametrize("flags", ["--help", "--cfg job"])
+def test_a_reader_that_leaves_is_no_error(flags: str, tmp_path: Path) -> None:
+    """As in `python train.py --help | head`."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, str(ROOT / "train.py"), *flags.split()]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=300)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.slow

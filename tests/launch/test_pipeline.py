@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from launch.app import talking_verb
 from launch.compose import compose_point, hydra_session, to_config
 from launch.pipeline import Plan, name_of, overrides_of, plan, run_pipeline, separate
 from launch.plan import Planner, Point
@@ -104,6 +106,12 @@ def test_a_key_of_one_stage_reaches_that_stage_alone(pipeline: Callable[..., Non
     assert "+models.best=auto" in stages.calls[6][1]
 
 
+def test_a_logger_that_was_asked_for_is_every_stages(pipeline: Callable[..., None], stages: Stages) -> None:
+    typed = ["logger=wandb", "logger.project=mine", "logger.tags=[a]"]
+    pipeline(*typed)
+    assert len(stages.calls) == 7 and all(set(typed) <= set(overrides) for _, overrides in stages.calls)
+
+
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
@@ -189,3 +197,12 @@ def test_dpo_alone_has_no_reward_model() -> None:
     assert list(found.stages) == ["pretrain", "sft", "preferences", "dpo", "evaluate"]
     done = {name: Path(f"/{name}") for name in found.stages}
     assert "evaluation.reward_model=null" in overrides_of("evaluate", found, config, done)
+
+
+def test_cfg_shows_the_pipelines_own_part(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pipeline = talking_verb("pipeline", prepare=lambda typed: separate(typed)[0])(lambda point, overrides: None)
+    assert pipeline.main(["ppo.algo.lr=1e-4", "seed=5", "--cfg", "job"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["seed"] == 5

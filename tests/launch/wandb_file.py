@@ -47,6 +47,7 @@ class OfflineRun:
 
     Attributes:
         run: the run's own record. config: as last set, nested. history: rows logged.
+        summary: final numbers, as far as they were set and not logged. exit_code: `None` where it was left open.
         axes: metric or glob → step metric. artifacts: `Artifact`, those of tables left out. alerts: titles.
     """
 
@@ -58,6 +59,8 @@ class OfflineRun:
         self.axes: dict[str, str] = {}
         self.artifacts: list[Artifact] = []
         self.alerts: list[str] = []
+        self.summary: dict[str, Any] = {}
+        self.exit_code: int | None = None
         (self.folder,) = directory.glob("wandb/offline-run-*")
         (file,) = self.folder.glob("*.wandb")
         for chunk in chunks(file):
@@ -81,6 +84,11 @@ class OfflineRun:
             files = [entry.path for entry in a.manifest.contents]
             found = Artifact(a.name, a.type, a.use_after_commit, json.loads(a.metadata or "{}"), a.digest, files)
             self.artifacts += [found] if a.type != "run_table" else []
+        elif kind == "summary":
+            for item in record.summary.update:
+                self.summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+        elif kind == "exit":
+            self.exit_code = record.exit.exit_code
         elif kind == "alert":
             self.alerts.append(record.alert.title)
 

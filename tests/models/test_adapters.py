@@ -16,6 +16,7 @@ from rlhf.models.adapters import Lora, add_lora, load_adapter, merged_weights, s
 from rlhf.models.export import export, export_adapter
 from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.loading import load_policy, load_scorer, scorer_on
+from rlhf.models.offload import recompute_activations
 
 LORA = Lora(r=4, alpha=12.0)
 ROWS = [Row((1, 2, 3), ((4, 5, 6, 7, 8), (9,))), Row((11,), ((12, 13), (14, 15, 16), (17,))), Row((20, 21), ((22,),))]
@@ -203,7 +204,7 @@ def test_what_else_is_in_the_batch_does_not_matter(
     model = LanguageModel(make_hf("causal", architecture)).train()
     add_lora(model.hf, LORA, seed=0)
     spread(model.hf)
-    model.hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    recompute_activations(model.hf)
     rows = [Row(row.prompt, row.responses, index=i) for i, row in enumerate(ROWS)] if side_by_side else ROWS[:1]
     together: Any = model(collate(rows)).logprobs
     alone = torch.cat([model(collate([row])).logprobs for row in rows])

@@ -68,4 +68,5 @@ def test_what_holds_nothing(tmp_path: Path) -> None:
 def test_short_values() -> None:
     assert shown("/x/outputs/sft/tiny/2026-11-24_15-48-35-eaefd892") == "eaefd892"
     assert shown("/x/file.jsonl") == "file.jsonl" and shown(1e-4) == "0.0001" and shown(None) == "null"
+    assert shown(["val/score", "val/kl"]) == "score,kl"
     assert brief("algo.kl_coef") == "kl_coef" and brief("data.seed") == "data.seed"

@@ -12,6 +12,8 @@ import pytest
 from wandb_file import OfflineRun
 
 from callbacks.wandb_tables import attempt, media
+from collect import collect
+from evaluate import evaluate
 from launch import wandb_run
 from launch.groups import GROUP, group_of, group_pipeline
 from rlhf.config import DataConfig
@@ -76,6 +78,34 @@ def test_three_stages_and_their_lineage(main: Main) -> None:
         assert [sum(counts) for counts in ppo.values(f"samples/{name}/values")] == [2, 2], name
 
 
+@pytest.mark.slow
+def test_from_data_to_evaluation_everything_made_is_what_the_next_one_used(main: Main) -> None:
+    """Data → SFT → preferences → reward model → policy → evaluation, the file of preferences under another name."""
+    offline, two = "logger.wandb=offline strategy.threads=1", "train.max_steps=2 train.samples=0"
+    few = "rollout.max_new_tokens=6"
+    assert main(f"algo=sft model.init=random {two} {offline} hydra.run.dir=sft") == 0
+    line = f"model.init=sft collect.prompts=60 collect.samples=2 {few} {offline} hydra.run.dir=preferences"
+    assert collect.main(line.split()) == 0
+    file = "data=jsonl data.name=another data.path=preferences/preferences.jsonl"
+    assert main(f"algo=reward model.init=sft {file} {two} {offline} hydra.run.dir=rm") == 0
+    assert main(f"algo=ppo model.init=sft algo.reward_model=rm {two} {offline} hydra.run.dir=ppo") == 0
+    compared = "models.sft=sft models.ppo=ppo evaluation.reward_model=rm evaluation.prompts=8 evaluation.guide=false"
+    assert evaluate.main(f"{compared} evaluation.best_of=2 {few} {offline} hydra.run.dir=out".split()) == 0
+    runs = {name: OfflineRun(Path(name)) for name in ("sft", "preferences", "rm", "ppo", "out")}
+    used = {name: {(a.name, a.digest) for a in run.artifacts if a.used} for name, run in runs.items()}
+    made = {name: next((a.name, a.digest) for a in run.artifacts if not a.used) for name, run in runs.items()}
+    task = next((a.name, a.digest) for a in runs["sft"].artifacts if a.used)
+    assert used == {
+        "sft": {task},
+        "preferences": {task, made["sft"]},
+        "rm": {made["preferences"], made["sft"]},
+        "ppo": {task, made["sft"], made["rm"]},
+        "out": {task, made["sft"], made["ppo"], made["rm"]},
+    }
+    assert set(runs["out"].run.tags) == {"evaluate", "tiny", "assistant"}
+    assert {a.type for a in runs["out"].artifacts} == {"dataset", "model", "reward-model", "evaluation"}
+
+
 def test_points_of_a_sweep_are_runs_of_their_own(main: Main) -> None:
     offline = "logger.wandb=offline train.max_steps=1 strategy.threads=1 model.init=random"
     assert main(f"algo=sft {offline} seed=1,2 -m") == 0
@@ -121,6 +151,10 @@ def test_data_is_known_by_its_content(tmp_path: Path) -> None:
     moved = file.rename(tmp_path / "b.jsonl")
     again = wandb_run.data_artifact(DataConfig(name="own", source="file", path=str(moved)))
     assert again.name == first.name
+    collected = wandb_run.file_artifact(moved, {"directory": "elsewhere"})
+    other = wandb_run.data_artifact(DataConfig(name="other", source="hub", path=str(moved)))
+    assert {a.name for a in (collected, other)} == {first.name}, "whoever made it, and whatever it is called"
+    assert collected.digest == other.digest == again.digest
     moved.write_text('{"prompt": "b"}\n')
     assert wandb_run.data_artifact(DataConfig(name="own", source="file", path=str(moved))).name != first.name
     assert wandb_run.data_artifact(DataConfig(seed=1)).digest == wandb_run.data_artifact(DataConfig(seed=1)).digest

@@ -1,0 +1,167 @@
+"""Label Studio's own JSON export: tasks, each with its data and with what every annotator said of it.
+
+Two types of its results compare answers: `pairwise` says which of two texts is better, `ranker` puts the items of a
+list in order. The export leaves out the labelling configuration, so names and content tell which fields hold the texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rlhf.data.files import BadRecord, Raw
+from rlhf.data.records import TAGS
+
+CANCELLED, UNDECIDED, UNTOUCHED = "skipped_annotation", "nothing_chosen", "not_annotated"
+LEFT_OUT = (CANCELLED, UNDECIDED, UNTOUCHED)
+"""Reasons that are no errors of the file: what nobody compared is counted, and never a reason to stop."""
+
+PROMPTS = ("messages", "prompt")
+"""Fields of a task's data that hold the prompt, the first that is there: a list of messages, or text."""
+PAIRS = (("text1", "text2"), ("answer1", "answer2"))
+"""Names of two answers, left and right, where `toName` names no fields; those of Label Studio's own templates."""
+
+
+def comparisons(raw: Raw) -> Iterator[Raw]:
+    """What the annotators of a task said, each a value of its own: fields `chosen` and `rejected`, or `responses`.
+
+    A value that is no task is given back as it is. Places get the numbers of task and annotation, since exports stand
+    on a single line.
+    """
+    if raw.error is not None or not isinstance(raw.value, dict):
+        yield raw
+    elif {"annotation_id", "annotator"} <= raw.value.keys():
+        error = BadRecord("wrong_format", "a task of Label Studio's JSON-MIN, which is not read; export as JSON")
+        yield Raw(raw.place, error=error)
+    elif isinstance(raw.value.get("data"), dict) and isinstance(raw.value.get("annotations"), list):
+        yield from _of_task(raw.place, raw.value)
+    else:
+        yield raw
+
+
+def _of_task(place: str, task: dict[str, Any]) -> Iterator[Raw]:
+    place = f"{place}, task {task['id']}" if "id" in task else place
+    if not task["annotations"]:
+        yield Raw(place, error=BadRecord(UNTOUCHED, "nobody has annotated it"))
+    for number, annotation in enumerate(task["annotations"], 1):
+        name = annotation.get("id", number) if isinstance(annotation, dict) else number
+        where = f"{place}, annotation {name}"
+        try:
+            found = _verdicts(annotation)
+        except BadRecord as error:
+            yield Raw(where, error=error)
+            continue
+        for result in found:
+            try:
+                yield Raw(where, _record(task["data"], result))
+            except BadRecord as error:
+                yield Raw(where, error=error)
+
+
+def _verdicts(annotation: Any) -> list[dict[str, Any]]:
+    """The results that compare; other ones, such as a comment or a rating, may stand beside them.
+
+    Raises:
+        BadRecord: there are none.
+    """
+    if not isinstance(annotation, dict):
+        raise BadRecord("wrong_type", "must be an object with result")
+    if annotation.get("was_cancelled"):
+        raise BadRecord(CANCELLED, "the annotator skipped it")
+    results = annotation.get("result")
+    if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
+        raise BadRecord("wrong_type", "result must be a list of objects")
+    found = [result for result in results if result.get("type") in _READERS]
+    if not found and results:
+        types = ", ".join(dict.fromkeys(str(result.get("type")) for result in results))
+        raise BadRecord("wrong_format", f"needs a result of type {' or '.join(_READERS)}; the types are {types}")
+    if not found:
+        raise BadRecord(UNDECIDED, "the annotator chose nothing")
+    return found
+
+
+def _record(data: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """A comparison in the guide's own fields."""
+    prompt = next((data[name] for name in PROMPTS if data.get(name)), None)
+    if prompt is None:
+        raise BadRecord("missing_field", f"its data need prompt, or messages; {_fields(data)}")
+    value = result.get("value")
+    if not isinstance(value, dict):
+        raise BadRecord("wrong_type", f"value of the {result['type']} result must be an object")
+    tags = {name: data[name] for name in TAGS if name in data}
+    return {**tags, "prompt": prompt, **_READERS[result["type"]](data, result, value)}
+
+
+def _pairwise(data: dict[str, Any], result: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    selected = value.get("selected")
+    if selected in (None, "none"):
+        raise BadRecord(UNDECIDED, "the annotator chose neither")
+    if selected not in ("left", "right"):
+        raise BadRecord("wrong_type", f"selected must be left or right, found {selected!r}")
+    left, right = _pair(data, _names(result))
+    better, worse = (left, right) if selected == "left" else (right, left)
+    return {"chosen": data[better], "rejected": data[worse]}
+
+
+def _names(result: dict[str, Any]) -> tuple[str, ...]:
+    """What `toName` of the labelling configuration names: text with commas, or a list."""
+    named = result.get("to_name") or ""
+    return tuple(str(name).strip() for name in (named.split(",") if isinstance(named, str) else named))
+
+
+def _pair(data: dict[str, Any], named: tuple[str, ...]) -> tuple[str, str]:
+    for pair in (named, *PAIRS):
+        if len(pair) == 2 and all(name in data for name in pair):
+            return pair[0], pair[1]
+    wanted = " or ".join(" and ".join(pair) for pair in dict.fromkeys((named, *PAIRS)) if len(pair) == 2)
+    raise BadRecord("missing_field", f"its data need the two answers as {wanted}; {_fields(data)}")
+
+
+def _ranker(data: dict[str, Any], result: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    ranked = value.get("ranker")
+    # The list that is left over when there are buckets is called "_".
+    if isinstance(ranked, dict) and (len(ranked) > 1 or "_" in ranked):
+        raise BadRecord("wrong_format", f"sorted into buckets ({', '.join(ranked)}), which is no order; rank without")
+    order = next(iter(ranked.values()), None) if isinstance(ranked, dict) else ranked
+    if not isinstance(order, list):
+        raise BadRecord("wrong_type", "ranker must be a list of ids, best first, under the name of the tag")
+    if not order:
+        raise BadRecord(UNDECIDED, "the annotator ranked nothing")
+    ids = [str(name) for name in order]
+    texts = _texts(data, ids, _names(result))
+    return {"responses": [{"text": texts[name], "rank": rank} for rank, name in enumerate(ids, 1)]}
+
+
+def _texts(data: dict[str, Any], ids: list[str], named: tuple[str, ...]) -> dict[str, str]:
+    """Texts by id, of the one list in the data that has all of these ids."""
+    lists = {name: _items(name, value) for name, value in data.items() if _is_list(value)}
+    holding = {name: items for name, items in lists.items() if set(ids) <= items.keys()}
+    chosen = next((name for name in named if name in holding), None)
+    if chosen is None and len(holding) == 1:
+        chosen = next(iter(holding))
+    if chosen is None:
+        found = f"{' and '.join(holding)} have" if holding else "no list in its data has"
+        raise BadRecord("missing_field", f"{found} items of the ids {', '.join(ids)}; {_fields(data)}")
+    return holding[chosen]
+
+
+def _is_list(value: Any) -> bool:
+    """Whether it may be what Label Studio's List shows: objects with an `id`, and the text as `body`."""
+    return isinstance(value, list) and all(isinstance(item, dict) and {"id", "body"} <= item.keys() for item in value)
+
+
+def _items(name: str, value: list[dict[str, Any]]) -> dict[str, str]:
+    items = {str(item["id"]): item["body"] for item in value}
+    if len(items) < len(value):
+        raise BadRecord("wrong_type", f"two items of {name} have the same id")
+    return items
+
+
+def _fields(data: dict[str, Any]) -> str:
+    return f"the fields are {', '.join(data) or 'none'}"
+
+
+_READERS: dict[str, Callable[[dict[str, Any], dict[str, Any], dict[str, Any]], dict[str, Any]]] = {
+    "pairwise": _pairwise,
+    "ranker": _ranker,
+}
