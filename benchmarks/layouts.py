@@ -22,12 +22,26 @@ STAGES = ("pretrain", "sft", "reward", "dpo", "ppo")
 LAYOUTS = ("ddp", "fsdp", "zero2")
 PRECISIONS = ("fp32", "bf16-mixed", "bf16")
 QUICK = (
-    "model.init=random model.architecture.n_embd=32 model.architecture.n_layer=2 data.limit=300 logger=csv "
+    "data.limit=300 logger=csv "
     "callbacks.progress=false train.batch_size=8 train.log_every=1 train.val_every=4 train.checkpoint_every=2 "
     "train.max_steps=6 train.val_prompts=6 train.samples=2 rollout.max_new_tokens=12 train.tokens_per_microbatch=256 "
     "strategy.accelerator=cpu strategy.threads=1"
 )
 """Several micro-batches a step, some ranks with one fewer than others, validations and checkpoints on the way."""
+SMALL = (
+    "model.path=null model.tokenizer=tiny data.max_length=128 model.architecture.hidden_size=32 "
+    "model.architecture.intermediate_size=54 model.architecture.num_hidden_layers=2 "
+    "model.architecture.num_attention_heads=4 model.architecture.num_key_value_heads=2 "
+    "model.architecture.max_position_embeddings=128"
+)
+BACKBONES = {
+    "gpt2": "model.architecture.n_embd=32 model.architecture.n_layer=2",
+    # Tied embeddings, no biases.
+    "llama": f"model=llama-3.2-1b {SMALL} model.architecture.head_dim=8",
+    # Biases on queries, keys and values, an output layer of its own.
+    "qwen2": f"model=qwen2.5-0.5b {SMALL} ~model.architecture.vocab_size model.architecture.tie_word_embeddings=false",
+}
+"""Overrides that make random backbones of two layers; tensor parallelism splits the last two."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,7 @@ class Cell:
         layout: `single`, or of `LAYOUTS`.
         extra: further overrides, which the single run beside it gets too.
         own: overrides of this run alone, such as the number of its devices.
+        backbone: of `BACKBONES`.
     """
 
     stage: str
@@ -46,29 +61,32 @@ class Cell:
     precision: str = "fp32"
     extra: str = ""
     own: str = ""
+    backbone: str = "gpt2"
 
     @property
     def name(self) -> str:
-        return "-".join([self.stage, self.layout, self.precision, *(self.extra + self.own).replace("=", "-").split()])
+        options = f"{self.extra} {self.own}".replace("=", "-").split()
+        backbone = [] if self.backbone == "gpt2" else [self.backbone]
+        return "-".join([self.stage, self.layout, self.precision, *backbone, *options])
 
     @property
     def alone(self) -> Cell:
         """The same in a single process."""
-        return Cell(self.stage, "single", self.precision, self.extra)
+        return Cell(self.stage, "single", self.precision, self.extra, backbone=self.backbone)
+
+    @property
+    def reward_model(self) -> Cell:
+        """What a PPO cell is scored by: a run of the first process."""
+        return Cell("reward", backbone=self.backbone)
 
     def line(self, folder: Path, devices: int) -> str:
         """The overrides of `train.py`."""
-        parents = f" algo.reward_model={reward_model(folder)}" if self.stage == "ppo" else ""
+        parents = f" algo.reward_model={folder / self.reward_model.name}" if self.stage == "ppo" else ""
         spread = "" if self.layout == "single" else f" strategy={self.layout} strategy.devices={devices}"
         return (
-            f"algo={self.stage} {QUICK}{parents}{spread} strategy.precision={self.precision} {self.extra} {self.own} "
-            f"hydra.run.dir={folder / self.name}"
+            f"algo={self.stage} model.init=random {BACKBONES[self.backbone]} {QUICK}{parents}{spread} "
+            f"strategy.precision={self.precision} {self.extra} {self.own} hydra.run.dir={folder / self.name}"
         )
-
-
-def reward_model(folder: Path) -> Path:
-    """The reward model of all PPO cells: a run of the first process."""
-    return folder / Cell("reward").name
 
 
 @dataclass(frozen=True)
@@ -85,7 +103,8 @@ def run(cells: Sequence[Cell], folder: Path, devices: int = 2, timeout: float = 
     Raises:
         RuntimeError: one of the runs failed.
     """
-    alone = list(dict.fromkeys([Cell("reward"), *(cell.alone for cell in cells)]))
+    rewards = [cell.reward_model for cell in cells if cell.stage == "ppo"]
+    alone = list(dict.fromkeys([*rewards, *(cell.alone for cell in cells)]))
     start([cell.line(folder, 1) for cell in alone if not (folder / cell.name).exists()], folder, 1, timeout)
     start([cell.line(folder, devices) for cell in cells], folder, devices, timeout)
     return {cell: deviation(folder / cell.name, folder / cell.alone.name) for cell in cells}
@@ -133,7 +152,8 @@ def table(found: dict[Cell, Deviation]) -> str:
     ]
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for cell, d in found.items():
-        stage = " ".join(filter(None, [cell.stage, cell.extra, cell.own]))
+        backbone = "" if cell.backbone == "gpt2" else cell.backbone
+        stage = " ".join(filter(None, [cell.stage, backbone, cell.extra, cell.own]))
         rows.setdefault((stage, cell.precision), {})[cell.layout] = f"{d.loss:.0e}, {d.weights:.0e}"
     for (stage, precision), row in rows.items():
         lines.append(f"| {stage} | {precision} | " + " | ".join(row.get(layout, "–") for layout in layouts) + " |")
@@ -145,9 +165,12 @@ def main(argv: list[str] | None = None) -> int:
     found.add_argument("--stage", action="append", choices=STAGES, help="all where left out")
     found.add_argument("--layout", action="append", choices=LAYOUTS, help="all where left out")
     found.add_argument("--precision", action="append", choices=PRECISIONS, help="all where left out")
+    found.add_argument("--backbone", default="gpt2", choices=BACKBONES, help="gpt2 where left out")
+    found.add_argument("--tensor-parallel", type=int, default=1, help="processes that split layers, of two; 1: none")
     args = found.parse_args(argv)
+    own = f"strategy.tensor_parallel={args.tensor_parallel}" if args.tensor_parallel > 1 else ""
     cells = [
-        Cell(stage, layout, precision)
+        Cell(stage, layout, precision, own=own, backbone=args.backbone)
         for stage in args.stage or STAGES
         for precision in args.precision or PRECISIONS
         for layout in args.layout or LAYOUTS

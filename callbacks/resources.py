@@ -27,7 +27,8 @@ class Resources(L.Callback):
         self.seconds = time.perf_counter() - self.started
 
     def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
-        self.memory = int(module.all_reduce(torch.tensor(float(peak_memory(module.device)))))
+        mine = torch.tensor(float(peak_memory(module.device)), device=module.device)
+        self.memory = int(trainer.strategy.reduce(mine, reduce_op="sum"))
 
     def summary(self, module: Any) -> dict[str, Any]:
         """Fields of `summary.json`: trained tokens a second (padding not counted), peak bytes summed over ranks."""

@@ -27,6 +27,7 @@ from rlhf.errors import ConfigError, DataError
 from rlhf.models.language import LanguageModel
 from rlhf.models.loading import load_policy, load_scorer
 from rlhf.models.offload import recompute_activations
+from rlhf.models.tensor import check_plan
 from rlhf.rollout.engines import build_sampler
 from rlhf.runs import Parent, Run
 
@@ -166,6 +167,9 @@ def build_module(config: TrainConfig, run: Run, tokenizer: Tokenizer, rows: Stag
             module = (PretrainModule if name == "pretrain" else SFTModule)(policy=policy, **options)
         else:
             raise ConfigError(f"algo.name: {name} has no module in launch/build.py")
+    if config.strategy.tensor_parallel > 1:
+        for model in (module.trained() | module.frozen()).values():
+            check_plan(model.hf, config.strategy.tensor_parallel)
     for hf in models:
         check_context(config, hf)
         if config.strategy.gradient_checkpointing:

@@ -62,14 +62,23 @@ def accelerator_of(config: StrategyConfig) -> tuple[str, int]:
 
 
 def build_strategy(config: StrategyConfig, devices: int) -> Strategy | str:
-    """Data-parallel layout as Lightning's strategy."""
+    """A layout as Lightning's strategy.
+
+    Raises:
+        ConfigError: tensor groups don't use up the processes.
+    """
     if config.layout == "single":
         return "auto"
     if config.layout == "ddp":
         return DDPStrategy(timeout=TIMEOUT)
-    world = devices * config.nodes
+    world, size = devices * config.nodes, config.tensor_parallel
+    if world % size:
+        raise ConfigError(f"strategy.tensor_parallel: {size} does not divide the {world} processes of this run")
     return ModelParallelStrategy(
-        data_parallel_size=world, tensor_parallel_size=1, save_distributed_checkpoint=False, timeout=TIMEOUT
+        data_parallel_size=world // size,
+        tensor_parallel_size=size,
+        save_distributed_checkpoint=False,
+        timeout=TIMEOUT,
     )
 
 

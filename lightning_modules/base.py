@@ -74,7 +74,12 @@ class StageModule(L.LightningModule):
         if strategy.layout not in ("fsdp", "zero2") or self._sharded:
             return
         self._sharded = True
-        mesh = data_mesh(self.trainer.strategy.root_device.type, self.trainer.world_size, strategy.shard_size)
+        tensor_mesh = None
+        if strategy.tensor_parallel > 1:
+            both: Any = self.trainer.strategy.device_mesh  # type: ignore[attr-defined]
+            mesh, tensor_mesh = both["data_parallel"], both["tensor_parallel"]
+        else:
+            mesh = data_mesh(self.trainer.strategy.root_device.type, self.trainer.world_size, strategy.shard_size)
         for model in (self.trained() | self.frozen()).values():
             shard(
                 model,  # type: ignore[arg-type]
@@ -82,6 +87,7 @@ class StageModule(L.LightningModule):
                 keep_gathered=strategy.layout == "zero2",
                 dtype=torch.bfloat16 if strategy.precision == "bf16" else None,
                 offload=strategy.cpu_offload,
+                tensor_mesh=tensor_mesh,
             )
 
     def on_fit_start(self) -> None:
@@ -145,11 +151,25 @@ class StageModule(L.LightningModule):
     def world_size(self) -> int:
         return self.trainer.world_size
 
+    @property
+    def data_ranks(self) -> int:
+        """Among how many the data is shared out: processes, or tensor groups, whose processes compute the same rows."""
+        return self.world_size // self.config.strategy.tensor_parallel
+
+    @property
+    def data_rank(self) -> int:
+        """Whose share of the data this process computes; those of a tensor group are neighbours."""
+        return self.global_rank // self.config.strategy.tensor_parallel
+
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """Sum over ranks, in place where there is more than one."""
-        if self.world_size > 1:
+        """Sum over shares of the data, in place where there is more than one; a tensor group counts once."""
+        if self.data_ranks > 1:
+            group = None
+            if self.config.strategy.tensor_parallel > 1:
+                both: Any = self.trainer.strategy.device_mesh  # type: ignore[attr-defined]
+                group = both["data_parallel"].get_group()
             moved = tensor.to(self.device)
-            torch.distributed.all_reduce(moved)
+            torch.distributed.all_reduce(moved, group=group)
             return moved.to(tensor.device)
         return tensor
 

@@ -85,7 +85,7 @@ class StageData(L.LightningDataModule):
         return Step(number, self._share(rows))
 
     def _share(self, rows: Sequence[Row], first: int | None = None) -> list[Micro]:
-        rank, world = self.module.global_rank, self.module.world_size
+        rank, world = self.module.data_rank, self.module.data_ranks
         if self.whole:
             mine = rows[rank::world]
             return [Micro(mine) if mine else Micro(rows[:1], live=False)]

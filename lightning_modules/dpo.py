@@ -100,7 +100,7 @@ class DPOModule(StageModule):
         """One pass over all rows, in micro-batches of the whole data set: a step's own would depend on the step."""
         found: dict[str, Tensor] = {}
         for split, rows in self.rows.items():
-            micros = cut(rows, self.config.train.tokens_per_microbatch, self.global_rank, self.world_size)
+            micros = cut(rows, self.config.train.tokens_per_microbatch, self.data_rank, self.data_ranks)
             for done, micro in enumerate(micros):
                 batch = collate(micro.rows, self.pad_id).to(self.device)
                 # Lightning's hooks run outside of autocast: a reference in fp32 is not the policy's own in bf16.

@@ -95,7 +95,7 @@ def write_batch(path: Path, module: StageModule, bad: Mapping[str, float], seen:
     """
     mine: list[dict[str, Any]] = [
         {
-            "rank": module.global_rank,
+            "rank": module.data_rank,
             "loss": repr(float(loss)),
             "rows": [{"row": row.index, "prompt": row.prompt, "responses": row.responses} for row in micro.rows],
         }
@@ -106,6 +106,7 @@ def write_batch(path: Path, module: StageModule, bad: Mapping[str, float], seen:
     if module.world_size > 1:
         found = [[] for _ in range(module.world_size)]
         torch.distributed.all_gather_object(found, mine)
+        found = found[:: module.config.strategy.tensor_parallel]  # a tensor group has the same rows
     micros = [micro for part in found for micro in part]
     if module.global_rank == 0:
         values = {name: repr(value) for name, value in bad.items()}

@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_modules.means import Means
 from lightning_modules.work import Micro
 from rlhf.data.batch import Batch, collate
-from rlhf.models.sharding import settle
+from rlhf.models.sharding import clip_gradients, settle
 
 if TYPE_CHECKING:
     from lightning_modules.base import StageModule
@@ -68,7 +68,7 @@ def optimise(module: StageModule, terms: Sequence[Term]) -> dict[str, float]:
                 loss, report = term.loss_sum(batch)
                 share = term.coef / total if micro.live and total else 0.0
                 # Data parallelism averages gradients over ranks; the denominator is global already.
-                module.manual_backward(loss * (share * module.world_size))
+                module.manual_backward(loss * (share * module.data_ranks))
             report.total("loss", loss * share)
             report.total("tokens", batch.n_tokens)
             means.merge(report if micro.live else report.zeroed())
@@ -89,9 +89,7 @@ def clip_and_step(
     limit = module.config.algo.max_grad_norm or float("inf")
     norms = {}
     for name, parameters in groups.items():
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-        full = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-        norms["grad_norm" if len(groups) == 1 else f"grad_norm_{name}"] = float(full)
+        norms["grad_norm" if len(groups) == 1 else f"grad_norm_{name}"] = clip_gradients(parameters, limit)
     if module.bad_steps.allows(module, {"loss": metrics["loss"]} | norms, seen):
         factor = module.lr_factor()
         for group in module.optimizer.param_groups:

@@ -157,7 +157,7 @@ class PPOModule(StageModule):
 
     def roll_out(self, prompts: Sequence[tuple[int, ...]], sampling: Sampling, stream: int) -> Episodes:
         """Sample responses. A prompt's number is its place in the batch over all ranks, so ranks don't matter."""
-        requests = [Request(self.global_rank + i * self.world_size, prompt) for i, prompt in enumerate(prompts)]
+        requests = [Request(self.data_rank + i * self.data_ranks, prompt) for i, prompt in enumerate(prompts)]
         completions = self.sampler.sample(
             requests,
             sampling,
@@ -180,8 +180,8 @@ class PPOModule(StageModule):
                     documents = cut(
                         self.ptx(self.step * updates + len(history)),
                         self.config.train.tokens_per_microbatch,
-                        self.global_rank,
-                        self.world_size,
+                        self.data_rank,
+                        self.data_ranks,
                     )
                     terms.append(Term(documents, self.ptx_loss, target_tokens, self.algo.ptx_coef))
                 history.append(optimise(self, terms))
@@ -198,7 +198,7 @@ class PPOModule(StageModule):
 
     def minibatches(self, episodes: Episodes, epoch: int) -> list[list[Any]]:
         """This rank's rows of each minibatch: one permutation of the whole batch, drawn from (seed, step, epoch)."""
-        world, rank = self.world_size, self.global_rank
+        world, rank = self.data_ranks, self.data_rank
         n = int(self.all_reduce(torch.tensor(float(len(episodes.rows)))))
         key = np.array([self.config.seed, (2 << 48) + self.step * 1024 + epoch], dtype=np.uint64)
         order = np.random.Generator(np.random.Philox(key=key)).permutation(n)

@@ -38,6 +38,8 @@ def cached(weights: str | None, rows: Mapping[str, Sequence[Row]], config: Train
     facts = [weights, config.strategy.precision, config.strategy.threads, config.train.tokens_per_microbatch]
     if config.model.quantize != "none":
         facts.append(config.model.quantize)
+    if config.strategy.tensor_parallel > 1:
+        facts.append(config.strategy.tensor_parallel)  # its sums are rounded in another order
     digest.update(json.dumps(facts).encode())
     for split, found in rows.items():
         for row in found:

@@ -87,7 +87,7 @@ class RewardModule(StageModule):
         """Set `reward_mean` so that these demonstrations score 0 on average; returns it (Stiennon et al. 2020)."""
         self.scorer.reward_mean = 0.0
         means = Means()
-        for micro in cut(rows, self.config.train.tokens_per_microbatch, self.global_rank, self.world_size):
+        for micro in cut(rows, self.config.train.tokens_per_microbatch, self.data_rank, self.data_ranks):
             scores = Means()
             scores.add("score", self.scorer(collate(micro.rows, self.pad_id).to(self.device)))
             means.merge(scores if micro.live else scores.zeroed())

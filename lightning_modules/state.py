@@ -20,6 +20,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from rlhf.errors import TrainingError
 from rlhf.models.sharding import settle
@@ -77,6 +78,11 @@ def load_state(module: StageModule, state: dict[str, Any]) -> None:
     weights |= {other: weights[name] for other, name in again.items() if name in weights}
     options = StateDictOptions(full_state_dict=True, strict=False)
     optimizer = _optimizer(module)
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    weights = {name: share_of(value, parameters.get(name)) for name, value in weights.items()}
+    for name, moments in state["optimizer"]["state"].items():
+        for kind, value in moments.items():
+            moments[kind] = share_of(value, parameters.get(name))
     # First the optimiser, since to make room for its state PyTorch takes a step, with gradients and learning rate 0.
     set_optimizer_state_dict(module, optimizer, state["optimizer"], options=options)
     set_model_state_dict(module, weights, options=options)
@@ -89,6 +95,18 @@ def load_state(module: StageModule, state: dict[str, Any]) -> None:
     rank = module.global_rank
     if rank < len(state["generators"]):
         set_generators(state["generators"][rank])
+
+
+def share_of(value: Any, parameter: Tensor | None) -> Any:
+    """This rank's part of a whole tensor, as `parameter` is sharded; anything else as it is.
+
+    Every rank has the whole, so none needs to be sent its part, as PyTorch would do; which also fails where rows that
+    tensor parallelism has split don't divide by the ranks that shard them.
+    """
+    if not isinstance(parameter, DTensor) or not isinstance(value, Tensor) or value.ndim == 0:
+        return value
+    mesh, placements = parameter.device_mesh, parameter.placements
+    return distribute_tensor(value.to(parameter.device), mesh, placements, src_data_rank=None)
 
 
 def aliases(module: nn.Module) -> dict[str, str]:

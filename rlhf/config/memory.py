@@ -1,10 +1,11 @@
-"""Refusals about what saves memory: adapters, quantised weights, offloading. One sentence each, as in validation.py."""
+"""Refusals about what saves memory: adapters, quantised weights, offloading, split layers. One sentence each."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
 from rlhf.config.algorithms import PPOConfig
+from rlhf.config.planning import PlanConfig
 from rlhf.config.schema import ModelConfig, TrainConfig
 from rlhf.errors import ConfigError
 
@@ -75,3 +76,40 @@ def offload(config: TrainConfig) -> None:
             "strategy.activation_offload: true moves activations from a GPU to the host, and this is "
             "strategy.accelerator=cpu; pass strategy.gradient_checkpointing=true to save memory here"
         )
+
+
+def tensor_parallel(config: TrainConfig) -> None:
+    """Layers split over processes: with which other keys they can be."""
+    strategy, size = config.strategy, config.strategy.tensor_parallel
+    if size == 1:
+        return
+    if isinstance(config, PlanConfig):
+        raise ConfigError(
+            f"strategy.tensor_parallel: {size} can't be planned for: how split layers share memory is not modelled; "
+            "pass strategy.tensor_parallel=1, which needs more"
+        )
+    if strategy.layout not in ("fsdp", "zero2"):
+        raise ConfigError(
+            f"strategy.tensor_parallel: {size} is of strategy=fsdp and zero2; with strategy.layout={strategy.layout} "
+            "leave it out"
+        )
+    if isinstance(strategy.devices, int) and (strategy.devices * strategy.nodes) % size:
+        raise ConfigError(
+            f"strategy.tensor_parallel: {size} does not divide strategy.devices={strategy.devices} times "
+            f"strategy.nodes={strategy.nodes}"
+        )
+    if strategy.shard_size is not None:
+        raise ConfigError(
+            f"strategy.tensor_parallel: {size} with strategy.shard_size={strategy.shard_size} would make a mesh of "
+            "three dimensions, which this lab does not have; leave one of them out"
+        )
+    if config.model.adapter != "none":
+        raise ConfigError(
+            f"strategy.tensor_parallel: {size} does not split layers that carry adapters; pass model.adapter=none or "
+            "strategy.tensor_parallel=1"
+        )
+    for name, value in (("compile", strategy.compile), ("activation_offload", strategy.activation_offload)):
+        if value:
+            raise ConfigError(
+                f"strategy.tensor_parallel: {size} with strategy.{name}=true is not supported; leave one of them out"
+            )

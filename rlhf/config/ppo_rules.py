@@ -43,11 +43,14 @@ def _ppo_ranks(config: TrainConfig) -> None:
     algo, strategy = config.algo, config.strategy
     if not isinstance(algo, PPOConfig) or not isinstance(strategy.devices, int) or strategy.layout == "single":
         return
-    ranks, prompts = strategy.devices * strategy.nodes, config.train.batch_size // algo.samples_per_prompt
+    ranks = strategy.devices * strategy.nodes // strategy.tensor_parallel
+    prompts, who = config.train.batch_size // algo.samples_per_prompt, "processes"
+    if strategy.tensor_parallel > 1:
+        who = f"groups of strategy.tensor_parallel={strategy.tensor_parallel} processes"
     if prompts < ranks:
         raise ConfigError(
             f"train.batch_size: {config.train.batch_size} episodes are {prompts} prompts with "
-            f"algo.samples_per_prompt={algo.samples_per_prompt}, fewer than the {ranks} processes of strategy.devices; "
+            f"algo.samples_per_prompt={algo.samples_per_prompt}, fewer than the {ranks} {who} of strategy.devices; "
             f"pass at least {ranks * algo.samples_per_prompt}"
         )
 

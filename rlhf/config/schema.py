@@ -102,6 +102,13 @@ class StrategyConfig:
     shard_size: int | None = key(
         None, "fsdp, zero2: processes that share one copy of the weights (HSDP); null: all", ge=1, unit="processes"
     )
+    tensor_parallel: int = key(
+        1,
+        "fsdp, zero2: processes that split the layers of a block among them and compute the same rows; 1: none",
+        ge=1,
+        unit="processes",
+        source="Shoeybi et al. 2019",
+    )
     cpu_offload: bool = key(False, "fsdp, zero2: shards and optimiser state in CPU memory; slower, for want of memory")
     gradient_checkpointing: bool = key(False, "in training, recompute activations: less memory, a third more time")
     activation_offload: bool = key(False, "in training, keep what the backward pass needs in the memory of the host")

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from rlhf.config.algorithms import DPOConfig
 from rlhf.config.judges import check_evaluation
 from rlhf.config.keys import KeyInfo, keys, lookup
-from rlhf.config.memory import adapter, offload, quantized, quantizer
+from rlhf.config.memory import adapter, offload, quantized, quantizer, tensor_parallel
 from rlhf.config.paths import check_exists
 from rlhf.config.ppo_rules import PPO_RULES, reads_ptx
 from rlhf.config.schema import SAFE_NAME, TrainConfig
@@ -226,6 +226,7 @@ RULES: tuple[Callable[[TrainConfig], None], ...] = (
     offload,
     _loop,
     _strategy,
+    tensor_parallel,
     _rollout,
     _dpo,
     *PPO_RULES,

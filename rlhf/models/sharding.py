@@ -16,8 +16,10 @@ from torch.distributed.fsdp import (
     fully_shard,
     register_fsdp_forward_method,
 )
+from torch.distributed.tensor import DTensor
 
 from rlhf.errors import ConfigError
+from rlhf.models.tensor import split
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -32,6 +34,7 @@ def shard(
     keep_gathered: bool = False,
     dtype: torch.dtype | None = None,
     offload: bool = False,
+    tensor_mesh: DeviceMesh | None = None,
 ) -> None:
     """Shard a model over `mesh`, in place: each block by itself, then embeddings, last norm and heads with the root.
 
@@ -42,7 +45,10 @@ def shard(
         dtype: of weights and arithmetic within; shards, which the optimiser updates, and the reduction of gradients
             stay in fp32. `None`: fp32 throughout.
         offload: shards and optimiser state live in CPU memory.
+        tensor_mesh: groups that split the layers of the blocks first (`rlhf/models/tensor.py`); of the same mesh.
     """
+    if tensor_mesh is not None:
+        split(model.hf, tensor_mesh)
     options: dict[str, Any] = {
         "mesh": mesh,
         "reshard_after_forward": not keep_gathered,
@@ -108,6 +114,32 @@ def gathered(model: nn.Module, *, root_only: bool = False) -> Iterator[None]:
         for module in found:
             module.reshard()
             module.set_reshard_after_forward(not model.keeps_gathered, recurse=False)
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> float:
+    """Scale gradients so that their norm, over all parameters and whole tensors, is at most `limit`.
+
+    Returns:
+        The norm before, the same on all ranks. All ranks call it together.
+    """
+    by_mesh: dict[Any, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            by_mesh.setdefault(getattr(parameter.grad, "device_mesh", None), []).append(parameter)
+    if len(by_mesh) <= 1:
+        return float(_whole(nn.utils.clip_grad_norm_(parameters, limit)))
+    # With tensor parallelism what is split is on both dimensions of the mesh, what is whole on that of the data alone,
+    # and PyTorch adds up norms on one mesh only. Each group's norm counts its shards once, copies not again.
+    norms = [_whole(nn.utils.get_total_norm([p.grad for p in found])) for found in by_mesh.values()]  # type: ignore[misc]
+    norm = torch.linalg.vector_norm(torch.stack(norms))
+    for found in by_mesh.values():
+        nn.utils.clip_grads_with_norm_(found, limit, norm)
+    return float(norm)
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """A number that is spread over ranks, as all of them know it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def full_weights(model: LanguageModel | ScoreModel) -> dict[str, Tensor] | None:

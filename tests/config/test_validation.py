@@ -42,6 +42,10 @@ def test_defaults_are_valid(algo: Any) -> None:
     validate(config(algo=algo))
 
 
+def split(**changes: Any) -> StrategyConfig:
+    return dataclasses.replace(StrategyConfig(layout="fsdp", devices=4, tensor_parallel=2), **changes)
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model": lora(adapter="none", lora_r=8)}, "model.lora_r: 8 would do nothing; add model.adapter=lora"),
     ({"model": lora(adapter="none", lora_targets=["c_attn", "c_fc"])}, "model.lora_targets: c_attn,c_fc would do"),
@@ -90,6 +94,27 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"strategy": StrategyConfig(layout="fsdp", devices=4, shard_size=3)},
         "strategy.shard_size: 3 does not divide strategy.devices=4",
+    ),
+    ({"strategy": StrategyConfig(tensor_parallel=0)}, "strategy.tensor_parallel: 0 is out of range, must be ≥ 1"),
+    (
+        {"strategy": StrategyConfig(layout="ddp", devices=2, tensor_parallel=2)},
+        "strategy.tensor_parallel: 2 is of strategy=fsdp and zero2; with strategy.layout=ddp leave it out",
+    ),
+    (
+        {"strategy": split(devices=3)},
+        "strategy.tensor_parallel: 2 does not divide strategy.devices=3 times strategy.nodes=1",
+    ),
+    ({"strategy": split(shard_size=2)}, "strategy.tensor_parallel: 2 with strategy.shard_size=2 would make a mesh"),
+    ({"strategy": split(), "model": lora()}, "strategy.tensor_parallel: 2 does not split layers that carry adapters"),
+    ({"strategy": split(compile=True)}, "strategy.tensor_parallel: 2 with strategy.compile=true is not supported"),
+    (
+        {"strategy": split(activation_offload=True)},
+        "strategy.tensor_parallel: 2 with strategy.activation_offload=true is not supported",
+    ),
+    (
+        {"algo": PPOConfig(samples_per_prompt=16), "strategy": split(), "train": LoopConfig(batch_size=16)},
+        "train.batch_size: 16 episodes are 1 prompts with algo.samples_per_prompt=16, fewer than the 2 groups of "
+        "strategy.tensor_parallel=2 processes",
     ),
     (
         {
@@ -183,6 +208,9 @@ def test_refusals(sections: dict[str, Any], sentence: str) -> None:
 
 ALLOWED: list[dict[str, Any]] = [
     {"strategy": StrategyConfig(devices=2, layout="ddp")},
+    {"strategy": split()},
+    # Two prompts, and two groups.
+    {"algo": PPOConfig(samples_per_prompt=8), "strategy": split(), "train": LoopConfig(batch_size=16)},
     {"rollout": RolloutConfig(top_k=50, top_p=0.9, temperature=0)},
     {"algo": RewardConfig(), "rollout": RolloutConfig(max_new_tokens=600)},
     {"callbacks": CallbacksConfig(samples=False), "rollout": RolloutConfig(max_new_tokens=600)},

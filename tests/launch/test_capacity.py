@@ -91,6 +91,10 @@ def test_ppo_on_shards_without_parents_or_data(plan: Callable[[str], tuple[int, 
         ("plan.prompt_tokens=120 plan.response_tokens=20", "plan.prompt_tokens: 120 does not fit; .* leave 108 tokens"),
         ("algo=ppo plan.response_tokens=60", "plan.response_tokens: 60 does not fit; .* leave 40 tokens"),
         ("model=hf model.path=/no/such/model", "model.path: the sizes of /no/such/model could not be read"),
+        (
+            "strategy=fsdp strategy.devices=2 strategy.tensor_parallel=2",
+            "strategy.tensor_parallel: 2 can't be planned for",
+        ),
         ("strategy.devices=2", "strategy.devices: 2 with strategy.layout=single"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +15,10 @@ import torch
 from closed_form import EOS, LONGEST, PROMPTS, fit, make_world, new_policy
 
 from lightning_modules.data import StageData
-from lightning_modules.guards import BadSteps
+from lightning_modules.guards import BadSteps, write_batch
 from lightning_modules.ppo import PPOModule
 from lightning_modules.sft import SFTModule
+from lightning_modules.work import Micro
 from rlhf.config import PPOConfig, SFTConfig, TrainConfig
 from rlhf.data.rows import Row
 from rlhf.errors import TrainingError
@@ -92,6 +94,27 @@ def test_a_bad_update_is_skipped_counted_and_written_down(kind: str, caplog: pyt
     else:
         assert list(content["not_finite"]) == ["grad_norm"]
         assert "rows 10, 11, 12 in" in record.message
+
+
+def test_a_tensor_group_writes_its_rows_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As rank 0 of four processes, of which two and two split layers; the neighbour has the same rows."""
+    module = sft(())
+    module.config.strategy.tensor_parallel = 2
+    monkeypatch.setattr(Faulty, "world_size", 4)
+    monkeypatch.setattr(Faulty, "global_rank", 0)
+    others = [{"rank": 1, "loss": "1.0", "rows": [{"row": 12}]}]
+
+    def gather(found: list[Any], mine: list[Any]) -> None:
+        found[:] = [mine, mine, others, others]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    assert (module.data_ranks, module.data_rank) == (2, 0)
+    named = write_batch(tmp_path / "bad.json", module, {"loss": math.inf}, [(Micro(ROWS[:1]), torch.tensor(math.inf))])
+    written = json.loads((tmp_path / "bad.json").read_text(encoding="utf-8"))
+    assert [(micro["rank"], len(micro["rows"])) for micro in written["microbatches"]] == [(0, 1), (1, 1)]
+    assert named == "10"
+    monkeypatch.setattr(Faulty, "global_rank", 3)
+    assert module.data_rank == 1
 
 
 def test_too_many_in_a_row_stop_the_run() -> None:

@@ -28,11 +28,14 @@ def test_the_name_hangs_on_all_that_decides_the_numbers_and_on_nothing_else() ->
     assert cached("abc", ROWS, other) == own
     precise = config()
     precise.strategy.precision = "bf16"
+    split = config()
+    split.strategy.tensor_parallel = 2
     small = config()
     small.train.tokens_per_microbatch = 512
     different = [
         cached("abd", ROWS, config()),
         cached("abc", ROWS, precise),
+        cached("abc", ROWS, split),
         cached("abc", ROWS, small),
         cached("abc", {"train": ROWS["train"], "val": ROWS["train"]}, config()),
         cached("abc", {"train": [Row((1, 2), ((3,), (4, 6)), ((0, 1),), index=4)], "val": []}, config()),
