@@ -27,7 +27,9 @@ class Line:
     Attributes:
         label: shown in the legend. series: its number, from which colour and dash follow.
         low, high: 95% interval of each point. notes: what a pointer sees of each point.
-        kind: a line, a line with points, points alone, diamonds, or steps (a histogram's outline).
+        kind: a line, a line with points, a faint path to a strong last point, the same
+            without one (trail), points alone, diamonds, or steps (a
+            histogram's outline).
     """
 
     label: str
@@ -37,7 +39,7 @@ class Line:
     low: Sequence[Value] = ()
     high: Sequence[Value] = ()
     notes: Sequence[str] = ()
-    kind: Literal["line", "dots", "points", "diamonds", "steps"] = "line"
+    kind: Literal["line", "dots", "path", "trail", "points", "diamonds", "steps"] = "line"
     bound: bool = False
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from statistics import median_high
-from typing import Any
+from typing import Any, Literal
 
 from rlhf.evaluation.findings import Finding, by_step, series
 from rlhf.reporting.charts import Chart, Line, Mark, Palette, Parallel, histogram, thin, ticks
@@ -36,6 +36,8 @@ FIRST = (
 )
 """Metrics that are shown at once, in this order; the rest unfolds."""
 BINS = 24
+CROWD = 3
+"""Runs whose every point can show its interval; of more, the last points do."""
 FAR = 3
 
 
@@ -97,28 +99,37 @@ def frontier_charts(points: Sequence[Point], palette: Palette) -> tuple[list[Cha
     far = list({(p.source, p.label): p for p in beyond}.values())
     found = []
     for measure, axis, title in (("reward", "reward_axis", "reward_kl"), ("gold", "gold_axis", "gold_kl")):
-        lines = list(_frontier_lines(near, measure, palette))
+        lines = list(_frontier_lines(near, {p.label for p in far}, measure, palette))
         if any(len(line.xs) > 1 or line.kind == "diamonds" for line in lines):
             found.append(Chart(f"frontier-{measure}", text(title), text("kl_axis"), text(axis), lines, root=True))
     return found, far
 
 
-def _frontier_lines(points: Sequence[Point], measure: str, palette: Palette) -> Iterator[Line]:
-    for source, kind in (("best_of_n", "dots"), ("training", "dots"), ("evaluation", "diamonds")):
+def _frontier_lines(points: Sequence[Point], away: set[str], measure: str, palette: Palette) -> Iterator[Line]:
+    """`away`: labels whose end is not among the points."""
+    crowded = len({p.label for p in points if p.source == "training"}) > CROWD
+    training: Literal["dots", "path"] = "path" if crowded else "dots"
+    kinds: tuple[tuple[str, Literal["dots", "path", "diamonds"]], ...] = (
+        ("best_of_n", "dots"),
+        ("training", training),
+        ("evaluation", "diamonds"),
+    )
+    for source, kind in kinds:
         labels = dict.fromkeys(p.label for p in points if p.source == source)
         for label in labels:
             here = [p for p in points if p.source == source and p.label == label]
             known = [(p, mean) for p in here if (mean := getattr(p, measure)) is not None]
             if known:
+                bare = 0 if kind != "path" else len(known) - 1 if label not in away else len(known)
                 yield Line(
                     label,
                     palette(label),
                     [p.kl for p, _ in known],
                     [mean.value for _, mean in known],
-                    [mean.low for _, mean in known],
-                    [mean.high for _, mean in known],
+                    [None] * bare + [mean.low for _, mean in known[bare:]],
+                    [None] * bare + [mean.high for _, mean in known[bare:]],
                     [_note(p, mean) for p, mean in known],
-                    "diamonds" if kind == "diamonds" else "dots",
+                    "trail" if kind == "path" and label in away else kind,
                     bound=source == "best_of_n",
                 )
 

@@ -11,6 +11,8 @@ import numpy as np
 from rlhf.reporting.charts import COLOURS, Chart, Drawn, Forest, Line, Parallel
 
 DPI = 160
+MANY = 5
+"""Lines whose legend has room inside of the axes."""
 DASHES = {"": "solid", "6 3": "dashed", "2 3": "dotted", "8 3 2 3": "dashdot"}
 
 
@@ -28,7 +30,8 @@ def save_png(charts: Sequence[Drawn], folder: Path) -> None:
     for chart in charts:
         if isinstance(chart, Parallel):
             continue
-        figure = Figure(figsize=(5, 3.4), layout="constrained")
+        beside = isinstance(chart, Chart) and len(chart.lines) > MANY
+        figure = Figure(figsize=(6.6 if beside else 5, 3.4), layout="constrained")
         axes = figure.subplots()
         if isinstance(chart, Forest):
             _forest(axes, chart)
@@ -49,7 +52,9 @@ def _chart(axes: Any, chart: Chart) -> None:
     axes.set_xlabel(chart.x[0])
     axes.set_ylabel(chart.y[0])
     axes.grid(axis="y", alpha=0.3)
-    if len(chart.lines) > 1:
+    if len(chart.lines) > MANY:
+        axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    elif len(chart.lines) > 1:
         axes.legend(fontsize=7, frameon=False)
 
 
@@ -59,8 +64,14 @@ def _line(axes: Any, line: Line) -> None:
         axes.stairs(list(line.ys), list(line.xs), **style)
         return
     marker = {"dots": "o", "points": "o", "diamonds": "D"}.get(line.kind, "")
-    joined = DASHES[line.dash] if line.kind in ("line", "dots") else "none"
-    axes.plot(list(line.xs), list(line.ys), marker=marker, markersize=4, linestyle=joined, **style)
+    joined = DASHES[line.dash] if line.kind in ("line", "dots", "path", "trail") else "none"
+    if line.kind in ("path", "trail"):
+        faint = {"color": style["color"], "linestyle": joined, "linewidth": 0.8, "alpha": 0.5}
+        axes.plot(list(line.xs), list(line.ys), marker="o", markersize=2, **faint)
+        size = 6 if line.kind == "path" else 2
+        axes.plot([line.xs[-1]], [line.ys[-1]], marker="o", markersize=size, linestyle="none", **style)
+    else:
+        axes.plot(list(line.xs), list(line.ys), marker=marker, markersize=4, linestyle=joined, **style)
     known = [
         (x, low, high)
         for x, low, high in zip(line.xs, line.low, line.high, strict=False)

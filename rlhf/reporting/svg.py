@@ -126,14 +126,18 @@ def _line(line: Line, x: Scale, y: Scale, floor: float) -> Iterator[Markup]:
             yield Markup('<line class="err {}" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>').format(
                 colour, x(a), x(a), y(low), y(high)
             )
-    if line.kind in ("line", "dots") and len(places) > 1:
-        yield Markup('<polyline class="line {}" points="{}"{}/>').format(colour, _path(places), _dash(line))
+    if line.kind in ("line", "dots", "path", "trail") and len(places) > 1:
+        kind = f"{colour} faint" if line.kind in ("path", "trail") else colour
+        yield Markup('<polyline class="line {}" points="{}"{}/>').format(kind, _path(places), _dash(line))
     if line.kind == "diamonds":
         shape = Markup('<path class="dot {}" d="M{:.1f} {:.1f}l5.5 5.5l-5.5 5.5l-5.5 -5.5z">{}</path>')
         yield from (shape.format(colour, a, b - 5.5, _note(line, i)) for i, (a, b) in enumerate(places))
     elif line.kind != "line" or len(places) == 1:
-        dot = Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="3.2">{}</circle>')
-        yield from (dot.format(colour, a, b, _note(line, i)) for i, (a, b) in enumerate(places))
+        dot = Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="{}">{}</circle>')
+        for i, (a, b) in enumerate(places):
+            small = line.kind == "trail" or (line.kind == "path" and i < len(places) - 1)
+            radius = 1.6 if small else 4.5 if line.kind == "path" else 3.2
+            yield dot.format(colour, a, b, radius, _note(line, i))
 
 
 def _steps(line: Line, x: Scale, y: Scale, floor: float) -> Iterator[Markup]:

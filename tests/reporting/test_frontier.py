@@ -74,3 +74,16 @@ def test_a_run_that_ran_away_squeezes_no_other() -> None:
     }
     assert [(p.label, p.kl) for p in far] == [("c", 40)]
     assert frontier_charts(away, Palette())[1] == [], "alone, it is what there is to see"
+
+
+def test_of_many_runs_only_the_ends_show_intervals() -> None:
+    mean = Mean(1.0, 0.5, 1.5)
+    runs = [Point(label, "training", kl, int(kl), None, mean, None) for label in "abcd" for kl in (0, 1, 2)]
+    away = Point("d", "training", 99, 3, None, mean, None)
+    lines = frontier_charts([*runs, away], Palette())[0][0].lines
+    assert {line.label: (line.kind, list(line.low)) for line in lines} == {
+        **dict.fromkeys("abc", ("path", [None, None, 0.5])),
+        "d": ("trail", [None, None, None]),
+    }
+    few = frontier_charts(runs[:9], Palette())[0][0].lines
+    assert {(line.kind, *line.low) for line in few} == {("dots", 0.5, 0.5, 0.5)}
