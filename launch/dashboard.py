@@ -40,6 +40,9 @@ SWEPT = ("algo.kl_coef", "algo.beta", "algo.lr", "seed")
 """Configuration keys that a sweep's parallel coordinates show."""
 RESULTS = ("val/score", "val/kl", "val/length")
 
+JUDGED = ("eval/win_rates", "eval/answers")
+"""Tables of `evaluate.py`."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -67,6 +70,11 @@ def sweep(wr: Any) -> list[Any]:
     ]
 
 
+def judged(wr: Any) -> list[Any]:
+    """Evaluations: who wins, and the answers side by side."""
+    return [wr.WeavePanelSummaryTable(table_name=name) for name in JUDGED]
+
+
 def workspace(place: Place) -> Any:
     """The workspace, not sent yet."""
     import wandb_workspaces.reports.v2 as wr
@@ -76,6 +84,7 @@ def workspace(place: Place) -> Any:
         ws.Section(name="Overview", panels=lines(wr, OVERVIEW, STEP), is_open=True),
         ws.Section(name="PPO health", panels=lines(wr, HEALTH, EPISODES), is_open=True),
         ws.Section(name="Sweep", panels=sweep(wr), is_open=True),
+        ws.Section(name="Evaluation", panels=judged(wr), is_open=True),
         ws.Section(
             name="Over tokens",
             panels=lines(wr, {"Loss": ("train/loss", "val/loss"), "Score": ("objective/score",)}, TOKENS),
@@ -109,6 +118,9 @@ def report(place: Place) -> Any:
         wr.H1("Sweep"),
         wr.P("Which coefficient, at which price in KL."),
         grid(sweep(wr)),
+        wr.H1("Evaluation"),
+        wr.P("Paired win rates with 95% intervals, and what the models say to the same prompts."),
+        grid(judged(wr)),
     ]
     about = "Made by dashboard.py; changes by hand are lost when it runs again."
     return wr.Report(project=place.project, entity=place.entity or "", title=REPORT, description=about, blocks=blocks)

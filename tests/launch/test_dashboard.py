@@ -34,12 +34,13 @@ def test_offline_it_writes_what_it_would_send(capsys: pytest.CaptureFixture[str]
     sent = json.loads(Path("outputs/dashboards/workspace.json").read_text())
     assert (sent["entity"], sent["project"]) == ("us", "mine")
     sections = sent["spec"]["section"]["panelBankConfig"]["sections"]
-    assert [section["name"] for section in sections] == ["Overview", "PPO health", "Sweep", "Over tokens"]
+    assert [section["name"] for section in sections] == ["Overview", "PPO health", "Sweep", "Evaluation", "Over tokens"]
     wanted = {*dashboard.OVERVIEW, *dashboard.HEALTH}
     assert wanted <= titles(sent)
     report = json.loads(Path("outputs/dashboards/report.json").read_text())
     assert wanted <= titles(report) and report["project"]["name"] == "mine"
-    assert [block["type"] for block in report["spec"]["blocks"]].count("panel-grid") == 3
+    assert [block["type"] for block in report["spec"]["blocks"]].count("panel-grid") == 4
+    assert all(name in json.dumps(content) for name in dashboard.JUDGED for content in (sent, report))
 
 
 def test_without_a_key_nobody_is_asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
