@@ -10,7 +10,13 @@ import pytest
 from benchmarks.footprint import CONFIGURATIONS, compare
 
 QUICK = "sft, tiny"
-TRIED = (QUICK, "dpo, 4 × 256", "ppo, 4 × 256, LoRA", "ppo, tiny, shared critic", "sft, GPT-2 124M, fsdp on 2")
+TRIED = (
+    QUICK,
+    "dpo, 4 × 256",
+    "reward, GPT-2 124M, checkpointing",
+    "ppo, tiny, shared critic",
+    "sft, GPT-2 124M, fsdp on 2",
+)
 """One of each kind; `python -m benchmarks.footprint` does the rest, which take ten minutes."""
 
 

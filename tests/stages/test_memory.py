@@ -272,8 +272,7 @@ def test_recomputed_activations_give_the_same_gradients_for_less_memory(
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPU")
-@pytest.mark.parametrize("adapter", ["", LORA])
-@pytest.mark.parametrize("stage", ["sft", "ppo"])
+@pytest.mark.parametrize(("stage", "adapter"), [("sft", ""), ("ppo", LORA)])
 def test_compiled_backbones_give_the_same_losses(stage: str, adapter: str, main: Any, parents: dict[str, str]) -> None:
     command = f"algo={stage} {parents[stage]} {adapter} train.max_steps=2 strategy.gradient_checkpointing=false"
     assert main(f"{command} hydra.run.dir=plain") == 0
