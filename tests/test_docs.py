@@ -184,7 +184,7 @@ def test_opening_commands_stand_word_for_word() -> None:
 
 def test_site_builds_without_a_warning(tmp_path: Path) -> None:
     """Links and anchors of all pages, as `mkdocs build --strict` checks them."""
-    pytest.importorskip("material")
+    pytest.importorskip("material", reason="pip install -e '.[docs]'")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -54,7 +54,7 @@ def test_lines_go_from_small_to_large() -> None:
 
 
 def test_the_plot(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="pip install -e '.[bench]'")
     out = tmp_path / "plot.svg"
     draw({"stage": "dpo", "points": [point("batch", 2), point("batch", 4), point("length", 64)]}, out)
     assert out.stat().st_size > 5000

@@ -30,7 +30,7 @@ def says(model: Any) -> torch.Tensor:
 
 def test_refused_without_a_gpu() -> None:
     if torch.cuda.is_available():
-        pytest.skip("there is one")
+        pytest.skip("tells what is said without a GPU, and there is one here")
     assert quantized.quantization("none") == {}
     with pytest.raises(ConfigError, match=r"model.quantize: 4bit needs a GPU, and PyTorch sees none here"):
         quantized.quantization("4bit")
@@ -38,7 +38,7 @@ def test_refused_without_a_gpu() -> None:
 
 @pytest.fixture
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
 
     def quantization(bits: str) -> dict[str, Any]:
         with pytest.MonkeyPatch.context() as patch:

@@ -104,7 +104,7 @@ def test_every_table_and_plot_is_a_file(evaluation: Path, tmp_path: Path) -> Non
 
 
 def test_png(evaluation: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="pip install -e '.[report]'")
     write(build(gather(evaluation)), tmp_path / "page.html", png=True)
     found = {path.stem for path in (tmp_path / "report_files").glob("*.png")}
     assert {"win_rates", "frontier-gold", "distribution-tokens"} <= found

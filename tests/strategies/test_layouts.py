@@ -18,6 +18,7 @@ SPECIAL = "algo.critic=shared algo.kl_in=loss algo.samples_per_prompt=2 algo.ent
 
 
 def check(cells: list[Cell], folder: Path, devices: int = 2) -> None:
+    """Each cell beside one process: losses and weights."""
     found = run(cells, folder, devices)
     print(table(found))
     for cell, deviation in found.items():
