@@ -4,44 +4,58 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 Kind = Literal["documents", "demonstrations", "comparisons", "prompts"]
 
 Tags: TypeAlias = tuple[tuple[str, str], ...]
 """(name, value) pairs; names are those of `TAGS`."""
 TAGS = ("category", "subset", "source")
 
-ROLES: tuple[str, ...] = ("system", "user", "assistant")
+ROLES: tuple[str, ...] = ("system", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation that waits for the assistant: `turns` of (role, text), the last one the user's.
+    """A conversation that waits for the assistant.
 
-    A system turn may only come first. Texts carry no surrounding white space.
+    Attributes:
+        turns: (role, text) pairs, the last one the user's or a tool's result. A system turn may only come first, and a
+            tool's result only after a turn of the assistant or another result.
+        tools: the tools that the assistant may call, a JSON list as chat templates take it; empty: none.
+        extras: what a turn says beside its text, such as its `tool_calls`: (index into `turns`, JSON object).
+        place: where it was read, `file:line`; no part of what makes two prompts equal.
 
     Raises:
-        ValueError: no turns, an unknown role, a system turn that is not first, an empty turn, or a last turn that
-            is not the user's. The message says which.
+        ValueError: no turns, an unknown role, a system turn that is not first, a result of a tool that nobody called,
+            an empty turn that calls no tool, or a last turn that is the assistant's. The message says which.
     """
 
     turns: tuple[tuple[str, str], ...]
+    tools: str = ""
+    extras: tuple[tuple[int, str], ...] = ()
+    place: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.turns:
             raise ValueError("a prompt needs at least one turn")
-        for number, (role, text) in enumerate(self.turns):
+        spoken = {index for index, _ in self.extras}
+        before = ""
+        for index, (role, text) in enumerate(self.turns):
             if role not in ROLES:
                 raise ValueError(f"role {role!r} is not one of {', '.join(ROLES)}")
-            if role == "system" and number > 0:
+            if role == "system" and index > 0:
                 raise ValueError("a system turn can only come first")
-            if not text:
-                raise ValueError(f"turn {number + 1} ({role}) is empty")
-        if self.turns[-1][0] != "user":
-            raise ValueError(f"the last turn of a prompt is the user's, found {self.turns[-1][0]!r}")
+            if role == "tool" and before not in ("assistant", "tool"):
+                raise ValueError(f"turn {index + 1} has the role 'tool', but no assistant's turn is in front of it")
+            # A tool may have nothing to say, and the assistant may call one without a word.
+            if not text and role != "tool" and index not in spoken:
+                raise ValueError(f"turn {index + 1} ({role}) is empty")
+            before = role
+        if before not in ("user", "tool"):
+            raise ValueError(f"the last turn of a prompt is the user's, found {before!r}")
 
     @classmethod
     def of(cls, text: str) -> Prompt:
@@ -50,21 +64,58 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        """The last user turn."""
+        """The last turn."""
         return self.turns[-1][1]
 
     @property
     def key(self) -> str:
         """Stable text for hashing: equal for equal conversations, and for no others."""
-        return json.dumps(self.turns, ensure_ascii=False, separators=(",", ":"))
+        content: Any = (self.turns, self.tools, self.extras) if self.tools or self.extras else self.turns
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The turns as chat templates take them: role, content, and what else a turn says."""
+        extras = dict(self.extras)
+        return [
+            {"role": role, "content": text, **(json.loads(extras[index]) if index in extras else {})}
+            for index, (role, text) in enumerate(self.turns)
+        ]
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A prompt and the answer to imitate."""
+    """A prompt and the answer to imitate.
+
+    Attributes:
+        weights: 1 or 0 for each of the assistant's turns, those in the prompt first and the response last: whether it
+            is learnt. Empty: each of them is.
+        extras: what the response says beside its text, such as its `tool_calls`: a JSON object, or empty.
+    """
 
     prompt: Prompt
     response: str
+    weights: tuple[int, ...] = ()
+    extras: str = ""
+
+    @property
+    def learnt(self) -> tuple[int, ...]:
+        """`weights`, one for each of the assistant's turns, also where none are given."""
+        return self.weights or (1,) * (1 + sum(role == "assistant" for role, _ in self.prompt.turns))
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The whole conversation as chat templates take it, the response last."""
+        extras = json.loads(self.extras) if self.extras else {}
+        return [*self.prompt.messages(), {"role": "assistant", "content": self.response, **extras}]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """An answer and whether it is desirable, as KTO learns from (Ethayarajh et al. 2024); `tags` as of a comparison."""
+
+    prompt: Prompt
+    response: str
+    desirable: bool
+    tags: Tags = ()
 
 
 @dataclass(frozen=True)
@@ -103,12 +154,13 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Document:
-    """Plain text to pretrain on."""
+    """Plain text to pretrain on; `place` as of a prompt."""
 
     text: str
+    place: str = field(default="", compare=False, repr=False)
 
 
-Record: TypeAlias = Prompt | Demonstration | Comparison | Ranking | Document
+Record: TypeAlias = Prompt | Demonstration | Labelled | Comparison | Ranking | Document
 
 
 def prompt_of(record: Record) -> Prompt | None:
@@ -116,6 +168,11 @@ def prompt_of(record: Record) -> Prompt | None:
     if isinstance(record, Prompt):
         return record
     return None if isinstance(record, Document) else record.prompt
+
+
+def place_of(record: Record) -> str:
+    """`file:line` that a record was read from; empty where it came from no file."""
+    return record.place if isinstance(record, Prompt | Document) else record.prompt.place
 
 
 def key_of(record: Record) -> str:
@@ -132,16 +189,26 @@ def as_prompts(records: Iterable[Record]) -> list[Prompt]:
     return list(dict.fromkeys(prompt for prompt in map(prompt_of, records) if prompt is not None))
 
 
-def as_demonstration(record: Demonstration | Comparison | Ranking) -> Demonstration:
-    """The answer worth imitating: the response itself, the chosen one, or the best ranked."""
+def as_demonstration(record: Demonstration | Labelled | Comparison | Ranking) -> Demonstration:
+    """The answer worth imitating: the response itself, the chosen one, or the best ranked.
+
+    Raises:
+        ValueError: the record's only answer is labelled undesirable.
+    """
     if isinstance(record, Demonstration):
         return record
+    if isinstance(record, Labelled):
+        if not record.desirable:
+            raise ValueError("an undesirable answer is nothing to imitate")
+        return Demonstration(record.prompt, record.response)
     return Demonstration(record.prompt, record.chosen if isinstance(record, Comparison) else record.best)
 
 
-def responses_of(record: Demonstration | Comparison | Ranking) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
+def responses_of(
+    record: Demonstration | Labelled | Comparison | Ranking,
+) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
     """A record's responses and its (better, worse) pairs of indices into them."""
-    if isinstance(record, Demonstration):
+    if isinstance(record, Demonstration | Labelled):
         return (record.response,), ()
     if isinstance(record, Comparison):
         return (record.chosen, record.rejected), ((0, 1),)
