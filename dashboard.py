@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rlhf.config import LoggerConfig
 from rlhf.errors import UserError
+from rlhf.plain_text import one_line
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         found = publish(Place(given.project, given.entity), given.outputs, given.offline)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(one_line(error), file=sys.stderr)
         return 2
     online = found[0].startswith("http")
     print("made or updated:" if online else "no connection to W&B, or none wanted; what would be sent:")

@@ -32,6 +32,7 @@ from launch.plan import Planner, Point, holds_run, resumes
 from launch.runner import INTERRUPTED
 from launch.sweep import conclude, plan_sweep, sweeps
 from rlhf.errors import ConfigError, Interrupted, LostProcess, UserError
+from rlhf.plain_text import PrintableFormatter, one_line, printable
 from rlhf.runs import State, newest_run
 from rlhf.runs import inspect as inspect_directory
 
@@ -68,6 +69,10 @@ class Program:
         self.script = Path(sys.argv[0]).name
 
     def __call__(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            # A letter that the terminal's encoding lacks is no reason to stop.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         code = self.main(sys.argv[1:])
         sys.stdout.flush()
         sys.exit(code)
@@ -125,7 +130,9 @@ class Program:
     def _plan_talk(self, args: argparse.Namespace, planner: Planner) -> Point:
         if args.multirun:
             raise ConfigError(f"--multirun: {self.script} does one thing at a time; leave it out")
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+        shown = logging.StreamHandler(sys.stdout)
+        shown.setFormatter(PrintableFormatter("%(message)s"))
+        logging.basicConfig(level=logging.INFO, handlers=[shown])
         return planner.plan(compose_point(args.overrides, self.name))
 
     def _run(self, args: argparse.Namespace, planner: Planner, engine: Hydra) -> int:
@@ -264,6 +271,7 @@ def with_searchpath(argv: list[str]) -> list[str]:
 def report(error: BaseException, label: str = "") -> int:
     """Say on stderr what went wrong, after the label of the point; returns the exit code for it."""
     text = told(error)
+    label = printable(label)
     print(f"{label.rstrip()}\n{text}" if label and "\n" in text else label + text, file=sys.stderr)
     return 2 if isinstance(error, UserError) else 1
 
@@ -271,7 +279,7 @@ def report(error: BaseException, label: str = "") -> int:
 def told(error: BaseException) -> str:
     """A sentence for what the user can mend, a traceback for anything else."""
     if isinstance(error, (UserError, LostProcess)) and os.environ.get("HYDRA_FULL_ERROR") != "1":
-        return " ".join(str(error).split())
+        return one_line(error)
     if isinstance(error, PointError):
-        return str(error).rstrip()
-    return "".join(traceback.format_exception(error)).rstrip()
+        return printable(str(error).rstrip())
+    return printable("".join(traceback.format_exception(error)).rstrip())

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from launch.capacity import GB, Capacity, capacity_of, tokens_of
 from launch.plan import Point
+from launch.terminal import plain
 from launch.trainer import quiet_libraries
 from rlhf.capacity.footprint import BACKWARD, PARTS, Memory
 from rlhf.config import PlanConfig
@@ -35,18 +37,21 @@ def show(capacity: Capacity, console: Console) -> None:
     config, machine = capacity.config, capacity.machine
     strategy = config.strategy
     console.print(
-        f"[bold]{config.algo.name}[/] of {config.model.name} on {counted(machine.devices, machine.kind.upper())}, "
-        f"layout {strategy.layout}, {strategy.precision}"
-        + (", gradient checkpointing" if strategy.gradient_checkpointing else "")
+        plain(config.algo.name, "bold")
+        + plain(
+            f" of {config.model.name} on {counted(machine.devices, machine.kind.upper())}, "
+            f"layout {strategy.layout}, {strategy.precision}"
+            + (", gradient checkpointing" if strategy.gradient_checkpointing else "")
+        )
     )
-    console.print(f"lengths from {capacity.planned.source}")
+    console.print(plain(f"lengths from {capacity.planned.source}"))
     console.print()
     console.print(models_table(capacity))
     console.print()
-    console.print(f"memory of a device, {title(capacity, capacity.peak)}:")
+    console.print(plain(f"memory of a device, {title(capacity, capacity.peak)}:"))
     console.print(memory_table(capacity))
     for line in (*fit_lines(capacity), "", *arithmetic_lines(capacity)):
-        console.print(line)
+        console.print(line if isinstance(line, Text) else plain(line))
 
 
 def models_table(capacity: Capacity) -> Table:
@@ -83,7 +88,7 @@ def title(capacity: Capacity, memory: Memory) -> str:
     return f"while sampling {min(capacity.config.rollout.max_rows, capacity.sampled)} at a time"
 
 
-def fit_lines(capacity: Capacity) -> Iterator[str]:
+def fit_lines(capacity: Capacity) -> Iterator[str | Text]:
     """Whether it fits, and what would."""
     machine, config = capacity.machine, capacity.config
     for what, host in (("weights, gradients, moments", capacity.stage.host()), ("activations", capacity.log.moved)):
@@ -92,10 +97,8 @@ def fit_lines(capacity: Capacity) -> Iterator[str]:
     if machine.kind == "cpu":
         yield "resident memory is more than that, since on CPU freed blocks are kept for speed: see docs/planner.md"
     fits = capacity.peak.total <= capacity.limit
-    yield (
-        f"{'fits' if fits else '[bold red]does not fit[/]'} into {size(machine.memory)} ({machine.source}) "
-        f"with {config.plan.reserve:.0%} left free"
-    )
+    room = f" into {size(machine.memory)} ({machine.source}) with {config.plan.reserve:.0%} left free"
+    yield (plain("fits") if fits else plain("does not fit", "bold red")) + plain(room)
     key, largest, row = "train.tokens_per_microbatch", capacity.largest, max(row.length for row in capacity.heaviest)
     if largest < row:
         sampling = capacity.sampling()

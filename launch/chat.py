@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import math
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -15,11 +14,13 @@ import torch
 from rich.console import Console
 
 from launch.loaded import load_model, load_reward_model
+from launch.terminal import plain
 from rlhf.config import ChatConfig, Config, keys
 from rlhf.config.reference import type_name
 from rlhf.data.batch import collate
 from rlhf.errors import ConfigError, DataError, UserError, nearest
 from rlhf.models.language import ScoreModel, count_parameters
+from rlhf.plain_text import printable
 from rlhf.rollout.conversation import Conversation, Reply
 from rlhf.rollout.sampling import Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
@@ -33,9 +34,6 @@ COMMANDS = {
     "/help": "this list; a line that starts with a space is no command",
     "/quit": "leave, as Ctrl-D and Ctrl-C do; while an answer is written, Ctrl-C only ends the answer",
 }
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""A model can write any byte, and a terminal takes some of them for commands."""
-
 log = logging.getLogger("rlhf")
 
 
@@ -111,7 +109,7 @@ class Talk:
 
     def note(self, text: str) -> None:
         """A line that neither side of the conversation said."""
-        self.console.print(text, style="dim", markup=False, soft_wrap=True)
+        self.console.print(plain(text, "dim"), soft_wrap=True)
 
     def _command(self, name: str, value: str) -> None:
         if name in self.commands:
@@ -203,10 +201,10 @@ def typed() -> Iterator[str]:
         if not terminal:
             if not line:
                 return
-            print(PROMPT + line.rstrip("\n"))
+            print(PROMPT + printable(line.rstrip("\n")))
         yield line.rstrip("\n")
 
 
 def write(piece: str) -> None:
-    """Show a piece of an answer at once."""
-    print(CONTROL.sub("\ufffd", piece), end="", flush=True)
+    """Show a piece of an answer at once; a model can write any byte, and a terminal takes some for commands."""
+    print(printable(piece), end="", flush=True)

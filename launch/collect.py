@@ -11,10 +11,10 @@ from itertools import cycle, islice
 from random import Random
 
 from rich.console import Console
-from rich.table import Table
 
 from launch.datasets import load_data
 from launch.loaded import Loaded, load_model, load_reward_model
+from launch.terminal import plain, table
 from launch.wandb_verbs import log_collection, wandb_run_of
 from rlhf.config import CollectConfig, DataConfig
 from rlhf.data.assistant import judge
@@ -161,10 +161,8 @@ def _by_reward_model(config: CollectConfig, run: Run, loaded: Loaded) -> Annotat
 
 def _show(prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], ranks: Sequence[tuple[int, ...] | None]) -> None:
     """Two rankings, so that whoever looks sees what was collected."""
-    table = Table("rank", "answer", title="two of them", title_justify="left")
+    rows: list[tuple[object, object]] = []
     for prompt, texts, ranked in list(zip(prompts, answers, ranks, strict=True))[:2]:
         if ranked is not None:
-            table.add_row("", f"[bold]{prompt.text}")
-            for rank, text in sorted(zip(ranked, texts, strict=True)):
-                table.add_row(str(rank), text)
-    Console().print(table)
+            rows += [("", plain(prompt.text, "bold")), *sorted(zip(ranked, texts, strict=True))]
+    Console().print(table(["rank", "answer"], rows, title="two of them", title_justify="left"))

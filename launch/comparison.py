@@ -15,6 +15,7 @@ from pathlib import Path
 from rlhf.config import ALGORITHMS
 from rlhf.config.objective import maximised
 from rlhf.errors import ParentError
+from rlhf.plain_text import csv_cell
 from rlhf.runs import Summary, atomic_write_text
 from rlhf.runs.search import read_config
 
@@ -152,10 +153,12 @@ def _best(name: str, values: Sequence[float]) -> float:
     return max(finite) if maximised(name) else min(finite)
 
 
-def _cell(value: float | None, best: float) -> str:
+def _cell(value: float | None, best: float) -> object:
+    from launch.terminal import plain
+
     if value is None:
         return ""
-    return f"[bold]{value:.4g}[/bold]" if value == best else f"{value:.4g}"
+    return plain(f"{value:.4g}", "bold" if value == best else "")
 
 
 def _mean(cell: Cell) -> str:
@@ -180,17 +183,15 @@ def _duration(seconds: float) -> str:
 
 def _write(path: Path, header: Sequence[object], lines: Iterable[Sequence[object]]) -> None:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *lines])
+    csv.writer(text, lineterminator="\n").writerows([*map(csv_cell, line)] for line in (header, *lines))
     atomic_write_text(path, text.getvalue())
 
 
-def _print(header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
+def _print(header: Sequence[object], body: Sequence[Sequence[object]]) -> None:
     from rich import box
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(*header, box=box.SIMPLE_HEAD)
-    for line in body:
-        table.add_row(*line)
+    from launch.terminal import table
+
     # A file or a pipe has no width of its own; a table broken to 80 columns is no use in it.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table(header, body, box=box.SIMPLE_HEAD))

@@ -8,7 +8,6 @@ import sys
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from launch.allocator import keep_freed_memory
 from launch.answering import Collected, collect_answers, reference_of
@@ -17,6 +16,7 @@ from launch.held_out import HeldOut, guide_prompts, held_out
 from launch.judging import apply_judge, apply_reading, beside_gold, judge_of, reading_judge
 from launch.reporting import try_report
 from launch.reward_evaluation import Scorer, curve, load_scorer_of, use_scorer
+from launch.terminal import table
 from launch.trainer import quiet_libraries
 from launch.wandb_verbs import log_evaluation, wandb_run_of
 from rlhf.config import EvaluateConfig
@@ -209,12 +209,7 @@ def write(evaluation: Evaluation, run: Run, shown: int) -> None:
         tables["lm-evaluation-harness"] = harness_table(evaluation)
     for title, (header, rows) in tables.items():
         if rows:
-            table = Table(title=title, title_justify="left")
-            for i, name in enumerate(header):
-                table.add_column(name, justify="right" if i else "left")
-            for row in rows:
-                table.add_row(*row)
-            console.print(table)
+            console.print(table(header, rows, right=True, title=title, title_justify="left"))
     if (sentence := evaluation.reward_sentence()) is not None:
         log.info("reward model: %s", sentence)
     if (bench := evaluation.reward_bench) is not None:

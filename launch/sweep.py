@@ -16,6 +16,7 @@ from launch.plan import Planner, points, resumes, without_sweeps
 from launch.search import search_to_resume
 from launch.space import search_of
 from rlhf.errors import UserError
+from rlhf.plain_text import one_line
 
 
 def sweeps(composed: DictConfig) -> bool:
@@ -61,11 +62,12 @@ def conclude(job: Job) -> None:
     try:
         compare(rows_of({n: (job.overrides[n], path) for n, path in job.directories.items()}), job.sweep)
     except Exception as error:
-        print(f"{job.sweep}: the comparison could not be written: {type(error).__name__}: {error}", file=sys.stderr)
+        reason = one_line(f"{type(error).__name__}: {error}")
+        print(f"{job.sweep}: the comparison could not be written: {reason}", file=sys.stderr)
     try:
         from launch.reporting import write_report
 
         print(f"report: {os.path.relpath(write_report(job.sweep))}", flush=True)
     except Exception as error:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        print(f"{job.sweep}: no report was written: {reason}", file=sys.stderr)
+        print(f"{job.sweep}: no report was written: {one_line(reason)}", file=sys.stderr)

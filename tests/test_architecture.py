@@ -22,6 +22,7 @@ ABOVE = {
 }
 WITHIN_RLHF = {
     "errors": set(),
+    "plain_text": set(),
     "config": {"errors"},
     "data": {"errors"},
     "objectives": {"errors"},
@@ -31,8 +32,8 @@ WITHIN_RLHF = {
     "rollout": {"errors", "data", "objectives", "models"},
     "rewards": {"errors", "data", "objectives", "models"},
     "capacity": {"errors", "data", "objectives", "models", "rollout"},
-    "evaluation": {"errors", "data", "objectives", "models", "rollout", "rewards"},
-    "reporting": {"errors", "config", "data", "runs", "evaluation"},
+    "evaluation": {"errors", "plain_text", "data", "objectives", "models", "rollout", "rewards"},
+    "reporting": {"errors", "plain_text", "config", "data", "runs", "evaluation"},
 }
 
 

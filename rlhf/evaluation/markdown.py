@@ -9,6 +9,7 @@ from rlhf.data.records import Prompt
 from rlhf.evaluation.preferences import best_of_bound
 from rlhf.evaluation.report import Evaluation, Replies, number
 from rlhf.evaluation.reward_markdown import bench_sections, reward_sections
+from rlhf.plain_text import printable
 
 
 def report(evaluation: Evaluation, shown: int) -> str:
@@ -158,5 +159,5 @@ def _said(replies: Replies, i: int) -> str:
 
 def quoted(text: str) -> str:
     """Anybody's text as a Markdown quotation, in which nothing is markup."""
-    safe = re.sub(r"([\\`*_#<>|\[\]~])", r"\\\1", text)
+    safe = re.sub(r"([\\`*_#<>|\[\]~])", r"\\\1", printable(text))
     return "\n".join(f"> {line}".rstrip() for line in (safe or "(nothing)").splitlines())

@@ -10,6 +10,7 @@ from typing import Any
 
 from rlhf.evaluation.findings import by_step
 from rlhf.evaluation.report import COLUMNS, number
+from rlhf.plain_text import csv_cell
 from rlhf.reporting.charts import Text
 from rlhf.reporting.curves import FIRST
 from rlhf.reporting.frontier import Mean, Point, mean_of
@@ -43,8 +44,8 @@ class Table:
         """The file's content."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(self.raw_head or [name if isinstance(name, str) else name[0] for name in self.head])
-        writer.writerows(self.raw or self.rows)
+        head = self.raw_head or [name if isinstance(name, str) else name[0] for name in self.head]
+        writer.writerows([*map(csv_cell, row)] for row in (head, *(self.raw or self.rows)))
         return stream.getvalue()
 
 

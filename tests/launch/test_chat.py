@@ -175,7 +175,7 @@ def test_what_a_terminal_would_obey_is_not_written(say: Say, monkeypatch: pytest
     tokenizer = load_tokenizer("tiny")
     answer = [*tokenizer.encode(" red \x1b[31m\x07\r\x9b no\tmore\nthan this"), tokenizer.eos_id]
     monkeypatch.setattr(TorchSampler, "stream", lambda *_, **__: iter(answer))
-    assert say("a") == "> a\nred \ufffd[31m\ufffd\ufffd\ufffd no\tmore\nthan this\n"
+    assert say("a") == "> a\nred \\x1b[31m\\x07\\x0d\\x9b no\tmore\nthan this\n"
 
 
 @torch.no_grad()
