@@ -1,0 +1,1 @@
+"""The parts of measure.sh: functions of a `Context` that return what they measured."""
