@@ -145,7 +145,7 @@ def line(name: str, found: dict[str, Any]) -> str:
 
 
 def main(name: str, about: str, parts: Sequence[Part], deadline: float, argv: Sequence[str] | None = None) -> int:
-    """A script; returns 0 where every part that ran ended well, 1 where one did not, 2 where there is no such device."""
+    """A script; returns 0 where every part that ran ended well, 1 where one did not, 2 without such a device."""
     args = parser(name, about, deadline).parse_args(argv)
     chosen = [part for part in parts if not args.only or part.name in args.only]
     if unknown := [asked for asked in args.only or [] if asked not in {part.name for part in parts}]:
