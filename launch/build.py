@@ -9,11 +9,12 @@ from typing import Any
 
 from launch.datasets import load_data
 from launch.memory import adapt, check_offload, ppo_models
+from launch.trainer import accelerator_of
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
 from lightning_modules.dpo import DPOModule
 from lightning_modules.ppo import PPOModule
-from lightning_modules.reference import cached
+from lightning_modules.reference import Reference, key_of
 from lightning_modules.reward import RewardModule
 from lightning_modules.sft import PretrainModule, SFTModule
 from rlhf.config import PPOConfig, TrainConfig
@@ -161,8 +162,9 @@ def build_module(config: TrainConfig, run: Run, tokenizer: Tokenizer, rows: Stag
             models += critic
         elif name == "dpo":
             asked = {"train": used_rows(rows.train, batches.batch, steps), "val": data.val}
-            store, cache = run.checkpoints / "reference.safetensors", cached(init.sha256, asked, config)
-            module = DPOModule(policy=policy, rows=asked, store=store, cache=cache, **options)
+            key = key_of(init.sha256, init.source, asked, config, accelerator_of(config.strategy)[0])
+            known = Reference(asked, key, run.checkpoints / "reference.safetensors")
+            module = DPOModule(policy=policy, known=known, **options)
         elif name in ("sft", "pretrain"):
             module = (PretrainModule if name == "pretrain" else SFTModule)(policy=policy, **options)
         else:

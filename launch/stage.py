@@ -43,7 +43,7 @@ from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Run
 from rlhf.runs.checkpoints import newest_whole, step_of
-from rlhf.runs.identity import weights_sha256
+from rlhf.storage.weights import weights_sha256
 
 log = logging.getLogger("rlhf")
 

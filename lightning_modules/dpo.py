@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_modules import reference
 from lightning_modules.base import StageModule
 from lightning_modules.means import Means
 from lightning_modules.optimise import Term, optimise, prompts_with_pairs
+from lightning_modules.reference import Reference
 from lightning_modules.work import Step, cut
 from rlhf.config import DPOConfig, TrainConfig
 from rlhf.data.batch import Batch, collate
-from rlhf.data.rows import Row
 from rlhf.errors import TrainingError
 from rlhf.models.language import LanguageModel
 from rlhf.objectives.preference import DPOResult, accuracy, dpo
@@ -34,13 +31,11 @@ def response_logprobs(policy: LanguageModel, batch: Batch) -> Tensor:
 class DPOModule(StageModule):
     """DPO, cDPO, IPO or hinge loss per pair, averaged within a prompt, then over prompts.
 
-    The reference is the policy before its first update. What it says of every row is computed once, kept in `store`,
+    The reference is the policy before its first update. What it says of every row is computed once, kept on disk,
     and read from there after a resume: the reference model itself need not stay in memory.
 
     Args:
-        rows: all rows that training and validation will ask for, by split (`train`, `val`).
-        store: the run's own file for the reference's log-probabilities; `None` keeps them in memory only.
-        cache: another, which may have been written by another run, see `lightning_modules/reference.py`.
+        known: all rows that training and validation will ask for, and where what the reference says of them is kept.
     """
 
     headline = ("train/loss", "train/accuracy", "val/accuracy")
@@ -50,16 +45,14 @@ class DPOModule(StageModule):
         config: TrainConfig,
         total_steps: int,
         policy: LanguageModel,
-        rows: Mapping[str, Sequence[Row]],
-        store: Path | None = None,
-        cache: Path | None = None,
+        known: Reference,
         **options: Any,
     ) -> None:
         super().__init__(config, total_steps, **options)
         assert isinstance(config.algo, DPOConfig)
         self.algo: DPOConfig = config.algo
         self.policy = policy
-        self.rows, self.store, self.cache = rows, store, cache
+        self.known = known
         self.reference: dict[str, Tensor] = {}
 
     def on_fit_start(self) -> None:
@@ -78,28 +71,36 @@ class DPOModule(StageModule):
         """
         if self.reference:
             return
-        found = reference.read(self.store)
-        if found is None and self.step > 0:
+        self.reference = self.known.stored() or self._found_or_computed()
+
+    def _found_or_computed(self) -> dict[str, Tensor]:
+        """From the cache, else by a pass over the rows; kept for the next time."""
+        cached = self._agreed(self.known.shared())
+        if cached is not None:
+            log.info("reference log-probabilities: from %s", self.known.cache)
+        elif self.step > 0:
             raise TrainingError(
-                f"{self.store}: the reference log-probabilities are gone, and the policy has changed since; "
+                f"{self.known.store}: the reference log-probabilities are gone, and the policy has changed since; "
                 "start again in a new directory"
             )
-        if found is None:
-            known = reference.read(self.cache)
-            if known is not None:
-                log.info("reference log-probabilities: from %s", self.cache)
-            found = self.compute_reference() if known is None else known
-            if self.global_rank == 0:
-                reference.write(self.store, found)
-                if known is None:
-                    reference.write(self.cache, found)
-        self.reference = found
+        found = self.compute_reference() if cached is None else cached
+        if self.global_rank == 0:
+            self.known.keep(found, cached is not None)
+        return found
+
+    def _agreed(self, found: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
+        """`found` if every process found it: another run may be writing it at this moment, and all compute, or none."""
+        if torch.distributed.is_initialized():
+            everywhere = [False] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(everywhere, found is not None)
+            return found if all(everywhere) else None
+        return found
 
     @torch.no_grad()
     def compute_reference(self) -> dict[str, Tensor]:
         """One pass over all rows, in micro-batches of the whole data set: a step's own would depend on the step."""
         found: dict[str, Tensor] = {}
-        for split, rows in self.rows.items():
+        for split, rows in self.known.rows.items():
             micros = cut(rows, self.config.train.tokens_per_microbatch, self.data_rank, self.data_ranks)
             for done, micro in enumerate(micros):
                 batch = collate(micro.rows, self.pad_id).to(self.device)

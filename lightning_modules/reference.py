@@ -7,62 +7,177 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from rlhf.config import TrainConfig
 from rlhf.data.rows import Row
+from rlhf.runs.files import writing
+from rlhf.storage.reading import Unreadable, open_regular, read_json
 
 log = logging.getLogger("rlhf")
 
 CACHE = Path("outputs/.cache/reference")
 """Where `conf/directories.yaml` has the runs, so that both are deleted together."""
+VOLATILE = ("_name_or_path", "transformers_version", "architectures")
+"""Keys of a model's `config.json` that don't change what it computes."""
 
 
-def cached(weights: str | None, rows: Mapping[str, Sequence[Row]], config: TrainConfig) -> Path | None:
-    """The file that holds what these weights say of these rows; `None` where nobody knows the weights' hash.
+@dataclass(frozen=True)
+class Reference:
+    """What is asked of a reference, and where the answer may lie.
 
-    The name is the hash of all that decides the last bit of the numbers: weights, tokens (and so data, template and
-    tokenizer), precision (of frozen weights too), and the micro-batches that they are computed in. A run therefore ends
-    the same whether it computes them or finds them.
+    Attributes:
+        key: sha256, hexadecimal, of all that decides the last bit of the numbers; `None`: it is not known.
+        rows: all that training and validation will ask for, by split.
+        store: the run's own file; `None` keeps the numbers in memory only.
+    """
+
+    rows: Mapping[str, Sequence[Row]]
+    key: str | None = None
+    store: Path | None = None
+
+    @property
+    def cache(self) -> Path | None:
+        """The file that runs with the same reference and rows share."""
+        return None if self.key is None else CACHE / f"{self.key[:32]}.safetensors"
+
+    def stored(self) -> dict[str, Tensor] | None:
+        """What the run itself wrote, perhaps on another layout, device or version of PyTorch, so `key` may differ."""
+        return self._read(self.store, {"rows": self._rows_key()})
+
+    def shared(self) -> dict[str, Tensor] | None:
+        """What another run wrote into the cache."""
+        return self._read(self.cache, {"rows": self._rows_key(), "key": self.key or ""})
+
+    def _read(self, path: Path | None, wanted: Mapping[str, str]) -> dict[str, Tensor] | None:
+        """Numbers that can be trusted; `None` where there are none, with a warning if there is a file."""
+        if path is None or not os.path.lexists(path):
+            return None
+        try:
+            with open_regular(path) as stream:  # refuses what could be waited upon for ever
+                stream.read(1)
+            with safe_open(path, framework="pt") as file:
+                facts = file.metadata() or {}
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if fault := self._fault(found, facts, wanted):
+                raise Unreadable(fault)
+        except (OSError, SafetensorError, Unreadable) as error:
+            log.warning("%s can't be used: %s", path, error)
+            return None
+        return found
+
+    def write(self, path: Path | None, reference: dict[str, Tensor]) -> None:
+        """Put a whole file in its place; processes that write the same file don't meet.
+
+        Raises:
+            OSError: there is no space for it, say.
+        """
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            save_file(reference, part, metadata=self._facts(reference))
+            part.replace(path)
+        except SafetensorError as error:  # it wraps a full disk in an error of its own
+            part.unlink(missing_ok=True)
+            raise OSError(str(error)) from error
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+
+    def keep(self, reference: dict[str, Tensor], cached: bool) -> None:
+        """Write what was found to the run's file and, unless it came from there, to the cache.
+
+        Raises:
+            TrainingError: the run's own file can't be written. The cache is a convenience: without it, a warning.
+        """
+        if self.store is not None:
+            with writing(self.store):
+                self.write(self.store, reference)
+        try:
+            if not cached and all(bool(torch.isfinite(value).all()) for value in reference.values()):
+                self.write(self.cache, reference)
+        except OSError as error:
+            log.warning("%s can't be written (%s): other runs will compute it again", self.cache, error)
+
+    def _facts(self, reference: Mapping[str, Tensor]) -> dict[str, str]:
+        return {"key": self.key or "", "rows": self._rows_key(), "sha256": checksum(reference)}
+
+    def _rows_key(self) -> str:
+        """sha256, hexadecimal, of the tokens that are asked for."""
+        digest = hashlib.sha256()
+        _add_rows(digest, self.rows)
+        return digest.hexdigest()
+
+    def _fault(self, found: dict[str, Tensor], facts: Mapping[str, str], wanted: Mapping[str, str]) -> str | None:
+        shapes = {f"{split}/{row.index}": (len(row.responses),) for split, rows in self.rows.items() for row in rows}
+        if {name: tuple(value.shape) for name, value in found.items()} != shapes:
+            return "its rows are others"
+        if not all(value.is_floating_point() for value in found.values()):
+            return "it holds no log-probabilities"
+        if facts or "key" in wanted:  # runs of earlier versions wrote numbers alone
+            if any(facts.get(name) != value for name, value in wanted.items()):
+                return "it is of other weights, rows or versions"
+            if facts.get("sha256") != checksum(found):
+                return "its checksum is wrong"
+        return None
+
+
+def _add_rows(digest: Any, rows: Mapping[str, Sequence[Row]]) -> None:
+    for split, found in rows.items():
+        for row in found:
+            digest.update(json.dumps([split, row.index, row.prompt, row.responses]).encode())
+
+
+def checksum(reference: Mapping[str, Tensor]) -> str:
+    """sha256, hexadecimal, over names, types and numbers."""
+    digest = hashlib.sha256()
+    for name, value in sorted(reference.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def key_of(
+    weights: str | None, folder: str | None, rows: Mapping[str, Sequence[Row]], config: TrainConfig, device: str = "cpu"
+) -> str | None:
+    """sha256, hexadecimal, of all that decides the last bit of the numbers; `None` where the weights have no hash.
+
+    That is weights and configuration of the model, tokens (and so data, template and tokenizer), precision (of frozen
+    weights too), versions, and the micro-batches that they are computed in. A run therefore ends the same whether it
+    computes the numbers or finds them.
 
     Args:
         weights: sha256 of the reference's safetensors.
+        folder: where its `config.json` is.
+        device: what it is computed on (`cpu`, `gpu`).
     """
     if weights is None:
         return None
-    digest = hashlib.sha256()
     facts = [weights, config.strategy.precision, config.strategy.threads, config.train.tokens_per_microbatch]
+    facts += [_settings(folder), device, torch.__version__, transformers.__version__]
     if config.model.quantize != "none":
         facts.append(config.model.quantize)
     if config.strategy.tensor_parallel > 1:
         facts.append(config.strategy.tensor_parallel)  # its sums are rounded in another order
-    digest.update(json.dumps(facts).encode())
-    for split, found in rows.items():
-        for row in found:
-            digest.update(json.dumps([split, row.index, row.prompt, row.responses]).encode())
-    return CACHE / f"{digest.hexdigest()[:32]}.safetensors"
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    _add_rows(digest, rows)
+    return digest.hexdigest()
 
 
-def read(path: Path | None) -> dict[str, Tensor] | None:
-    """What `write` wrote; `None` where there is nothing that can be read, with a warning if there is a broken file."""
-    if path is None or not path.exists():
-        return None
+def _settings(folder: str | None) -> str:
+    """`config.json` of a model folder: rotary frequencies, norms and the like change what the same weights say."""
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        log.warning("%s can't be read (%s) and is left alone", path, error)
-        return None
-
-
-def write(path: Path | None, reference: dict[str, Tensor]) -> None:
-    """Put a whole file in its place; processes that write the same file don't meet."""
-    if path is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    save_file(reference, part)
-    part.replace(path)
+        content = read_json(Path(folder or "", "config.json"))
+    except (OSError, Unreadable):
+        return ""
+    return json.dumps({k: v for k, v in dict(content).items() if k not in VOLATILE}, sort_keys=True)

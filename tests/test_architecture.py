@@ -23,17 +23,18 @@ ABOVE = {
 WITHIN_RLHF = {
     "errors": set(),
     "plain_text": set(),
+    "storage": {"errors"},
     "config": {"errors"},
-    "data": {"errors"},
+    "data": {"errors", "storage"},
     "objectives": {"errors"},
-    "runs": {"errors"},
+    "runs": {"errors", "storage"},
     # One implementation of each formula: what computes log-probabilities calls the objectives' own.
-    "models": {"errors", "data", "objectives"},
+    "models": {"errors", "storage", "data", "objectives"},
     "rollout": {"errors", "data", "objectives", "models"},
     "rewards": {"errors", "data", "objectives", "models"},
     "capacity": {"errors", "data", "objectives", "models", "rollout"},
-    "evaluation": {"errors", "plain_text", "data", "objectives", "models", "rollout", "rewards"},
-    "reporting": {"errors", "plain_text", "config", "data", "runs", "evaluation"},
+    "evaluation": {"errors", "plain_text", "storage", "data", "objectives", "models", "rollout", "rewards"},
+    "reporting": {"errors", "plain_text", "storage", "config", "data", "runs", "evaluation"},
 }
 
 
@@ -111,6 +112,7 @@ def test_objectives_know_torch_alone() -> None:
     [
         "rlhf/config",
         "rlhf/runs",
+        "rlhf/storage",
         "rlhf/errors",
         "launch/app",
         "launch/plan",

@@ -15,6 +15,7 @@ from rlhf.models.adapters import share
 from rlhf.models.fused import fuse_activations
 from rlhf.models.language import LanguageModel, ScoreModel, check_logits, hidden_size
 from rlhf.models.quantized import forget_scales, quantization
+from rlhf.storage.weights import INDEX, shard_names, weight_files
 
 if TYPE_CHECKING:
     from rlhf.data.tokenizers import Tokenizer
@@ -256,15 +257,18 @@ def _impossible_sizes(architecture: dict[str, Any], error: Exception) -> ConfigE
 
 
 def _from_pretrained(auto: Any, source: str, extra: dict[str, Any]) -> tuple[Any, bool]:
+    from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import StrictDataclassError
 
     folder = Path(source)
-    if folder.is_dir() and not list(folder.glob("*.safetensors")):
+    if folder.is_dir() and not weight_files(folder):
         raise ParentError(
             f"model.init={source}: the folder holds no .safetensors weights "
             "(pickled .bin files are not loaded; convert them with `save_pretrained`)"
         )
     try:
+        if not folder.is_dir() and isinstance(index := try_to_load_from_cache(source, INDEX), str):
+            shard_names(Path(index))  # the hub's client does not check the names that it reads from its cache
         hf, report = auto.from_pretrained(
             source,
             dtype=torch.float32,

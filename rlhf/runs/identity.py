@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 IGNORED = ("resume", "logger", "callbacks", "strategy")
@@ -77,13 +76,3 @@ def _counted(section: str, content: Mapping[str, Any]) -> dict[str, Any]:
         return name not in unset and DEPENDENT.get(name) not in unset and name not in IGNORED_KEYS
 
     return {key: value for key, value in content.items() if counts(key)}
-
-
-def weights_sha256(folder: Path) -> str:
-    """sha256, hexadecimal, over the safetensors of a model folder, shards in the order of their names."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlhf.errors import ParentError, nearest
-from rlhf.runs.identity import weights_sha256
 from rlhf.runs.summary import FILE as SUMMARY_FILE
 from rlhf.runs.summary import Summary
+from rlhf.storage.reading import Unreadable, read_json
+from rlhf.storage.weights import weight_files, weights_sha256
 
 WORDS = ("auto", "pretrained", "random")
 
@@ -129,14 +129,14 @@ def from_run(key: str, directory: Path, reason: str) -> Parent:
         raise ParentError(
             f"{key}: {directory} is {summary.status}, not finished; finish it with resume=true, or pass another run"
         )
-    if not list((directory / "model").glob("*.safetensors")):
+    if not weight_files(directory / "model"):
         raise ParentError(f"{key}: {directory} is finished, but its model folder holds no .safetensors weights")
-    return Parent("run", directory, summary.model_sha256 or weights_sha256(directory / "model"), reason)
+    return Parent("run", directory, weights_sha256(directory / "model"), reason)
 
 
 def from_folder(key: str, directory: Path, reason: str) -> Parent:
     directory = directory.absolute()
-    if not list(directory.glob("*.safetensors")):
+    if not weight_files(directory):
         raise ParentError(
             f"{key}: {directory} holds no .safetensors weights; pickled ones are not loaded, "
             "convert them with save_pretrained first"
@@ -147,8 +147,8 @@ def from_folder(key: str, directory: Path, reason: str) -> Parent:
 @cache
 def _read_json(path: Path, changed: int) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = read_json(path)
+    except (OSError, Unreadable) as error:
         raise ParentError(f"{path}: can't be read: {error}") from error
     if not isinstance(content, dict):
         raise ParentError(f"{path}: must hold a JSON object")

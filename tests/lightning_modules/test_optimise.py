@@ -12,6 +12,7 @@ from closed_form import EOS, LONGEST, PROMPTS, fit, make_world, new_critic, new_
 from lightning_modules.data import StageData
 from lightning_modules.dpo import DPOModule
 from lightning_modules.ppo import PPOModule
+from lightning_modules.reference import Reference
 from lightning_modules.reward import RewardModule
 from lightning_modules.sft import SFTModule
 from lightning_modules.work import cut
@@ -46,7 +47,7 @@ def one_update(stage: str, budget: int) -> dict[str, torch.Tensor]:
         module = SFTModule(configured(SFTConfig(max_grad_norm=1e9), budget), 1, new_policy())
     elif stage == "dpo":
         policy = new_policy()
-        module = DPOModule(configured(DPOConfig(max_grad_norm=1e9), budget), 1, policy, {"train": rows})
+        module = DPOModule(configured(DPOConfig(max_grad_norm=1e9), budget), 1, policy, Reference({"train": rows}))
     else:
         module = RewardModule(configured(RewardConfig(max_grad_norm=1e9), budget), 1, new_critic())
     fit(module, StageData(rows, [], lambda step: [0, 1, 2], budget))
@@ -75,7 +76,12 @@ def test_sft_averages_over_tokens_not_examples() -> None:
 
 
 def test_dpo_refuses_to_take_a_changed_policy_for_the_reference(tmp_path: Any) -> None:
-    module = DPOModule(configured(DPOConfig(), 64), 3, new_policy(), {"train": RANKINGS}, tmp_path / "lost.safetensors")
+    module = DPOModule(
+        configured(DPOConfig(), 64),
+        3,
+        new_policy(),
+        Reference({"train": RANKINGS}, store=tmp_path / "lost.safetensors"),
+    )
     module.step = 1
     with pytest.raises(TrainingError, match="the reference log-probabilities are gone"):
         module.prepare_reference()
@@ -83,7 +89,7 @@ def test_dpo_refuses_to_take_a_changed_policy_for_the_reference(tmp_path: Any) -
 
 def test_the_reference_of_dpo_has_the_precision_of_the_policy() -> None:
     """In bf16 too the first margins are 0 but for rounding: rows are batched as they are in the first step."""
-    module = DPOModule(configured(DPOConfig(lr=1e-9), 10**6), 1, new_policy(), {"train": RANKINGS})
+    module = DPOModule(configured(DPOConfig(lr=1e-9), 10**6), 1, new_policy(), Reference({"train": RANKINGS}))
     seen: list[float] = []
     right = module.learn
     module.learn = lambda step: seen.append(right(step)["margin"]) or {"tokens": 1.0}  # type: ignore[method-assign, func-returns-value]

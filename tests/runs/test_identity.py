@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rlhf.config import DataConfig, ModelConfig, PPOConfig, StrategyConfig, TrainConfig
-from rlhf.runs import run_id, weights_sha256
+from rlhf.runs import run_id
 from rlhf.runs.identity import differing_keys
 
 
@@ -60,13 +58,6 @@ def test_a_configuration_is_not_changed_by_asking() -> None:
     config = content(data=DataConfig(path="a.jsonl"))
     run_id(config, {"data.path": "h"})
     assert config["data"]["path"] == "a.jsonl" and "strategy" in config
-
-
-def test_weights_count_shards_in_order_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "b.safetensors").write_bytes(b"2")
-    (tmp_path / "a.safetensors").write_bytes(b"1")
-    (tmp_path / "config.json").write_bytes(b"3")
-    assert weights_sha256(tmp_path) == hashlib.sha256(b"12").hexdigest()
 
 
 def test_what_differs_is_named_by_key() -> None:

@@ -47,6 +47,11 @@ def a_run(
     return directory
 
 
+def sha256(run: Path) -> str:
+    """Of the weights that `a_run` wrote."""
+    return hashlib.sha256(str(run).encode()).hexdigest()
+
+
 @pytest.mark.parametrize(("stage", "before"), [("sft", "pretrain"), ("reward", "sft"), ("dpo", "sft"), ("ppo", "sft")])
 def test_auto_takes_the_newest_finished_run_of_the_stage_before(tmp_path: Path, stage: str, before: str) -> None:
     a_run(tmp_path / "z-old", before, finished="2026-01-01")
@@ -59,14 +64,17 @@ def test_auto_takes_the_newest_finished_run_of_the_stage_before(tmp_path: Path, 
     )
     a_run(tmp_path / "other-tokens", before, dataclasses.replace(TINY, tokenizer="gpt2"), finished="2026-01-03")
     parent = resolve_init(config(stage), tmp_path)
-    assert (parent.kind, parent.dir, parent.sha256, parent.warning) == ("run", newest, "recorded", False)
+    assert (parent.kind, parent.dir, parent.sha256, parent.warning) == ("run", newest, sha256(newest), False)
     assert parent.source == str(newest / "model")
     assert "newest" in parent.reason and str(newest) in parent.reason
 
 
-def test_a_run_without_a_recorded_hash_is_hashed(tmp_path: Path) -> None:
-    run = a_run(tmp_path / "r", "sft")
-    assert resolve_init(config("dpo"), tmp_path).sha256 == hashlib.sha256(str(run).encode()).hexdigest()
+@pytest.mark.parametrize("claimed", [None, "0" * 64])
+def test_the_hash_is_that_of_the_weights_whatever_the_summary_says(tmp_path: Path, claimed: str | None) -> None:
+    run = a_run(tmp_path / "r", "sft", sha=claimed)
+    assert resolve_init(config("dpo"), tmp_path).sha256 == sha256(run)
+    (run / "model" / "model.safetensors").write_text("edited")
+    assert resolve_init(config("dpo"), tmp_path).sha256 == hashlib.sha256(b"edited").hexdigest()
 
 
 def test_a_run_on_other_data_is_a_parent_too(tmp_path: Path) -> None:
