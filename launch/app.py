@@ -24,7 +24,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
-from launch import help, processes, signals
+from launch import help, processes, provenance, signals
 from launch.compose import CONF, compose_point, hydra_session, options, plain, register
 from launch.handover import Handover
 from launch.job import Job, PointError, Stage
@@ -119,7 +119,11 @@ class Program:
                 return self._run(args, planner, engine)
             else:
                 # For the sentence, if there is one to be said.
-                compose_point(args.overrides, self.name)
+                composed = compose_point(args.overrides, self.name)
+                if args.cfg == "job" and not args.package:
+                    with readers_may_leave():
+                        print(provenance.page(engine, composed, self.name, args.overrides, args.resolve), end="")
+                    return 0
         if args.cfg or args.info or self.talk is None:
             # Hydra reads what was typed, not what a verb made of it.
             return self._hydra([item for item in argv if "=" not in item or item in args.overrides])
@@ -239,7 +243,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
     # argparse would print its usage over several lines and exit by itself.
     parser.error = refuse  # type: ignore[method-assign]
-    args = parser.parse_args(argv)
+    # Flags may stand between overrides.
+    args = parser.parse_intermixed_args(argv)
     if args.config_path or args.config_name:
         raise ConfigError("--config-path, --config-name: refused; --config-dir DIR adds options, and --help shows all")
     if args.multirun and (args.cfg or args.info):

@@ -10,23 +10,41 @@ from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from launch import recipes
 from launch.explain import explain
 from rlhf.config import ALGORITHMS, VERBS, AlgoConfig, Config, TrainConfig, validate
 from rlhf.errors import ConfigError, nearest
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-GROUPS = ("algo", "model", "data", "strategy", "rollout", "logger", "callbacks", "experiment", "pipeline", "tuned")
+GROUPS = (
+    "algo",
+    "model",
+    "data",
+    "strategy",
+    "rollout",
+    "logger",
+    "callbacks",
+    "recipe",
+    "experiment",
+    "pipeline",
+    "tuned",
+)
+OPTIONAL = {"recipe", "tuned"}
+"""Groups whose default is an option named after the model, where there is one."""
 
 
 @cache
 def register() -> None:
     """Give the schemas to Hydra, under a group that `conf/*.yaml` name in their defaults."""
     store = ConfigStore.instance()
+    recipes.register()
     # `algo` starts as the common class, since a composition may narrow a type but not change it.
     store.store(group="schema", name="train", node=TrainConfig(algo=AlgoConfig()), package="_global_")
     for name, schema in VERBS.items():
@@ -34,7 +52,10 @@ def register() -> None:
             node = schema(algo=AlgoConfig()) if issubclass(schema, TrainConfig) else schema
             store.store(group="schema", name=name, node=node, package="_global_")
     for name, schema in ALGORITHMS.items():
-        store.store(group="schema/algo", name=name, node=schema)
+        node = OmegaConf.structured(schema)
+        # The default of the schema as it stands, or, with adapters, ten times that.
+        node.lr = f"${{{recipes.RESOLVER}:}}"
+        store.store(group="schema/algo", name=name, node=node)
 
 
 @contextmanager
@@ -58,9 +79,26 @@ def compose_point(overrides: Sequence[str], config_name: str = "train") -> DictC
         ConfigError: an override is impossible; in one sentence.
     """
     try:
-        return compose(config_name, list(overrides), return_hydra_config=True)
+        composed = compose(config_name, list(overrides), return_hydra_config=True)
     except Exception as error:
         raise ConfigError(explain(error, overrides, options(), config_name)) from error
+    _refuse_unknown_choices(composed, overrides, config_name)
+    return composed
+
+
+def _refuse_unknown_choices(composed: DictConfig, overrides: Sequence[str], config_name: str) -> None:
+    """Hydra takes any word for a group that is optional; of a word that was typed, there must be a file."""
+    for group in OPTIONAL & {item.split("=", 1)[0] for item in overrides}:
+        chosen = composed.hydra.runtime.choices.get(group)
+        loader = GlobalHydra.instance().config_loader()
+        assert isinstance(loader, ConfigLoaderImpl)
+        # With the user's own folders.
+        _, repository = loader._parse_overrides_and_create_caching_repo(config_name, list(overrides))
+        known = repository.get_group_options(group, ObjectType.CONFIG)
+        if chosen not in known:
+            raise ConfigError(
+                f"{group}={chosen}: no such option{nearest(str(chosen), known)}; {group} is one of {', '.join(known)}"
+            )
 
 
 def to_config(composed: DictConfig) -> Config:

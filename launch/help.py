@@ -20,7 +20,7 @@ def page(script: str, doc: str, options: dict[str, list[str]], config: Config) -
     present = {field.name for field in dataclasses.fields(config)}
     if not hasattr(config, "callbacks"):
         present.discard("model")
-    present |= {"experiment"} if "algo" in present else {"pipeline"} if "stages" in present else set()
+    present |= {"experiment", "recipe"} if "algo" in present else {"pipeline"} if "stages" in present else set()
     sweeps = hasattr(config, "resume")
     groups = [f"  {group:<11}{' '.join(names)}" for group, names in options.items() if group in present]
     return "\n".join(
@@ -55,12 +55,12 @@ def commented(config: Any, indent: str = "") -> Iterator[str]:
         if isinstance(value, dict) and any(map(dataclasses.is_dataclass, value.values())):
             yield f"{indent}{field.name}:".ljust(COLUMN) + f"  # {info.help}"
             for name, item in value.items():
-                yield f"{indent}  {name}: {_inline(_set(item))}"
+                yield f"{indent}  {name}: {inline(_set(item))}"
             continue
         # A source vouches for the default, not for what was put in its place.
         source = f" ({info.source})" if info.source and value == field.default else ""
         domain = f" [{info.domain}]" if info.domain else ""
-        yield f"{indent}{field.name}: {_inline(value)}".ljust(COLUMN) + f"  # {info.help}{domain}{source}"
+        yield f"{indent}{field.name}: {inline(value)}".ljust(COLUMN) + f"  # {info.help}{domain}{source}"
 
 
 def _set(item: Any) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _set(item: Any) -> dict[str, Any]:
     }
 
 
-def _inline(value: Any) -> str:
+def inline(value: Any) -> str:
     """A value on one line of YAML."""
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
     return text.removesuffix("\n...\n").strip()

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from launch import processes
 from launch.objective import Value, objective_value
 from launch.plan import Planner, Point, holds_run, resumes
+from launch.recipes import adapter_note
 from rlhf.config import ChatConfig, ReportConfig, TrainConfig
 from rlhf.errors import ConfigError, UserError
 from rlhf.runs import Parent, Run, State, Summary, atomic_write_text, open_run
@@ -114,6 +115,8 @@ class Job:
         ):
             atomic_write_text(directory / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
             log.info("%s %s", "continues" if run.resumed else "run", directory)
+            if (note := adapter_note(composed)) is not None:
+                log.info("%s", note)
             return self.stage(config, run, overrides)
 
     def _join(self, composed: DictConfig, directory: Path) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from omegaconf import DictConfig
 
 from launch.plan import Planner, parsed
-from rlhf.config import TrainConfig
+from rlhf.config import TrainConfig, lookup
 from rlhf.config.objective import maximised, objectives
 from rlhf.errors import ConfigError
 
@@ -28,6 +29,7 @@ class Parameter:
         log: whether its logarithm is what is spread evenly.
         step: between neighbouring values; `None`: anything in between.
         choices: texts to choose from; empty for a number.
+        relative: whether the bounds are factors of the value that the key has without a search.
     """
 
     name: str
@@ -36,6 +38,21 @@ class Parameter:
     log: bool = False
     step: float | int | None = None
     choices: tuple[str, ...] = ()
+    relative: bool = False
+
+    def at(self, base: Any) -> Parameter:
+        """The bounds themselves, where they were factors of what the key is without a search.
+
+        Raises:
+            ConfigError: that is not a number.
+        """
+        if not self.relative:
+            return self
+        if isinstance(base, bool) or not isinstance(base, (int, float)):
+            raise ConfigError(f"{self.name}: {base} can't be multiplied; leave the tag relative out")
+        # Six digits, as in the names of points.
+        low, high = (float(f"{bound * base:.6g}") for bound in (self.low, self.high))
+        return dataclasses.replace(self, low=low, high=high, relative=False)
 
     @property
     def is_whole(self) -> bool:
@@ -103,7 +120,7 @@ def _parameter(name: str, item: Override) -> Parameter:
             raise ConfigError(
                 f"{item.input_line}: an interval needs two numbers, the smaller one first, and with log both above 0"
             )
-        return Parameter(name, low, high, log)
+        return Parameter(name, low, high, log, relative="relative" in value.tags)
     if isinstance(value, RangeSweep):
         values = list(value.range())
         if not values:
@@ -157,6 +174,15 @@ def search_of(
     point = planner.plan(compose(fixed))
     if not isinstance(point.config, TrainConfig):
         raise ConfigError("hydra/sweeper: optuna searches by metrics of training; use it with train.py")
+    parameters = tuple(item.at(_value(point.config, item.name)) for item in parameters)
     names = tuple(objectives(point.config))
     found = Search(parameters, fixed, names, directions(names, sweeper.get("directions")))
     return found, found.id(point.id)
+
+
+def _value(config: TrainConfig, name: str) -> Any:
+    """What a key is; `None` where there is no such key, which composing the first point reports."""
+    try:
+        return lookup(config, name)
+    except AttributeError:
+        return None

@@ -1,4 +1,5 @@
-"""Keys of the five stages. Defaults suit pretrained models of 0.1 to 1 billion parameters; conf/tuned holds others."""
+"""Keys of the five stages. Defaults suit pretrained models of 0.1 to 1 billion parameters; conf/recipe has them by
+size, conf/tuned for single models."""
 
 from __future__ import annotations
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from rlhf.runs.search import all_runs, read_config
 from rlhf.runs.summary import Summary
 
 STAGE_BEFORE = {"sft": "pretrain", "reward": "sft", "dpo": "sft", "ppo": "sft"}
+
+INSTRUCTED = re.compile(r"(?i)(instruct|chat|sft|dpo|rlhf|[-_]it\b)")
+"""Names of weights that have learnt to answer already, as their publishers write them."""
 
 
 def find_parent(stage: str, config: Mapping[str, Any], outputs_root: Path) -> Path | None:
@@ -47,7 +52,12 @@ def resolve_init(config: Mapping[str, Any], outputs_root: Path) -> Parent:
         return from_run("model.init", run, f"model.init=auto: {run}, the newest {kind}")
     missing = f"no {kind} below {outputs_root}" if before else "the first stage"
     if model.get("path"):
-        return from_pretrained_name(model, f"model.init=auto: pretrained weights of {model['path']} ({missing})")
+        reason = f"model.init=auto: pretrained weights of {model['path']} ({missing})"
+        # Preferences between answers teach little to a model that has not learnt to answer.
+        is_base = STAGE_BEFORE.get(before or "") is not None and not INSTRUCTED.search(str(model["path"]))
+        if is_base:
+            reason += f"; where they are a base model, run python train.py algo={before} model={model['name']} first"
+        return dataclasses.replace(from_pretrained_name(model, reason), warning=is_base)
     if before is None:
         return Parent("random", reason="model.init=auto: random weights, the start of pretraining")
     reason = (

@@ -131,7 +131,7 @@ def test_the_whole_product_composes(algo: str, model: str, strategy: str) -> Non
         ("small", ("sft", "dpo")),
         ("middle", ("sft", "dpo")),
         ("large", ("sft", "reward", "ppo")),
-        ("hh-cpu", ("reward", "dpo", "ppo")),
+        ("hh-cpu", ("sft", "reward", "dpo", "ppo")),
     ],
 )
 def test_an_experiment_serves_every_stage_of_its_pipeline(experiment: str, stages: tuple[str, ...]) -> None:
@@ -151,7 +151,8 @@ def test_budgets_of_the_guide() -> None:
 
 def test_the_command_line_wins_over_stage_pair_and_experiment() -> None:
     assert composed("algo=dpo").algo.lr == 2.5e-4
-    assert composed("algo=dpo", "model=gpt2").algo.lr == 1e-6
+    assert composed("algo=dpo", "model=hf").algo.lr == 1e-6
+    assert composed("algo=dpo", "model=gpt2").algo.lr == 5e-6
     assert composed("algo=dpo", "algo.lr=3e-5").algo.lr == 3e-5
     assert composed("experiment=small").train.tokens_per_microbatch == 8192
     assert composed("experiment=small", "train.tokens_per_microbatch=99").train.tokens_per_microbatch == 99

@@ -50,6 +50,14 @@ class TestSpace:
         assert fixed == ("f=3",)
         assert [item.is_whole for item in parameters[:4]] == [False, False, True, True]
 
+    def test_factors_of_what_the_key_is(self) -> None:
+        (found,), _ = split(["a=tag(log,relative,interval(0.3,3))"])
+        assert found == Parameter("a", 0.3, 3.0, log=True, relative=True)
+        assert found.at(5e-7) == Parameter("a", 1.5e-7, 1.5e-6, log=True)
+        assert Parameter("a", 1.0, 5.0).at(7) == Parameter("a", 1.0, 5.0), "only where it is asked for"
+        with pytest.raises(ConfigError, match="a: None can't be multiplied"):
+            found.at(None)
+
     def test_the_last_word_holds(self) -> None:
         assert split(["a=interval(1,5)", "b=1", "a=2", "b=1,2"]) == ((Parameter("b", choices=("1", "2")),), ("a=2",))
 
@@ -171,3 +179,13 @@ def test_the_preset(main: Main, stage: Any, tmp_path: Path) -> None:
     assert main("experiment=kl-search hydra.sweeper.n_trials=2") == 0
     assert result(tmp_path)["objectives"] == {"val/score": "maximize", "val/kl": "minimize"}
     assert {config.algo.name for config, _, _ in stage.calls[2:]} == {"ppo"} and len(stage.calls) == 4
+    assert all(0.3 <= rate / 1.5e-4 <= 3 for rate in tried(stage)[2:]), "around the rate of tiny"
+
+
+def test_the_preset_searches_around_the_rate_of_the_model(main: Main, stage: Any) -> None:
+    model, rate = "model=gpt2 model.init=random model.path=null", 1e-4
+    for algo in ("sft", "reward"):
+        assert main(f"algo={algo} {model}") == 0
+    stage.final = lambda config: {"val/score": config.algo.kl_coef, "val/kl": config.algo.lr}
+    assert main(f"experiment=kl-search hydra.sweeper.n_trials=2 {model} model.adapter=lora") == 0
+    assert len(set(tried(stage)[2:])) == 2 and all(0.3 <= found / rate <= 3 for found in tried(stage)[2:])
