@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from rlhf.config import ALGORITHMS
 
 ADAPTER_FACTOR = 10.0
-"""Best rate of LoRA over that of full fine-tuning (Schulman et al. 2025; alignment-handbook: 2e-4 and 2e-5 in SFT, 5e-6 and
-5e-7 in DPO of Zephyr 7B)."""
+"""Best rate of LoRA over that of full fine-tuning (Schulman et al. 2025; alignment-handbook: 2e-4 and 2e-5 in SFT,
+5e-6 and 5e-7 in DPO of Zephyr 7B)."""
 
 RESOLVER = "stage_lr"
 
@@ -48,6 +48,6 @@ def adapter_note(composed: DictConfig) -> str | None:
     if _factor(composed) == 1:
         return None
     return (
-        f"algo.lr: {algo.lr:g}, ten times the {algo.lr / ADAPTER_FACTOR:g} of full fine-tuning, for model.adapter=lora; "
-        "give algo.lr to choose another"
+        f"algo.lr: {algo.lr:g}, ten times the {algo.lr / ADAPTER_FACTOR:g} of full fine-tuning, for model.adapter="
+        "lora; give algo.lr to choose another"
     )

@@ -95,6 +95,23 @@ def test_auto_without_a_parent(tmp_path: Path) -> None:
     assert not resolve_init(config("pretrain"), tmp_path).warning
 
 
+@pytest.mark.parametrize(
+    ("stage", "path", "warns"),
+    [
+        ("dpo", "openai-community/gpt2", True),
+        ("reward", "HuggingFaceTB/SmolLM2-135M", True),
+        ("ppo", "google/gemma-2-2b", True),
+        ("dpo", "HuggingFaceTB/SmolLM2-135M-Instruct", False),
+        ("ppo", "google/gemma-2-2b-it", False),
+        ("dpo", "allenai/Llama-3.1-Tulu-3-8B-SFT", False),
+        ("sft", "openai-community/gpt2", False),
+    ],
+)
+def test_preferences_on_a_base_model_are_warned_of(stage: str, path: str, warns: bool, tmp_path: Path) -> None:
+    parent = resolve_init(config(stage, dataclasses.replace(GPT2, path=path)), tmp_path)
+    assert (parent.kind, parent.warning, "algo=sft" in parent.reason) == ("pretrained", warns, warns)
+
+
 def test_pretrained_weights_in_a_folder_are_hashed(tmp_path: Path) -> None:
     folder = a_model(tmp_path / "smol", "weights")
     parent = resolve_init(config("sft", dataclasses.replace(GPT2, path=str(folder), init="pretrained")), tmp_path)
