@@ -9,7 +9,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, Node, OmegaConf
 
 from launch import recipes
 from launch.help import COLUMN, inline
@@ -67,6 +67,7 @@ def _leaves(content: Any, prefix: str) -> Iterator[str]:
 def _lines(node: DictConfig, origin: Mapping[str, str], resolve: bool, prefix: str, indent: str) -> Iterator[str]:
     for name in [str(name) for name in node if prefix or name != "hydra"]:
         child, dotted = node._get_node(name), f"{prefix}{name}"
+        assert isinstance(child, Node)
         said = f"  # {origin[dotted]}" if dotted in origin else ""
         is_link = OmegaConf.is_interpolation(node, name)
         if isinstance(child, DictConfig) and not is_link and not child._is_none() and len(child):
