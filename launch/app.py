@@ -66,7 +66,12 @@ class Program:
         self.directory: Path | None = None
         self.value: object = None
         self.errors: list[str] = []
-        self.script = Path(sys.argv[0]).name
+
+    @property
+    def script(self) -> str:
+        """What is typed to start this program: `python train.py`, or `rlhf-lab train`."""
+        name = Path(sys.argv[0]).name
+        return f"python {name}" if name.endswith(".py") else name
 
     def __call__(self) -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -133,7 +138,7 @@ class Program:
 
     def _plan_talk(self, args: argparse.Namespace, planner: Planner) -> Point:
         if args.multirun:
-            raise ConfigError(f"--multirun: {self.script} does one thing at a time; leave it out")
+            raise ConfigError(f"--multirun: {self.name} does one thing at a time; leave it out")
         shown = logging.StreamHandler(sys.stdout)
         shown.setFormatter(PrintableFormatter("%(message)s"))
         logging.basicConfig(level=logging.INFO, handlers=[shown])

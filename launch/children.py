@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import sys
 import threading
-from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -17,7 +16,7 @@ PRELOADED = ["launch.stage", "launch.collect", "launch.evaluate"]
 
 
 def perform(verb: str, overrides: list[str]) -> tuple[int, Path | None]:
-    """Run `python VERB.py OVERRIDES…` in a child; returns its exit code and the directory of its run.
+    """Run `rlhf-lab VERB OVERRIDES…` in a child; returns its exit code and the directory of its run.
 
     Ctrl-C reaches the child by itself, a scheduler's signal is passed on; the child stops in order, and this waits.
     """
@@ -45,11 +44,12 @@ def perform(verb: str, overrides: list[str]) -> tuple[int, Path | None]:
 
 
 def _work(verb: str, overrides: list[str], answer: Connection) -> None:
-    """In the child: as the script would, from its name on, since processes of a parallel run repeat `sys.argv`."""
+    """In the child: what the command does, from its name on."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    root = Path(__file__).resolve().parent.parent
-    sys.argv = [str(root / f"{verb}.py"), *overrides]
-    program = getattr(import_module(verb), verb)
+    from launch.programs import PROGRAMS
+
+    sys.argv = [verb, *overrides]
+    program = PROGRAMS[verb]
     code = program.main(overrides)
     answer.send(program.directory if code == 0 else None)
     sys.stdout.flush()

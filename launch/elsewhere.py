@@ -26,7 +26,6 @@ from rlhf.errors import REQUEUE, Interrupted, UserError
 from rlhf.runs import State
 from rlhf.runs import inspect as inspect_directory
 
-ROOT = Path(__file__).resolve().parent.parent
 CONSOLE = "console.log"
 """What a point printed, in its directory."""
 
@@ -138,7 +137,7 @@ def _command(job: Job, composed: DictConfig, task: list[str], number: int, answe
     hydra += ["hydra.mode=RUN", f"hydra.run.dir={processes.quoted(directory)}", f"hydra.job.num={number}"]
     return Command(
         number,
-        [sys.executable, str(ROOT / f"{job.verb}.py"), *task, *hydra],
+        [sys.executable, str(processes.COMMAND), job.verb, *task, *hydra],
         os.getcwd(),
         handover.variables(point.parents),
         str(directory / CONSOLE),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from launch.datasets import load_data
 from rlhf.config import DataConfig
+from rlhf.data import readers
 from rlhf.data.dataset import Dataset
 from rlhf.data.readers import read
 from rlhf.data.records import Comparison, Kind, Prompt, Ranking, Record, as_prompts
@@ -17,8 +17,7 @@ from rlhf.errors import ConfigError, DataError
 
 log = logging.getLogger("rlhf")
 
-ROOT = Path(__file__).resolve().parent.parent
-GUIDE = Path("data", "prompts", "guide.txt")
+GUIDE = Path(readers.__file__).parent / "prompts" / "guide.txt"
 
 ANSWERED: tuple[Kind, ...] = ("comparisons", "demonstrations", "prompts")
 """What a record of a file may hold, most first: a comparison has a demonstration and a prompt in it too."""
@@ -87,17 +86,14 @@ def _part(dataset: Dataset) -> list[Record]:
     return dataset.test or dataset.val
 
 
-def guide_prompts(root: Path = ROOT) -> list[Prompt]:
-    """The prompts of `data/prompts/guide.txt`, one a line; empty lines are passed over.
-
-    Args:
-        root: of the repository.
+def guide_prompts(file: Path = GUIDE) -> list[Prompt]:
+    """The built-in test prompts, one a line; empty lines are passed over.
 
     Raises:
-        ConfigError: the file is not there, as where the package was installed without the repository.
+        ConfigError: the file can't be read.
     """
     try:
-        lines: Sequence[str] = (root / GUIDE).read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except OSError as error:
-        raise ConfigError(f"evaluation.guide: {root / GUIDE} can't be read; pass evaluation.guide=false") from error
+        raise ConfigError(f"evaluation.guide: {file} can't be read; pass evaluation.guide=false") from error
     return [Prompt.of(line) for line in lines if line.strip()]

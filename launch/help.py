@@ -27,9 +27,9 @@ def page(script: str, doc: str, options: dict[str, list[str]], config: Config) -
         [
             f"{doc.strip()}",
             "",
-            f"usage: python {script} [GROUP=OPTION …] [KEY=VALUE …]",
-            *([f"       python {script} -m KEY=VALUE,VALUE …     one run for each combination"] if sweeps else []),
-            f"       python {script} --cfg job | --hydra-help",
+            f"usage: {script} [GROUP=OPTION …] [KEY=VALUE …]",
+            *([f"       {script} -m KEY=VALUE,VALUE …     one run for each combination"] if sweeps else []),
+            f"       {script} --cfg job | --hydra-help",
             "",
             "Groups and their options:",
             *groups,

@@ -111,7 +111,7 @@ class Job:
         config, facts = point.config, {**facts_of(point, self.verb), "overrides": overrides}
         with (
             open_run(directory, point.id, resumes(config), facts=facts, parents=point.parents) as run,
-            processes.children_follow(directory, [*overrides, *self.repeated]),
+            processes.children_follow(directory, self.verb, [*overrides, *self.repeated]),
         ):
             atomic_write_text(directory / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
             log.info("%s %s", "continues" if run.resumed else "run", directory)

@@ -19,6 +19,9 @@ RUN_DIR = "RLHF_RUN_DIR"
 LEFT_BEHIND = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
 """What Lightning sets for the processes that it starts; with LOCAL_RANK set it takes them for started already."""
 
+COMMAND = Path(__file__).resolve().parent / "command" / "rlhf_lab.py"
+"""The command as a file, which is there in a clone and where the lab is installed."""
+
 PATIENCE = 600.0
 """Seconds for which processes wait for the first one of their run."""
 
@@ -82,14 +85,14 @@ def wait_for(directory: Path) -> Summary:
 
 
 @contextmanager
-def children_follow(directory: Path, arguments: Sequence[str]) -> Iterator[None]:
+def children_follow(directory: Path, verb: str, arguments: Sequence[str]) -> Iterator[None]:
     """Processes that Lightning starts meanwhile run this point, in this directory: it repeats `sys.argv` for them.
 
     Afterwards nothing is left of them, so that a sweep's next point starts processes of its own.
     """
     names = (RUN_DIR, *LEFT_BEHIND)
     before = sys.argv, {name: os.environ.get(name) for name in names}
-    sys.argv = [sys.argv[0], *arguments]
+    sys.argv = [str(COMMAND), verb, *arguments]
     os.environ[RUN_DIR] = str(directory)
     try:
         yield

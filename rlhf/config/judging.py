@@ -84,6 +84,6 @@ class EvaluateSettings:
     harness_limit: int | None = key(None, "examples of each task; null: all", ge=1)
     harness_fewshot: int | None = key(None, "solved examples before each; null: as the task says", ge=0)
     harness_batch: int = key(8, "sequences that a task has computed at the same time", ge=1)
-    guide: bool = key(True, "also show every model's answers to data/prompts/guide.txt")
+    guide: bool = key(True, "also show every model's answers to the built-in test prompts, rlhf/data/prompts/guide.txt")
     shown: int = key(8, "prompts whose answers are printed in report.md", ge=0)
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)

@@ -168,7 +168,7 @@ def test_what_children_of_a_point_would_run(main: Main, stage: Any, monkeypatch:
     stage.within = within
     before = sys.argv[:]
     assert main("-m seed=1,2 train.max_steps=3") == 0
-    assert [argv for argv, _ in seen] == [["seed=1", "train.max_steps=3"], ["seed=2", "train.max_steps=3"]]
+    assert [argv for argv, _ in seen] == [["train", f"seed={seed}", "train.max_steps=3"] for seed in (1, 2)]
     assert [Path(directory) for _, directory in seen] == [run.dir for _, run, _ in stage.calls]
     assert sys.argv == before and not {"RLHF_RUN_DIR", "LOCAL_RANK"} & set(os.environ)
 

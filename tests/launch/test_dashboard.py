@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dashboard import main
 from launch import dashboard
+from launch.programs import dashboard as main
 
 pytest.importorskip("wandb_workspaces", reason="pip install -e '.[dashboard]'")
 

@@ -32,12 +32,11 @@ def test_the_guide_has_five_prompts() -> None:
         assert words in text
 
 
-def test_the_guide_is_found_below_a_root(tmp_path: Path) -> None:
+def test_a_file_of_shown_prompts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"guide\.txt can't be read; pass evaluation\.guide=false"):
-        guide_prompts(tmp_path)
-    (tmp_path / "data" / "prompts").mkdir(parents=True)
-    (tmp_path / "data" / "prompts" / "guide.txt").write_text("为什么？\n\n Why? \n", encoding="utf-8")
-    assert [prompt.text for prompt in guide_prompts(tmp_path)] == ["为什么？", "Why?"]
+        guide_prompts(tmp_path / "guide.txt")
+    (tmp_path / "guide.txt").write_text("为什么？\n\n Why? \n", encoding="utf-8")
+    assert [prompt.text for prompt in guide_prompts(tmp_path / "guide.txt")] == ["为什么？", "Why?"]
 
 
 def test_no_stage_has_trained_on_the_embedded_test() -> None:

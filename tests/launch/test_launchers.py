@@ -22,6 +22,7 @@ Main = Callable[[str], int]
 
 PRETENDS = f"""
 import os, signal, sys, time
+sys.argv.pop(1)
 sys.path.insert(0, {str(ROOT)!r})
 from launch.app import verb
 from rlhf.errors import DataError
@@ -56,8 +57,8 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Points run a script that doesn't need torch."""
     pytest.importorskip("joblib", reason="joblib is not installed")
     (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "train.py").write_text(PRETENDS)
-    monkeypatch.setattr("launch.elsewhere.ROOT", tmp_path / "scripts")
+    (tmp_path / "scripts" / "command.py").write_text(PRETENDS)
+    monkeypatch.setattr("launch.processes.COMMAND", tmp_path / "scripts" / "command.py")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
