@@ -13,13 +13,15 @@ from dataclasses import replace
 import torch
 from rich.console import Console
 
-from launch.loaded import load_model, load_reward_model
+from launch.loaded import load_model, load_reward_judge
 from launch.terminal import plain
 from rlhf.config import ChatConfig, Config, keys
 from rlhf.config.reference import type_name
 from rlhf.data.batch import collate
 from rlhf.errors import ConfigError, DataError, UserError, nearest
-from rlhf.models.language import ScoreModel, count_parameters
+from rlhf.evaluation.judges import RewardJudge
+from rlhf.evaluation.reward_models import same_tokens
+from rlhf.models.language import count_parameters
 from rlhf.plain_text import printable
 from rlhf.rollout.conversation import Conversation, Reply
 from rlhf.rollout.sampling import Sampling
@@ -54,7 +56,9 @@ def converse(config: Config, parents: Mapping[str, Parent]) -> None:
     sampling = Sampling(loaded.max_new_tokens, rollout.temperature, rollout.top_k, rollout.top_p)
     scorer = None
     if "chat.reward_model" in parents:
-        scorer = load_reward_model(parents["chat.reward_model"], loaded.template, config.strategy)
+        scorer = load_reward_judge(
+            "chat.reward_model", parents["chat.reward_model"], config.strategy, loaded.max_length
+        )
     try:
         conversation = Conversation(
             TorchSampler(loaded.policy, loaded.template.tokenizer.eos_id),
@@ -74,10 +78,10 @@ class Talk:
     """What is typed and what is shown around the answers.
 
     Args:
-        scorer: a reward model that reads the conversation's tokens; its scores are shown beside the answers.
+        scorer: a reward model whose scores are shown beside the answers.
     """
 
-    def __init__(self, conversation: Conversation, scorer: ScoreModel | None = None) -> None:
+    def __init__(self, conversation: Conversation, scorer: RewardJudge | None = None) -> None:
         self.conversation, self.scorer = conversation, scorer
         for stream in (sys.stdin, sys.stdout):
             # A byte that is no text, or a letter that the terminal lacks, is no reason to stop.
@@ -146,11 +150,16 @@ class Talk:
         elif not reply.text:
             yield "no answer"
         if self.scorer is not None:
-            yield f"score {self._score(self.scorer, reply):.2f}"
+            score = self._score(self.scorer, reply)
+            yield "no score" if score is None else f"score {score:.2f}"
 
-    def _score(self, scorer: ScoreModel, reply: Reply) -> float:
+    def _score(self, judge: RewardJudge, reply: Reply) -> float | None:
+        """Of the tokens that were drawn, where the reward model reads the same ones; else of the text."""
+        if not same_tokens(judge, self.conversation.template):
+            return judge.scores([reply.prompt], [reply.text])[0]
         with torch.no_grad():
-            return scorer(collate([reply.row]).to(next(scorer.parameters()).device)).item()
+            score = judge.model(collate([reply.row]).to(next(judge.model.parameters()).device)).item()
+        return score if math.isfinite(score) else None
 
     def _reset(self, _: str) -> None:
         self.conversation.reset()

@@ -13,7 +13,7 @@ from random import Random
 from rich.console import Console
 
 from launch.datasets import load_data
-from launch.loaded import Loaded, load_model, load_reward_model
+from launch.loaded import Loaded, load_model, load_reward_judge
 from launch.terminal import plain, table
 from launch.wandb_verbs import log_collection, wandb_run_of
 from rlhf.config import CollectConfig, DataConfig
@@ -25,7 +25,7 @@ from rlhf.data.records import Kind, Prompt, as_prompts
 from rlhf.data.rows import Row
 from rlhf.errors import ConfigError, DataError
 from rlhf.evaluation.annotators import Annotator, NoisyJudge, ScoreAnnotator
-from rlhf.evaluation.judges import RewardJudge
+from rlhf.evaluation.reward_models import check_scores
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.uniforms import EVALUATE
 from rlhf.runs import Run, atomic_write_text
@@ -76,6 +76,10 @@ def perform(config: CollectConfig, run: Run) -> int:
         responses = [{"text": text, "rank": rank} for text, rank in zip(texts, ranked, strict=True)]
         lines.append(json.dumps({"prompt": shown, "responses": responses}, ensure_ascii=False))
         counts["pairs"] += sum(a < b for a in ranked for b in ranked)
+    if counts["without_opinion"]:
+        log.warning(
+            "%d of %d prompts have an answer without a score, and are left out", counts["without_opinion"], len(prompts)
+        )
     if not lines:
         raise DataError("no prompt got two different answers and an opinion on them; raise collect.samples")
     atomic_write_text(run.dir / FILE, "\n".join(lines) + "\n")
@@ -155,8 +159,15 @@ def _by_reward_model(config: CollectConfig, run: Run, loaded: Loaded) -> Annotat
             f"collect.annotator: data={config.data.name} has no judge of its own; "
             "pass collect.annotator=reward collect.reward_model=RUN"
         )
-    model = load_reward_model(parent, loaded.template, config.strategy)
-    return ScoreAnnotator(RewardJudge(model, loaded.template, loaded.max_length).scores)
+    judge = load_reward_judge("collect.reward_model", parent, config.strategy, loaded.max_length)
+
+    def scores(prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float | None]:
+        found = judge.scores(prompts, answers)
+        if wrong := check_scores("collect.reward_model", judge):
+            log.warning("the reward model gives NaN or infinity to %d answers; their prompts are left out", wrong)
+        return found
+
+    return ScoreAnnotator(scores)
 
 
 def _show(prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], ranks: Sequence[tuple[int, ...] | None]) -> None:

@@ -189,6 +189,10 @@ def facts(config: EvaluateConfig, run: Run, evaluation: Evaluation) -> dict[str,
     found["samples"] = f"one a prompt, {drawn}, a seed of its own for every model (seed={config.seed})"
     found["judge"] = judge
     found["reference"] = f"`{evaluation.reference}`"
+    if wrong := evaluation.judge_details.get("not_finite"):
+        found["not finite"] = (
+            f"the reward model gave NaN or infinity to {wrong} answers; they and their pairs are left out"
+        )
     unmeasured = [f"`{name}`" for name, model in evaluation.models.items() if model.kl is None]
     if len(unmeasured) == len(evaluation.models):
         found["kl"] = "not measured: greedy answers, top-k and top-p don't draw from a model's own distribution"

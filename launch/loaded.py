@@ -13,8 +13,10 @@ from rlhf.data.records import Prompt
 from rlhf.data.rows import Row, make_rows
 from rlhf.data.templates import Template, template_for
 from rlhf.data.tokenizers import load_tokenizer
-from rlhf.models.language import LanguageModel, ScoreModel, freeze
-from rlhf.models.loading import load_policy, load_scorer
+from rlhf.evaluation.judges import RewardJudge
+from rlhf.evaluation.reward_models import reward_judge
+from rlhf.models.language import LanguageModel, freeze
+from rlhf.models.loading import load_policy
 from rlhf.rollout.engines import build_sampler
 from rlhf.rollout.sampling import Sampler
 from rlhf.runs import Parent
@@ -106,10 +108,15 @@ def dtype_of(strategy: StrategyConfig) -> torch.dtype:
     return torch.float32 if strategy.precision == "fp32" else torch.bfloat16
 
 
-def load_reward_model(parent: Parent, template: Template, strategy: StrategyConfig) -> ScoreModel:
-    """A reward model that reads the tokens of `template`; its head must be trained."""
-    source = parent.source
-    assert source is not None
-    scorer = load_scorer(source, {}, template.tokenizer, seed=0, new_head=False)
-    freeze(scorer)
-    return scorer.to(device=device_of(strategy), dtype=dtype_of(strategy))
+def load_reward_judge(key: str, parent: Parent, strategy: StrategyConfig, reads: int | None = None) -> RewardJudge:
+    """The reward model that `key` names, behind its own tokenizer and template; its head must be trained.
+
+    Args:
+        reads: longest prompt and answer, tokens; `None`: as the reward model was trained.
+
+    Raises:
+        ParentError: it can't be loaded, or has no tokenizer of its own.
+    """
+    assert parent.source is not None
+    max_length = reads or lengths_of(parent).total or DEFAULT_LENGTH
+    return reward_judge(key, parent.source, max_length, device_of(strategy), dtype_of(strategy))

@@ -11,7 +11,7 @@ from typing import Any
 from launch.trainer import accelerator_of
 from rlhf.config import PPOConfig, TrainConfig
 from rlhf.data.tokenizers import Tokenizer, load_tokenizer
-from rlhf.errors import ConfigError, ParentError
+from rlhf.errors import ConfigError, DataError, ParentError
 from rlhf.models.adapters import Lora, add_lora, has_adapter, load_adapter, share
 from rlhf.models.language import LanguageModel, ScoreModel, freeze
 from rlhf.models.loading import load_scorer, scorer_on
@@ -107,9 +107,15 @@ def check_same_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
         ParentError: they don't.
     """
     content = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder.is_dir() else {}
-    theirs = content.get("tokenizer_fingerprint") or load_tokenizer("auto", str(folder)).fingerprint
+    try:
+        theirs = content.get("tokenizer_fingerprint") or load_tokenizer("auto", str(folder)).fingerprint
+    except DataError as error:
+        raise ParentError(
+            f"algo.reward_model: {folder} has no tokenizer that can be read ({error}), so nobody knows whether it "
+            "reads the policy's tokens; put the tokenizer's files beside its weights"
+        ) from error
     if theirs != tokenizer.fingerprint:
         raise ParentError(
-            f"algo.reward_model: the tokenizer of {folder} differs from the policy's ({tokenizer.name}); "
-            "pass a reward model that was trained with this tokenizer"
+            f"algo.reward_model: the tokenizer or chat template of {folder} differs from the policy's "
+            f"({tokenizer.name}); pass a reward model that was trained with this tokenizer"
         )

@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from launch.answering import context_of
 from launch.held_out import HeldOut
-from launch.loaded import DEFAULT_LENGTH, lengths_of, load_reward_model
+from launch.loaded import load_reward_judge
 from rlhf.config import EvaluateConfig
 from rlhf.data.readers import read
 from rlhf.data.records import Prompt
-from rlhf.data.templates import template_for
-from rlhf.data.tokenizers import load_tokenizer
 from rlhf.errors import DataError
 from rlhf.evaluation.answers import Answer
 from rlhf.evaluation.best_of import best_of_curve
@@ -20,6 +17,7 @@ from rlhf.evaluation.judges import EnsembleJudge, Judge, RewardJudge
 from rlhf.evaluation.pairs import Scores
 from rlhf.evaluation.preferences import Agreement, agreement, best_accuracy, best_of, noisy_rankings, slicer_of
 from rlhf.evaluation.report import Evaluation, Replies
+from rlhf.evaluation.reward_models import check_scores
 from rlhf.runs import Parent, Run
 
 RANKED = 4
@@ -38,10 +36,14 @@ def load_scorer_of(config: EvaluateConfig, run: Run, reads: int | None) -> Score
     """
     members = {key: parent for key, parent in run.parents.items() if key.startswith("evaluation.ensemble.")}
     if members:
-        judges = {name: _reward_judge(config, members[key], reads) for key, name in _names(members).items()}
+        judges = {
+            name: load_reward_judge(key, members[key], config.strategy, reads) for key, name in _names(members).items()
+        }
         return EnsembleJudge(judges, "min" if config.evaluation.combine == "min" else "mean")
     parent = run.parents.get("evaluation.reward_model")
-    return _reward_judge(config, parent, reads) if parent is not None else None
+    if parent is None:
+        return None
+    return load_reward_judge("evaluation.reward_model", parent, config.strategy, reads)
 
 
 def _names(members: dict[str, Parent]) -> dict[str, str]:
@@ -50,13 +52,6 @@ def _names(members: dict[str, Parent]) -> dict[str, str]:
     if len(set(names.values())) == len(names):
         return names
     return {key: str(i) for i, key in enumerate(members, 1)}
-
-
-def _reward_judge(config: EvaluateConfig, parent: Parent, reads: int | None) -> RewardJudge:
-    template = template_for(load_tokenizer("auto", parent.source))
-    model = load_reward_model(parent, template, config.strategy)
-    max_length = reads or lengths_of(parent).total or DEFAULT_LENGTH
-    return RewardJudge(model, template, min(max_length, context_of(model.hf) or max_length))
 
 
 def use_scorer(
@@ -84,6 +79,8 @@ def use_scorer(
         evaluation.reward_model = agreement(held.comparisons, scorer.scores, members=members)
     if config.evaluation.reward_bench is not None:
         evaluation.reward_bench = _bench(config, scorer, members)
+    if wrong := _not_finite(scorer):
+        evaluation.judge_details["not_finite"] = wrong
 
 
 def curve(prompts: list[Prompt], samples: list[list[Answer]], scorer: Scorer, judge: Judge) -> list[dict[str, Any]]:
@@ -95,6 +92,22 @@ def curve(prompts: list[Prompt], samples: list[list[Answer]], scorer: Scorer, ju
         [[next(rewards) for _ in mine] for mine in samples],
         [[None if (mark := next(marks)) is None else mark.score for _ in mine] for mine in samples],
     )
+
+
+def _not_finite(scorer: Scorer) -> int:
+    """Answers without a finite score, told in the log.
+
+    Raises:
+        ParentError: a reward model has none at all.
+    """
+    if isinstance(scorer, EnsembleJudge):
+        for name, member in scorer.members.items():
+            check_scores(f"evaluation.ensemble: {name}", member)
+    else:
+        check_scores("evaluation.reward_model", scorer)
+    if wrong := len(scorer.not_finite):
+        log.warning("the reward model gives NaN or infinity to %d answers; they and their pairs are left out", wrong)
+    return wrong
 
 
 def _members(scorer: Scorer) -> dict[str, Scores]:
@@ -111,5 +124,9 @@ def _bench(config: EvaluateConfig, scorer: Scorer, members: dict[str, Scores]) -
     if found is None:
         raise DataError(f"evaluation.reward_bench: {path}: the reward model can read none of its pairs")
     if found.pairs < len(records.items):
-        log.warning("%s: %d pairs are too long for the reward model", path, len(records.items) - found.pairs)
+        log.warning(
+            "%s: %d pairs are too long for the reward model, or got no finite score",
+            path,
+            len(records.items) - found.pairs,
+        )
     return found

@@ -6,9 +6,9 @@ import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from rlhf.config.judging import EvaluateSettings
+from rlhf.config.judging import EndpointConfig, EvaluateSettings
 from rlhf.config.paths import check_exists
 from rlhf.config.schema import DataConfig
 from rlhf.errors import ConfigError
@@ -74,13 +74,24 @@ def _endpoint(settings: EvaluateSettings) -> None:
     if endpoint.url is not None:
         _url(endpoint.url)
         if endpoint.key_env is not None:
-            api_key(endpoint.key_env)
+            _nowhere_else(endpoint, api_key(endpoint.key_env))
     if endpoint.max_cost is not None and endpoint.price_in is None and endpoint.price_out is None:
         raise ConfigError(
             "evaluation.endpoint.max_cost: needs evaluation.endpoint.price_in and price_out, or no cost is known"
         )
     if endpoint.prompts is not None and not Path(endpoint.prompts).is_dir():
         raise ConfigError(f"evaluation.endpoint.prompts: {endpoint.prompts} is not a folder")
+
+
+def _nowhere_else(endpoint: EndpointConfig, key: str) -> None:
+    """What stands in the configuration is kept in runs and sent to W&B."""
+    for name in ("url", "model", "extra", "cache", "prompts"):
+        said = str(getattr(endpoint, name))
+        if key in said or key in unquote(said):
+            raise ConfigError(
+                f"evaluation.endpoint.{name}: holds the key itself, which runs would store; the variable "
+                f"{endpoint.key_env} is enough"
+            )
 
 
 def _url(url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -38,16 +39,24 @@ class Cache:
         return self.folder / digest[:2] / f"{digest}.json"
 
     def read(self, digest: str) -> str | None:
-        """The answer; `None` where there is none that can be read."""
+        """The answer; `None` where there is none that can be read, or another one than was kept."""
         try:
-            answer = json.loads(self.path(digest).read_text(encoding="utf-8"))["answer"]
-        except (OSError, ValueError, KeyError, TypeError):
+            content = json.loads(self.path(digest).read_text(encoding="utf-8"))
+            answer, kept = content["answer"], content.get("answer_sha256")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
-        return answer if isinstance(answer, str) else None
+        if not isinstance(answer, str) or (kept is not None and kept != _sha256(answer)):
+            return None
+        return answer
 
     def keep(self, digest: str, content: Mapping[str, Any]) -> None:
         self.path(digest).parent.mkdir(parents=True, exist_ok=True)
+        content = {**content, "answer_sha256": _sha256(content["answer"])}
         self.write(self.path(digest), json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,10 @@ class Used:
         with self._lock:
             for name, n in counts.items():
                 setattr(self, name, getattr(self, name) + n)
+
+    def count(self, usage: Mapping[str, int]) -> None:
+        """Tokens, by the names that servers have for them."""
+        self.add(tokens_in=usage.get("prompt_tokens", 0), tokens_out=usage.get("completion_tokens", 0))
 
     def record(self) -> dict[str, int]:
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}

@@ -15,11 +15,18 @@ import httpx
 
 from rlhf.errors import EndpointError
 from rlhf.evaluation.calls import Cache, Estimate, Messages, Prices, Used, tokens_of
+from rlhf.evaluation.completion import Completion, read_completion
+from rlhf.evaluation.secret import Secret
+from rlhf.plain_text import one_line
 
 TRY_AGAIN = (408, 409, 425, 429)
 """Beside 5xx."""
 NOT_THIS_ONE = (400, 413, 422)
 """The server can't read this request, such as one that is too long for it; it may well read others."""
+EMPTY = 2
+"""Completions without a text that are paid for before the call counts as failed: the next would say no more."""
+LARGEST = 1 << 24
+"""Bytes of a response, unpacked; a completion of a judge has some thousands."""
 GIVE_UP = 3
 """So many calls in a row that failed for good mean that the server is gone."""
 
@@ -61,7 +68,7 @@ class Endpoint:
         self.max_tokens, self.prices = max_tokens, prices or Prices()
         fields = {"model": model, "temperature": temperature, "max_tokens": max_tokens, **(extra or {})}
         self.fields = {name: value for name, value in fields.items() if value is not None}
-        self._key = key
+        self._secret = Secret(key)
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._client = httpx.Client(headers=headers, timeout=timeout)
         self._in_a_row, self._answered = 0, False
@@ -137,39 +144,43 @@ class Endpoint:
             raise
 
     def _try(self, digest: str, messages: Messages) -> str | None:
-        reason = ""
+        reason, empty = "", 0
         for attempt in range(self.retries + 1):
             if self._gone.is_set():
                 return None
             wait = self.backoff * 2**attempt * random.uniform(0.75, 1.25)
             try:
                 self.used.add(calls=1)
-                response = self._client.post(f"{self.url}/chat/completions", json={**self.fields, "messages": messages})
+                status, body, asked_to_wait = self._post({**self.fields, "messages": messages})
             except httpx.HTTPError as error:
                 reason = self.clean(error)
             else:
-                status = response.status_code
+                said = body
                 if status == 200:
-                    answer = self._read(digest, messages, response)
-                    if answer is not None:
-                        with self._lock:
-                            self._in_a_row, self._answered = 0, True
-                        return answer
-                    reason = "its answer is no chat completion"
-                elif status in TRY_AGAIN or status >= 500:
+                    completion = read_completion(body)
+                    self.used.count(completion.usage)
+                    if completion.text is not None:
+                        return self._keep(digest, messages, completion)
+                    reason = self.clean(completion.fault)
+                    empty += completion.paid
+                    # Some servers send their errors as successes; one with a number says what to do.
+                    status, said = completion.status, completion.fault
+                if status in TRY_AGAIN or status >= 500:
                     reason = f"status {status}"
-                    wait = max(wait, _seconds(response.headers.get("retry-after")))
+                    wait = max(wait, asked_to_wait)
                 elif status in NOT_THIS_ONE:
                     self.used.add(refused=1)
-                    self._failed(f"status {status}: {self.clean(response.text)[:200]}", these=True)
+                    self._failed(f"status {status}: {self.clean(said)[:200]}", these=True)
                     return None
                 elif status in (401, 403):
                     raise self._not_allowed(status)
-                else:
+                elif status != 200:
                     raise EndpointError(
                         f"evaluation.endpoint.url: {self.url}/chat/completions says {status} for model {self.model}: "
-                        f"{self.clean(response.text)[:200]}"
+                        f"{self.clean(said)[:200]}"
                     )
+                if empty == EMPTY:
+                    break
             if attempt < self.retries:
                 self.used.add(retries=1)
                 self.sleep(wait)
@@ -192,24 +203,32 @@ class Endpoint:
             )
         log.warning("%s: a call failed (%s); the same command asks it again", self.url, reason)
 
-    def _read(self, digest: str, messages: Messages, response: httpx.Response) -> str | None:
-        try:
-            content = response.json()
-            answer = content["choices"][0]["message"]["content"]
-        except (ValueError, KeyError, IndexError, TypeError):
-            return None
-        if not isinstance(answer, str):
-            return None
-        answer = self.clean(answer)
-        usage = content.get("usage") or {}
-        spent = {name: n for name in ("prompt_tokens", "completion_tokens") if isinstance(n := usage.get(name), int)}
-        self.used.add(tokens_in=spent.get("prompt_tokens", 0), tokens_out=spent.get("completion_tokens", 0))
-        request = {**self.fields, "messages": messages}
-        self.cache.keep(digest, {"url": self.url, "request": request, "answer": answer, "usage": spent})
+    def _post(self, request: Mapping[str, Any]) -> tuple[int, str, float]:
+        """Status, body, and the seconds that the server asks to wait.
+
+        Raises:
+            httpx.HTTPError: no answer, or one that is too large to be one.
+        """
+        with self._client.stream("POST", f"{self.url}/chat/completions", json=request) as response:
+            body = bytearray()
+            for part in response.iter_bytes():
+                body += part
+                if len(body) > LARGEST:
+                    raise httpx.HTTPError(f"its answer has more than {LARGEST:,} bytes")
+            return response.status_code, body.decode("utf-8", "replace"), _seconds(response.headers.get("retry-after"))
+
+    def _keep(self, digest: str, messages: Messages, completion: Completion) -> str:
+        """The text of a completion, cached."""
+        answer, request = self._secret.taken_out(completion.text or ""), {**self.fields, "messages": messages}
+        self.cache.keep(
+            digest, {"url": self.url, "request": request, "answer": answer, "usage": dict(completion.usage)}
+        )
+        with self._lock:
+            self._in_a_row, self._answered = 0, True
         return answer
 
     def _not_allowed(self, status: int) -> EndpointError:
-        sent = "the key of that variable is not accepted" if self._key else "it wants a key, and none is sent"
+        sent = "the key of that variable is not accepted" if self._secret.key else "it wants a key, and none is sent"
         return EndpointError(
             f"evaluation.endpoint.key_env: {self.url} says {status}: {sent}; name the environment variable that holds "
             "the right one"
@@ -217,8 +236,7 @@ class Endpoint:
 
     def clean(self, said: object) -> str:
         """What was said on one line, without the key, which some servers repeat."""
-        text = str(said) or type(said).__name__
-        return text.replace(self._key, "***") if self._key else text
+        return one_line(self._secret.taken_out(str(said) or type(said).__name__))
 
 
 def _seconds(header: str | None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -88,6 +89,9 @@ class RewardJudge:
         template: of the reward model's own tokenizer.
         max_length: tokens of a prompt and one answer; longer prompts lose their front.
         tokens_per_microbatch: tokens that are computed at once.
+
+    Attributes:
+        not_finite: answers that the model gave NaN or infinity, which is no score: they count as not scored.
     """
 
     name = "reward"
@@ -99,13 +103,20 @@ class RewardJudge:
         self.model, self.template = model, template
         self.max_length, self.tokens_per_microbatch = max_length, tokens_per_microbatch
         self._known: dict[tuple[Prompt, str], float | None] = {}
+        self.not_finite: set[tuple[Prompt, str]] = set()
+
+    @property
+    def asked(self) -> int:
+        """Different answers that were scored, or should have been."""
+        return len(self._known)
 
     def __call__(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Mark | None]:
         return [None if score is None else Mark(score) for score in self.scores(prompts, answers)]
 
     @torch.no_grad()
     def scores(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float | None]:
-        """The reward model's score of each answer; `None` for one that fits behind no piece of its prompt."""
+        """The reward model's score of each answer; `None` for one that fits behind no piece of its prompt, and for one
+        whose score is not finite."""
         asked = list(zip(prompts, answers, strict=True))
         new: dict[Prompt, list[str]] = {}
         for prompt, answer in dict.fromkeys(asked):
@@ -121,7 +132,11 @@ class RewardJudge:
         device = next(self.model.parameters()).device
         for micro in microbatches(rows, self.tokens_per_microbatch):
             scores = self.model(collate(micro).to(device)).tolist()
-            self._known.update(zip((name for row in micro for name in names[row.index]), scores, strict=True))
+            for name, score in zip((name for row in micro for name in names[row.index]), scores, strict=True):
+                if math.isfinite(score):
+                    self._known[name] = score
+                else:
+                    self.not_finite.add(name)
         return [self._known[pair] for pair in asked]
 
     def _groups(self, prompt: Prompt, texts: Sequence[str]) -> Iterator[tuple[tuple[int, ...], list[Tokenised]]]:
@@ -164,8 +179,13 @@ class EnsembleJudge:
     def __init__(self, members: Mapping[str, RewardJudge], combine: Literal["mean", "min"] = "mean") -> None:
         self.members, self.combine = dict(members), combine
 
+    @property
+    def not_finite(self) -> set[tuple[Prompt, str]]:
+        """Answers to which at least one member gave NaN or infinity."""
+        return set().union(*(member.not_finite for member in self.members.values()))
+
     def __call__(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Mark | None]:
-        """A mark for each answer; `None` where one of the members can't read it."""
+        """A mark for each answer; `None` where one of the members can't read it, or gives it no finite score."""
         found = [member.scores(prompts, answers) for member in self.members.values()]
         together: Callable[[Sequence[float]], float] = min if self.combine == "min" else fmean
         marks: list[Mark | None] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,12 @@ SIDES = ("helpfulness", "harmlessness", "honesty")
 
 Place = Literal["first", "second", "tie"]
 _PLACE: dict[str, Place] = {"a": "first", "b": "second", "tie": "tie"}
+_ANSWER = re.compile(r"^(answer|response|assistant)\s+|[.*\s]+$|^\*+")
+"""What judges write around the letter."""
+_MARK = re.compile(r"\s*([0-9]{1,2}(?:[.,][0-9]{1,6})?)\s*(?:(?:/|out of)\s*10(?:[.,]0)?)?\s*")
+TAIL, BRACES = 20_000, 200
+"""Characters at the end of a judge's text, and braces in them, that are looked at: each brace may start an object that
+is read to the end, so that a text of braces alone would take hours."""
 Progress = Callable[[int, int], None]
 
 
@@ -165,27 +172,44 @@ def _text(folder: Path, name: str, places: Sequence[str]) -> str:
 def parse_score(text: str) -> Rubric | None:
     """The last object with three marks from 0 to 10; `None` where there is none."""
     for content in _objects(text):
-        marks = [content.get(side) for side in SIDES]
-        known = [float(m) for m in marks if isinstance(m, int | float) and not isinstance(m, bool) and 0 <= m <= 10]
+        known = [mark for side in SIDES if (mark := parse_mark(content.get(side))) is not None]
         if len(known) == len(SIDES):
-            return Rubric(known[0], known[1], known[2], str(content.get("reason", "")))
+            return Rubric(known[0], known[1], known[2], _reason(content))
     return None
+
+
+def parse_mark(said: object) -> float | None:
+    """A mark from 0 to 10, also as a text: `8`, `8.5`, `8/10`, `8 out of 10`; `None` for anything else."""
+    if isinstance(said, str):
+        found = _MARK.fullmatch(said)
+        said = float(found[1].replace(",", ".")) if found is not None else None
+    if not isinstance(said, int | float) or isinstance(said, bool) or not 0 <= said <= 10:
+        return None
+    return float(said)
 
 
 def parse_place(text: str) -> tuple[Place, str] | None:
     """The last object that says A, B or tie, and its reason; `None` where there is none."""
     for content in _objects(text):
         better = content.get("better")
-        if isinstance(better, str) and (place := _PLACE.get(better.strip().lower())) is not None:
-            return place, str(content.get("reason", ""))
+        if isinstance(better, str) and (place := _PLACE.get(_ANSWER.sub("", better.strip().lower()))) is not None:
+            return place, _reason(content)
     return None
+
+
+def _reason(content: dict[str, Any]) -> str:
+    reason = content.get("reason")
+    return reason if isinstance(reason, str) else ""
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """JSON objects within a text, the last one first: models think aloud, and fence what they say."""
     decoder = json.JSONDecoder()
+    text = text[-TAIL:]
     at = len(text)
-    while (at := text.rfind("{", 0, at)) >= 0:
+    for _ in range(BRACES):
+        if (at := text.rfind("{", 0, at)) < 0:
+            return
         try:
             content, _ = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):

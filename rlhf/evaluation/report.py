@@ -96,7 +96,8 @@ class Evaluation:
 
     Attributes:
         facts: what was compared and how, as label and sentence.
-        judge: gold, reward, ensemble, endpoint or none. judge_details: what else there is to know of it.
+        judge: gold, reward, ensemble, endpoint or none. judge_details: what else there is to know of it; `not_finite`:
+            answers to which the reward model gave NaN or infinity, which are left out with their pairs.
         reference: the model from which KL is measured and best-of-n drawn.
         best: the best of `best_n` samples of the reference by the reward model; `None` without one.
         comparisons: by pair (`ppo>sft`), what a judge that reads says of both answers to each prompt.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -52,7 +53,9 @@ def win_rate(mine: Sequence[Mark | None], theirs: Sequence[Mark | None]) -> WinR
     Args:
         mine, theirs: marks of the answers to the same prompts, in the same order; prompts that one lacks are left out.
     """
-    pairs = [(a, b) for a, b in zip(mine, theirs, strict=True) if a is not None and b is not None]
+    # NaN is neither more nor less than anything, and would count as a tie.
+    usable = [[m if m is not None and math.isfinite(m.score) else None for m in marks] for marks in (mine, theirs)]
+    pairs = [(a, b) for a, b in zip(*usable, strict=True) if a is not None and b is not None]
     outcomes = [outcome(a.score, b.score) for a, b in pairs]
     # An ensemble's marks hold what each member says.
     votes = [{outcome(x, y) for x, y in zip(a.members, b.members, strict=True)} for a, b in pairs if a.members]

@@ -21,6 +21,7 @@ class Reply:
 
     Attributes:
         text: what was shown, and what later turns are told was said.
+        prompt: the conversation that it answers.
         row: the tokens of the prompt and the answer, for a reward model.
         cut: tokens that the conversation lost at its front, so that an answer fits behind it.
         finished: end-of-text was reached.
@@ -28,6 +29,7 @@ class Reply:
     """
 
     text: str
+    prompt: Prompt
     row: Row
     cut: int
     finished: bool
@@ -105,7 +107,7 @@ class Conversation:
         if text:
             self.turns = (*turns, ("assistant", text))
         finished = drawn[-1:] == [self.template.tokenizer.eos_id]
-        return Reply(text, Row(prompt.ids, (tuple(drawn),)), prompt.cut, finished, interrupted)
+        return Reply(text, Prompt(turns), Row(prompt.ids, (tuple(drawn),)), prompt.cut, finished, interrupted)
 
 
 def text_of(tokens: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:

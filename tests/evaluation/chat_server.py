@@ -18,13 +18,13 @@ class ChatServer:
     """Serves `/v1` on a free port until `close`.
 
     Attributes:
-        faults: what the next calls get in place of an answer: a status, or `malformed`, `nothing`, `slow`.
+        faults: what the next calls get in place of an answer: a status, a body, or `malformed`, `nothing`, `slow`.
         reply: what is said to the last message of a request.
         requests: bodies, in the order in which they came; headers likewise.
     """
 
     def __init__(self) -> None:
-        self.faults: list[int | str] = []
+        self.faults: list[int | str | bytes | dict[str, Any]] = []
         self.reply: Reply = judge
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -55,6 +55,8 @@ class ChatServer:
                     return self.close()
                 if fault == "malformed":
                     return self.send(200, b'{"choices": [')
+                if isinstance(fault, bytes | dict):
+                    return self.send(200, fault)
                 if fault == "nothing":
                     return self.send(200, {"choices": [{"message": {"content": None}}]})
                 if isinstance(fault, int):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from chat_server import SECRET, ChatServer
@@ -14,6 +16,7 @@ from chat_server import SECRET, ChatServer
 from rlhf.errors import EndpointError
 from rlhf.evaluation.calls import Cache, Prices
 from rlhf.evaluation.endpoint import Endpoint
+from rlhf.evaluation.secret import Secret
 from rlhf.runs import atomic_write_text
 
 Make = Callable[..., Endpoint]
@@ -166,3 +169,109 @@ def test_many_at_a_time_keep_their_order(make: Make, server: ChatServer) -> None
     assert {entry["request"]["messages"][0]["content"]: entry["answer"] for entry in kept} == {
         text: text.upper() for text in texts
     }
+
+
+SAID: dict[str, dict[str, Any] | bytes] = {
+    "null": {"choices": [{"message": {"content": None}}]},
+    "empty": {"choices": [{"message": {"content": " "}}]},
+    "cut off": {"choices": [{"message": {"content": None}, "finish_reason": "length"}]},
+    "refusal": {"choices": [{"message": {"content": None, "refusal": "no"}}]},
+    "number": {"choices": [{"message": {"content": 7}}]},
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_a_completion_without_text_is_paid_twice_at_most(make: Make, server: ChatServer, name: str) -> None:
+    said = SAID[name]
+    assert isinstance(said, dict)
+    server.faults = [{**said, "usage": {"prompt_tokens": 3, "completion_tokens": 2}}] * 6
+    endpoint = make()
+    assert endpoint.ask([ONE]) == [None]
+    used = endpoint.used
+    assert (len(server.requests), used.failed, used.tokens_in, used.tokens_out) == (2, 1, 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        ({"message": "too long"}, 1),
+        ("too long", 1),
+        ({"message": "too long", "code": "context_length_exceeded"}, 1),
+        ({"message": "busy", "code": 429}, 6),
+        ({"message": "busy", "code": "503"}, 6),
+        ({"message": [], "code": True}, 1),
+    ],
+)
+def test_an_error_object_counts_as_its_status(make: Make, server: ChatServer, error: Any, calls: int) -> None:
+    server.faults = [{"error": error}, {"choices": [{"error": error}]}] * 3
+    assert make().ask([ONE]) == [None]
+    assert len(server.requests) == calls
+
+
+def test_an_error_object_that_takes_no_key(make: Make, server: ChatServer) -> None:
+    server.faults = [{"error": {"message": f"bad key {SECRET}", "code": 401}}]
+    with pytest.raises(EndpointError, match="key_env"):
+        make(key=SECRET).ask([ONE])
+
+
+@pytest.mark.parametrize(
+    "usage", [[], 3, "x", {"prompt_tokens": "5"}, {"prompt_tokens": True}, {"prompt_tokens": 1e99}]
+)
+def test_a_usage_of_another_type_counts_nothing(make: Make, server: ChatServer, usage: Any) -> None:
+    server.faults = [{"choices": [{"message": {"content": "yes"}}], "usage": usage}]
+    endpoint = make(prices=Prices(1.0, 1.0))
+    assert endpoint.ask([ONE]) == ["yes"] and endpoint.used.tokens_in == 0
+
+
+def test_content_in_parts_and_halves_of_characters(make: Make, server: ChatServer) -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "image"}, {"text": "b"}]
+    server.faults = [
+        {"choices": [{"message": {"content": parts}}]},
+        b'{"choices": [{"message": {"content": "\\ud800"}}]}',
+    ]
+    assert make().ask(asked("one", "two")) == ["ab", "\ufffd"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 200_000, b"\xff\xfe", b"[]", b'{"choices": {"0": 1}}', b'{"choices": [[]]}', b"1" * 9999]
+)
+def test_no_chat_completion_is_asked_again(make: Make, server: ChatServer, body: bytes) -> None:
+    server.faults = [body]
+    assert make().ask([ONE]) == ["ONE"] and len(server.requests) == 2
+
+
+def test_a_response_without_end_is_not_read_to_the_end(
+    make: Make, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlhf.evaluation.endpoint.LARGEST", 1000)
+    server.faults = [b" " * 5000]
+    assert make().ask([ONE]) == ["ONE"] and len(server.requests) == 2
+
+
+@pytest.mark.parametrize("damage", ['{"answer": 3}', '["answer"]', "[" * 100_000, '{"answer": "no"', "\x00", None])
+def test_a_damaged_entry_of_the_cache_is_asked_again(make: Make, server: ChatServer, damage: str | None) -> None:
+    endpoint = make()
+    endpoint.ask([ONE])
+    path = endpoint.cache.path(endpoint.digest(ONE))
+    path.write_text(path.read_text().replace('"ONE"', '"TWO"') if damage is None else damage)
+    assert make().ask([ONE]) == ["ONE"] and len(server.requests) == 2
+
+
+def test_an_entry_of_an_older_cache_is_still_good(make: Make, server: ChatServer) -> None:
+    endpoint = make()
+    path = endpoint.cache.path(endpoint.digest(ONE))
+    path.parent.mkdir(parents=True)
+    path.write_text('{"answer": "old"}')
+    assert make().ask([ONE]) == ["old"] and server.requests == []
+
+
+@pytest.mark.parametrize("key", ['sk-"q\\u/é&<', "sk-plain", "a+b=c/d=="])
+def test_a_key_is_found_however_it_is_written(key: str) -> None:
+    secret = Secret(key)
+    forms = [key, json.dumps(key)[1:-1], json.dumps(json.dumps(key)), json.dumps(key, ensure_ascii=False)[1:-1]]
+    forms += [quote(key, safe=""), quote(key), html.escape(key), repr(key)[1:-1], key.replace("/", "\\/")]
+    for form in forms:
+        assert secret.taken_out(f"Bearer {form}!") == "Bearer ***!" or form.startswith('"'), form
+        assert key not in secret.taken_out(form) and "***" in secret.taken_out(form)
+    assert secret.taken_out("sk-other") == "sk-other"
+    assert Secret(None).taken_out(key) == key
