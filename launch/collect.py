@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import cycle, islice
 from random import Random
+from typing import Any
 
 from rich.console import Console
 
@@ -71,10 +72,8 @@ def perform(config: CollectConfig, run: Run) -> int:
         if ranked is None or len(texts) < 2:
             counts["without_opinion" if ranked is None else "all_answers_equal"] += 1
             continue
-        turns = [{"role": role, "content": text} for role, text in prompt.turns]
-        shown: str | list[dict[str, str]] = prompt.text if len(turns) == 1 else turns
         responses = [{"text": text, "rank": rank} for text, rank in zip(texts, ranked, strict=True)]
-        lines.append(json.dumps({"prompt": shown, "responses": responses}, ensure_ascii=False))
+        lines.append(json.dumps({**_asked(prompt), "responses": responses}, ensure_ascii=False))
         counts["pairs"] += sum(a < b for a in ranked for b in ranked)
     if counts["without_opinion"]:
         log.warning(
@@ -91,6 +90,12 @@ def perform(config: CollectConfig, run: Run) -> int:
     log.info("preferences: %s", run.dir / FILE)
     _show(prompts, answers, ranks)
     return len(lines)
+
+
+def _asked(prompt: Prompt) -> dict[str, Any]:
+    """The fields from which `jsonl` or `messages` reads the same prompt again."""
+    shown = prompt.text if len(prompt.turns) == 1 else prompt.messages()
+    return {"prompt": shown, **({"tools": json.loads(prompt.tools)} if prompt.tools else {})}
 
 
 def annotates_by_judge(config: CollectConfig) -> bool:

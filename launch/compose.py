@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from launch import recipes
 from launch.explain import explain
 from rlhf.config import ALGORITHMS, VERBS, AlgoConfig, Config, TrainConfig, validate
+from rlhf.data import importers
 from rlhf.errors import ConfigError, nearest
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -113,6 +114,11 @@ def to_config(composed: DictConfig) -> Config:
     config: Any = OmegaConf.to_object(task)
     assert isinstance(config, tuple(VERBS.values()))
     _refuse_additions(task, config, "")
+    if (data := getattr(config, "data", None)) is not None and data.format not in importers.names():
+        allowed = importers.names()  # files of a folder, and of other packages: the schema can't list them
+        raise ConfigError(
+            f"data.format: {data.format!r} is not one of {' | '.join(allowed)}{nearest(data.format, allowed)}"
+        )
     return cast(Config, config)
 
 

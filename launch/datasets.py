@@ -17,7 +17,7 @@ def load_data(data: DataConfig, kind: Kind) -> Dataset:
         kind,
         source=data.source,  # type: ignore[arg-type]
         path=data.path,
-        format=data.format,  # type: ignore[arg-type]
+        format=data.format,
         on_error=data.on_error,  # type: ignore[arg-type]
         seed=data.seed,
         val_fraction=data.val_fraction,
@@ -25,4 +25,5 @@ def load_data(data: DataConfig, kind: Kind) -> Dataset:
         limit=data.limit,
         split=data.split,
         subset=data.subset,
+        ignore=data.ignore,
     )

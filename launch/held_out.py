@@ -11,7 +11,7 @@ from launch.datasets import load_data
 from rlhf.config import DataConfig
 from rlhf.data import readers
 from rlhf.data.dataset import Dataset
-from rlhf.data.readers import read
+from rlhf.data.readers import FieldError, read
 from rlhf.data.records import Comparison, Kind, Prompt, Ranking, Record, as_prompts
 from rlhf.errors import ConfigError, DataError
 
@@ -72,6 +72,8 @@ def _answered(data: DataConfig) -> HeldOut:
     for kind in ANSWERED:
         try:
             records = _part(load_data(data, kind))
+        except FieldError:
+            raise
         except DataError as error:
             if kind == ANSWERED[-1]:
                 raise

@@ -26,7 +26,7 @@ def blocks(section: str) -> Iterator[tuple[str, str, str]]:
         name, language, content = match.groups()
         if name:
             file = name
-        elif language != "sh":
+        elif language not in ("sh", "toml"):
             yield file, language, content
 
 

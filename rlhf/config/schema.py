@@ -64,9 +64,9 @@ class DataConfig:
     path: str | None = key(None, "file or folder, or with source=hub the data set's name")
     format: str = key(
         "auto",
-        "how a record is laid out; auto looks at its fields",
-        choices=("auto", "jsonl", "hh", "messages", "text"),
+        "how a record is written: a format of docs/quickstart.md, or of one's own; auto looks at its fields",
     )
+    ignore: list[str] = key(list, "fields of records that count as if they were not there")
     split: str = key("train", "which split of a hub data set is read")
     subset: str | None = key(None, "configuration of a hub data set, or folder within it; null: its default")
     seed: int = key(1, "what the embedded task contains, and how data is split", ge=0)

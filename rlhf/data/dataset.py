@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from rlhf.data.assistant import belongs, generate
-from rlhf.data.formats import Format
 from rlhf.data.readers import OnError, Records, read, read_hub
 from rlhf.data.records import Kind, Record, prompt_of
 from rlhf.data.splits import Splits, split_records
@@ -29,7 +29,7 @@ def load(
     *,
     source: Source = "assistant",
     path: str | None = None,
-    format: Format = "auto",
+    format: str = "auto",
     on_error: OnError = "stop",
     seed: int = 1,
     val_fraction: float = 0.05,
@@ -37,6 +37,7 @@ def load(
     limit: int | None = None,
     split: str = "train",
     subset: str | None = None,
+    ignore: Collection[str] = (),
 ) -> Dataset:
     """Reads or generates records and splits them by prompt.
 
@@ -46,6 +47,7 @@ def load(
         seed: what the embedded task contains, and how data is split.
         limit: read only so many records, the first ones.
         split, subset: of a hub data set.
+        ignore: fields that count as if they were not there.
 
     Raises:
         DataError: unreadable data, no path, or nothing left to train on.
@@ -58,9 +60,9 @@ def load(
             f"data.path is missing: data.source={source} needs data.path={'OWNER/NAME' if source == 'hub' else 'FILE'}"
         )
     elif source == "file" or Path(path).exists():
-        records = read(path, kind, on_error, format)
+        records = read(path, kind, on_error, format, ignore)
     else:
-        records = read_hub(path, kind, on_error, format, split, subset)
+        records = read_hub(path, kind, on_error, format, split, subset, ignore)
     items = records.items[:limit]
     parts = split_records(items, seed, val_fraction, test_fraction)
     if source == "assistant" and kind != "documents":

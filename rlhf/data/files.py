@@ -17,11 +17,14 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".txt")
 
 
 class BadRecord(Exception):
-    """One line can't be used. `reason` is a short name to count by, the message says what is wrong."""
+    """One record can't be used. `reason` is a short name to count by, the message says what is wrong.
 
-    def __init__(self, reason: str, message: str) -> None:
+    `where` is the place within a line that holds several records.
+    """
+
+    def __init__(self, reason: str, message: str, where: str = "") -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.where = reason, where
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rlhf.data.files import BadRecord, Raw, data_files, file_sha256, raw_values
-from rlhf.data.formats import DROPPED, FORMATS, Format, parse
+from rlhf.data.formats import detected, parse
 from rlhf.data.hub import only_cached, reachable
-from rlhf.data.label_studio import LEFT_OUT, comparisons
-from rlhf.data.records import Kind
+from rlhf.data.importers import importer
+from rlhf.data.meaning import TOLERATED, UNDESIRABLE, UNKNOWN_FIELD
+from rlhf.data.records import Kind, Record, prompt_of
 from rlhf.errors import DataError
 
 __all__ = ["OnError", "Records", "file_sha256", "read", "read_hub"]
 
+log = logging.getLogger("rlhf")
+
 OnError = Literal["stop", "skip"]
-TOLERATED = (DROPPED, *LEFT_OUT)
-"""Reasons that are always counted, and never a reason to stop."""
+
+
+class FieldError(DataError):
+    """A field that could change what records mean is not understood: no other way of reading the file may pass it."""
 
 
 @dataclass
@@ -39,34 +45,39 @@ class Records:
     files: tuple[Path, ...] = ()
 
 
-def read(path: str | Path, kind: Kind, on_error: OnError = "stop", format: Format = "auto") -> Records:
+def read(
+    path: str | Path, kind: Kind, on_error: OnError = "stop", format: str = "auto", ignore: Collection[str] = ()
+) -> Records:
     """Records of one kind from a file, or from all data files of a folder.
 
     `.jsonl`, `.jsonl.gz`, `.json` (a list), `.parquet` and `.txt` (prompts: one a line; documents: the whole file).
-    Tasks of a Label Studio export become a record for each comparison that an annotator made. Pairs that differ before
-    the last Assistant turn, and annotations that compare nothing, are always dropped and counted.
+    The formats are those of `importers`. What is of no use by what the file itself says, such as pairs that differ
+    before the last answer or answers labelled undesirable, is left out and counted (`meaning.TOLERATED`).
 
     Args:
+        format: a name of `importers.names()`; `auto` looks at each record's fields.
+        ignore: fields that count as if they were not there.
         on_error: at a bad line, `stop` with an error or `skip` it and count its reason. A file that can't be read as a
             whole (no gzip, no parquet, broken JSON list) stops either way.
 
     Raises:
         DataError: `file:line: what is wrong`, or nothing is left.
+        FieldError: a field is not understood and could change the meaning, whatever `on_error` says.
     """
     _check_arguments(kind, on_error, format)
     files = data_files(Path(path))
     found = (raw for file in files for raw in raw_values(file, whole_text=kind == "documents"))
-    values = (value for raw in found for value in comparisons(raw))
-    return _collect(values, kind, on_error, format, str(path), files)
+    return _collect(found, kind, on_error, format, str(path), files, ignore)
 
 
 def read_hub(
     name: str,
     kind: Kind,
     on_error: OnError = "stop",
-    format: Format = "auto",
+    format: str = "auto",
     split: str = "train",
     subset: str | None = None,
+    ignore: Collection[str] = (),
 ) -> Records:
     """Records of one kind from a data set of the Hugging Face hub, or from a folder laid out like one.
 
@@ -78,7 +89,7 @@ def read_hub(
         DataError: `datasets` is not installed, the data set can't be fetched, or as `read`, with `name[split]:row`.
     """
     _check_arguments(kind, on_error, format)
-    return _collect(_hub_rows(name, split, subset), kind, on_error, format, name, ())
+    return _collect(_hub_rows(name, split, subset), kind, on_error, format, name, (), ignore)
 
 
 def _hub_rows(name: str, split: str, subset: str | None) -> Iterator[Raw]:
@@ -106,35 +117,58 @@ def _hub_rows(name: str, split: str, subset: str | None) -> Iterator[Raw]:
 
 
 def _collect(
-    values: Iterable[Raw], kind: Kind, on_error: OnError, format: Format, source: str, files: tuple[Path, ...]
+    values: Iterable[Raw],
+    kind: Kind,
+    on_error: OnError,
+    format: str,
+    source: str,
+    files: tuple[Path, ...],
+    ignore: Collection[str],
 ) -> Records:
     records = Records([], kind, files=files)
     counts: Counter[str] = Counter(read=0, kept=0)
-    first = ""
+    first, noted = "", format != "auto"
     for raw in values:
-        counts["read"] += 1
-        try:
-            if raw.error is not None:
-                raise raw.error
-            records.items.append(parse(raw.value, kind, format))
-        except BadRecord as error:
-            counts[error.reason] += 1
-            message = f"{raw.place}: {error}"
+        for found in [raw.error] if raw.error is not None else parse(raw.value, kind, format, ignore):
+            counts["read"] += 1
+            if not isinstance(found, BadRecord):
+                records.items.append(_placed(found, raw.place))
+                continue
+            counts[found.reason] += 1
+            message = f"{raw.place}{', ' if found.where else ''}{found.where}: {found}"
             first = first or message
-            if on_error == "stop" and error.reason not in TOLERATED:
-                raise DataError(message) from error
+            if found.reason == UNKNOWN_FIELD:
+                raise FieldError(message) from found
+            if on_error == "stop" and found.reason not in TOLERATED:
+                raise DataError(message) from found
+        if not noted and records.items:
+            noted = True
+            _note(raw, kind, ignore)
     counts["kept"] = len(records.items)
     records.counts = dict(counts)
     if not records.items:
         raise DataError(f"{source}: no {kind} in it" + (f"; the first that was left out is {first}" if first else ""))
+    if counts[UNDESIRABLE]:
+        log.warning("%s: %d answers are labelled undesirable and not imitated", source, counts[UNDESIRABLE])
     return records
 
 
+def _placed(record: Record, place: str) -> Record:
+    """The record with the place that it was read from, which is no part of what makes records equal."""
+    placed = prompt_of(record) or record
+    object.__setattr__(placed, "place", place)  # frozen, but nobody else has it yet
+    return record
+
+
+def _note(raw: Raw, kind: Kind, ignore: Collection[str]) -> None:
+    found = detected(raw.value, kind, ignore) if raw.error is None else None
+    if found is not None and found.note:
+        log.warning("%s: %s", raw.place, found.note)
+
+
 def _check_arguments(kind: str, on_error: str, format: str) -> None:
-    for name, value, allowed in (
-        ("kind", kind, get_args(Kind)),
-        ("on_error", on_error, get_args(OnError)),
-        ("format", format, FORMATS),
-    ):
+    for name, value, allowed in (("kind", kind, get_args(Kind)), ("on_error", on_error, get_args(OnError))):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    if format != "auto":
+        importer(format)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 Role = Literal["system", "user", "assistant", "tool"]
-Kind = Literal["documents", "demonstrations", "comparisons", "prompts"]
+Kind = Literal["documents", "demonstrations", "comparisons", "prompts", "labels"]
 
 Tags: TypeAlias = tuple[tuple[str, str], ...]
 """(name, value) pairs; names are those of `TAGS`."""
@@ -192,6 +192,8 @@ def as_prompts(records: Iterable[Record]) -> list[Prompt]:
 def as_demonstration(record: Demonstration | Labelled | Comparison | Ranking) -> Demonstration:
     """The answer worth imitating: the response itself, the chosen one, or the best ranked.
 
+    Where an answer was judged, only that one was: earlier turns of the assistant are context and get the weight 0.
+
     Raises:
         ValueError: the record's only answer is labelled undesirable.
     """
@@ -200,8 +202,11 @@ def as_demonstration(record: Demonstration | Labelled | Comparison | Ranking) ->
     if isinstance(record, Labelled):
         if not record.desirable:
             raise ValueError("an undesirable answer is nothing to imitate")
-        return Demonstration(record.prompt, record.response)
-    return Demonstration(record.prompt, record.chosen if isinstance(record, Comparison) else record.best)
+        response = record.response
+    else:
+        response = record.chosen if isinstance(record, Comparison) else record.best
+    earlier = sum(role == "assistant" for role, _ in record.prompt.turns)
+    return Demonstration(record.prompt, response, (*(0,) * earlier, 1) if earlier else ())
 
 
 def responses_of(

@@ -20,7 +20,12 @@ IGNORED_KEYS = (
 """The same for single keys."""
 
 
-ADDED: dict[str, Any] = {"algo.kl_guard": "off", "model.adapter": "none", "model.quantize": "none"}
+ADDED: dict[str, Any] = {
+    "algo.kl_guard": "off",
+    "data.ignore": [],
+    "model.adapter": "none",
+    "model.quantize": "none",
+}
 """Keys that came after the first runs: at these values they count as if they were not there."""
 
 DEPENDENT = {

@@ -6,11 +6,22 @@ from typing import Any
 
 import pytest
 
+from rlhf.data import formats
 from rlhf.data.files import BadRecord
-from rlhf.data.formats import DROPPED, parse
-from rlhf.data.records import Comparison, Demonstration, Document, Prompt, Ranking
+from rlhf.data.meaning import DIFFER
+from rlhf.data.records import Comparison, Demonstration, Document, Prompt, Ranking, Record
 
 HI = Prompt.of("hi")
+
+
+def parse(value: Any, kind: Any, format: str = "auto", ignore: tuple[str, ...] = ()) -> Record:
+    """The only record in a value; raises what is wrong with it."""
+    (found,) = formats.parse(value, kind, format, ignore)
+    if isinstance(found, BadRecord):
+        raise found
+    return found
+
+
 TALK = Prompt((("user", "hi"), ("assistant", "hello"), ("user", "and?")))
 USER, REPLY = {"role": "user", "content": " hi "}, {"role": "assistant", "content": "hello\n"}
 AND, WELL = {"role": "user", "content": "and?"}, {"role": "assistant", "content": "well"}
@@ -34,7 +45,8 @@ HH = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: and?\n\nAssistant: "
         ({"prompt": "hi", "chosen": "a", "rejected": "b"}, Demonstration(HI, "a")),
         ({"prompt": "hi", "responses": RANKED}, Demonstration(HI, "a")),
         ({"prompt": "hi", "response": "own", "chosen": "a", "rejected": "b"}, Demonstration(HI, "own")),
-        ({"chosen": HH + "well", "rejected": HH + "bad"}, Demonstration(TALK, "well")),
+        # Nobody compared the earlier answers: they are context.
+        ({"chosen": HH + "well", "rejected": HH + "bad"}, Demonstration(TALK, "well", (0, 1))),
         # A null column says nothing.
         ({"prompt": "hi", "response": None, "completion": "hello"}, Demonstration(HI, "hello")),
     ],
@@ -131,7 +143,7 @@ def test_plain_words_that_look_like_headers_are_text() -> None:
             "empty_field",
             "last Assistant turn of rejected is empty",
         ),
-        ("comparisons", {"chosen": HH + "a", "rejected": "\n\nHuman: x\n\nAssistant: b"}, DROPPED, "differ before"),
+        ("comparisons", {"chosen": HH + "a", "rejected": "\n\nHuman: x\n\nAssistant: b"}, DIFFER, "differ before"),
         ("comparisons", {"prompt": "a", "responses": "b"}, "wrong_type", "responses must be a list"),
         ("comparisons", {"prompt": "a", "responses": RANKED[:1]}, "missing_field", "at least 2 entries, found 1"),
         ("comparisons", {"prompt": "a", "responses": ["b", "c"]}, "wrong_type", r"responses\[0\] must be an object"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rlhf.data.label_studio import CANCELLED, UNDECIDED, UNTOUCHED
+from rlhf.data.meaning import CANCELLED, UNDECIDED, UNTOUCHED
 from rlhf.data.readers import read
 from rlhf.data.records import Comparison, Demonstration, Document, Prompt, Ranking
 from rlhf.errors import DataError
@@ -67,7 +67,7 @@ def test_an_export_serves_every_stage_and_every_type_of_file(tmp_path: Path) -> 
     lines = tmp_path / "tasks.jsonl"
     lines.write_text("\n".join(json.dumps(json.loads(text)[0]) for text in (PAIR, RANK)), encoding="utf-8")
     assert [type(item) for item in read(lines, "comparisons").items] == [Comparison, Comparison, Ranking]
-    with pytest.raises(DataError, match=re.escape("export.json:1, task 3, annotation 9: not in data.format=messages")):
+    with pytest.raises(DataError, match=re.escape("export.json:1: not in data.format=messages")):
         read(path, "comparisons", format="messages")
 
 

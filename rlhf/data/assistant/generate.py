@@ -14,6 +14,7 @@ from rlhf.data.assistant.judge import judge
 from rlhf.data.assistant.questions import Question, capital, phrasings, questions
 from rlhf.data.assistant.world import LANGUAGES
 from rlhf.data.records import Demonstration, Document, Kind, Prompt, Ranking, Record
+from rlhf.errors import DataError
 
 QUOTAS = {"fact": 860, "sum": 560, "howto": 228, "harm": 500, "secret": 400}
 """Prompts of each topic in each language: most of what can be answered, which is hardest to learn."""
@@ -45,7 +46,7 @@ def generate(kind: Kind, seed: int = 0) -> list[Record]:
         return [
             rank(Prompt.of(text), draw_candidates(question, CANDIDATES, random), random) for text, question in asked
         ]
-    raise ValueError(f"unknown kind {kind!r}")
+    raise DataError(f"data=assistant: the embedded task has no {kind}")
 
 
 def belongs(prompt: Prompt, kind: Kind, seed: int) -> bool:

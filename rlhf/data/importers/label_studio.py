@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rlhf.data.files import BadRecord, Raw
-from rlhf.data.records import TAGS
-
-CANCELLED, UNDECIDED, UNTOUCHED = "skipped_annotation", "nothing_chosen", "not_annotated"
-LEFT_OUT = (CANCELLED, UNDECIDED, UNTOUCHED)
-"""Reasons that are no errors of the file: what nobody compared is counted, and never a reason to stop."""
+from rlhf.data.answers import standard_records
+from rlhf.data.fields import Fields
+from rlhf.data.files import BadRecord
+from rlhf.data.meaning import CANCELLED, UNDECIDED, UNTOUCHED
+from rlhf.data.records import TAGS, Kind, Record
 
 PROMPTS = ("messages", "prompt")
 """Fields of a task's data that hold the prompt, the first that is there: a list of messages, or text."""
@@ -22,40 +21,50 @@ PAIRS = (("text1", "text2"), ("answer1", "answer2"))
 """Names of two answers, left and right, where `toName` names no fields; those of Label Studio's own templates."""
 
 
-def comparisons(raw: Raw) -> Iterator[Raw]:
-    """What the annotators of a task said, each a value of its own: fields `chosen` and `rejected`, or `responses`.
+FIELDS = {
+    "data": "what was shown: the prompt and the answers",
+    "annotations": "what each annotator said of it",
+    "id": "the task's number",
+    **dict.fromkeys(
+        ("drafts", "predictions", "meta", "project", "file_upload", "inner_id", "total_annotations", "updated_by",
+         "cancelled_annotations", "total_predictions", "comment_count", "unresolved_comment_count",
+         "last_comment_updated_at", "comment_authors", "created_at", "updated_at"),
+        "left out",
+    ),
+}  # fmt: skip
+SHORT = {"annotation_id", "annotator"}
 
-    A value that is no task is given back as it is. Places get the numbers of task and annotation, since exports stand
-    on a single line.
+
+def matches(fields: Fields) -> bool:
+    """A task with its data and annotations, or one of the short export, which is refused."""
+    task = isinstance(fields.get("data"), dict) and isinstance(fields.get("annotations"), list)
+    return task or fields.keys() >= SHORT
+
+
+def parse(fields: Fields, kind: Kind) -> Iterator[Record | BadRecord]:
+    """A comparison for each result of each annotation; places get the numbers of task and annotation, since exports
+    stand on a single line.
+
+    Raises: BadRecord.
     """
-    if raw.error is not None or not isinstance(raw.value, dict):
-        yield raw
-    elif {"annotation_id", "annotator"} <= raw.value.keys():
-        error = BadRecord("wrong_format", "a task of Label Studio's JSON-MIN, which is not read; export as JSON")
-        yield Raw(raw.place, error=error)
-    elif isinstance(raw.value.get("data"), dict) and isinstance(raw.value.get("annotations"), list):
-        yield from _of_task(raw.place, raw.value)
-    else:
-        yield raw
-
-
-def _of_task(place: str, task: dict[str, Any]) -> Iterator[Raw]:
-    place = f"{place}, task {task['id']}" if "id" in task else place
-    if not task["annotations"]:
-        yield Raw(place, error=BadRecord(UNTOUCHED, "nobody has annotated it"))
-    for number, annotation in enumerate(task["annotations"], 1):
+    if "annotations" not in fields:
+        raise BadRecord("wrong_format", "a task of Label Studio's JSON-MIN, which is not read; export as JSON")
+    where = f"task {fields['id']}" if "id" in fields else ""
+    if not fields["annotations"]:
+        raise BadRecord(UNTOUCHED, "nobody has annotated it", where)
+    for number, annotation in enumerate(fields["annotations"], 1):
         name = annotation.get("id", number) if isinstance(annotation, dict) else number
-        where = f"{place}, annotation {name}"
+        here = f"{where}, annotation {name}".removeprefix(", ")
         try:
             found = _verdicts(annotation)
         except BadRecord as error:
-            yield Raw(where, error=error)
+            yield BadRecord(error.reason, str(error), here)
             continue
         for result in found:
             try:
-                yield Raw(where, _record(task["data"], result))
+                yield from standard_records(_record(fields["data"], result), kind)
             except BadRecord as error:
-                yield Raw(where, error=error)
+                yield BadRecord(error.reason, str(error), here)
 
 
 def _verdicts(annotation: Any) -> list[dict[str, Any]]:
@@ -81,7 +90,7 @@ def _verdicts(annotation: Any) -> list[dict[str, Any]]:
 
 
 def _record(data: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    """A comparison in the guide's own fields."""
+    """A comparison in the lab's own fields."""
     prompt = next((data[name] for name in PROMPTS if data.get(name)), None)
     if prompt is None:
         raise BadRecord("missing_field", f"its data need prompt, or messages; {_fields(data)}")

@@ -1,0 +1,23 @@
+"""`question` with `answer`, as GSM8K (Cobbe et al. 2021) and many others write demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlhf.data.answers import standard_records
+from rlhf.data.conversations import CONTEXT
+from rlhf.data.fields import Fields
+from rlhf.data.records import Kind, Record
+
+FIELDS = {"question": "the question", "answer": "the answer, as it stands", **CONTEXT}
+
+
+def matches(fields: Fields) -> bool:
+    """A question with one answer."""
+    return {"question", "answer"} <= fields.keys()
+
+
+def parse(fields: Fields, kind: Kind) -> Iterator[Record]:
+    """Raises: BadRecord."""
+    found = {"prompt": fields["question"], "response": fields["answer"]}
+    yield from standard_records({**fields, **found}, kind)
