@@ -5,6 +5,7 @@ Lightning's `CSVLogger` deletes the file of an earlier run in the same directory
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from pathlib import Path
@@ -14,6 +15,14 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from rlhf.runs.files import writing
+from rlhf.storage.reading import open_regular
+
+DIGITS = 19
+"""Of a step, at most."""
+
+
+def _is_step(text: str | None) -> bool:
+    return text is not None and text.isascii() and text.isdigit() and len(text) < DIGITS
 
 
 class CSVMetrics(Logger):
@@ -94,10 +103,13 @@ class CSVMetrics(Logger):
         """The file's rows; numbers as text. A last line that was cut short by a kill is left out."""
         if not self.path.exists():
             return []
-        text = self.path.read_text(encoding="utf-8")
+        with open_regular(self.path) as stream:
+            text = stream.read().decode("utf-8", "replace")
         whole = text[: text.rfind("\n") + 1]
-        rows = list(csv.DictReader(io.StringIO(whole)))
-        return [row for row in rows if None not in row and None not in row.values()]
+        rows: list[dict[str, str]] = []
+        with contextlib.suppress(csv.Error):  # what follows a row that is none can't be told apart
+            rows.extend(csv.DictReader(io.StringIO(whole, newline="")))
+        return [row for row in rows if None not in row and None not in row.values() and _is_step(row.get("step"))]
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         self.last = {}

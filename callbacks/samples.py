@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from rlhf.data.rows import Row
 from rlhf.data.templates import Template
 from rlhf.rollout.sampling import Request, Sampler, Sampling
 from rlhf.rollout.uniforms import EVALUATE
-from rlhf.runs.files import writing
+from rlhf.runs.files import atomic_write_text, json_line, writing
+from rlhf.storage.reading import read_json_lines
+from rlhf.storage.shapes import fits
 
 Judge = Callable[[list[Row]], dict[str, list[float]]]
 """Numbers for one-response rows, by name (score, kl)."""
@@ -48,12 +49,10 @@ class Samples(L.Callback):
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         """After a resume, forget what was written after the step it continues from."""
         if trainer.is_global_zero and self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= module.step]
-            part = self.path.with_suffix(".part")
             with writing(self.path):
-                part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-                part.replace(self.path)
+                rows = [row for row in read_json_lines(self.path) if fits(row.get("step"), int)]
+                kept = [row for row in rows if row["step"] <= module.step]
+                atomic_write_text(self.path, "".join(json_line(row) for row in kept))
 
     def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
         answers = self.sampler.sample(
@@ -77,4 +76,4 @@ class Samples(L.Callback):
                 } | {name: round(values[i], 4) for name, values in scores.items()}
                 if self.keep_tokens:
                     record |= {"logprob": round(sum(answer.logprobs), 6), "ids": list(answer.tokens)}
-                stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+                stream.write(json_line(record))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import WandbLogger
+
+from rlhf.storage.reading import read_json_lines
 
 log = logging.getLogger("rlhf")
 
@@ -82,8 +83,7 @@ class WandbTables(L.Callback):
         """What was written at this step."""
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        return [row for line in lines if line.endswith("}") and (row := json.loads(line))["step"] == step]
+        return [row for row in read_json_lines(self.path) if row.get("step") == step]
 
 
 def as_text(turns: Sequence[Sequence[str]]) -> str:

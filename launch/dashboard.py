@@ -12,6 +12,7 @@ from typing import Any
 from callbacks.wandb_tables import EPISODES, STEP, TOKENS
 from rlhf.errors import ConfigError, UserError
 from rlhf.runs import atomic_write_json
+from rlhf.storage.reading import Unreadable, read_json
 
 WORKSPACE, REPORT = "RLHF lab", "RLHF lab: what alignment did"
 
@@ -162,7 +163,7 @@ def publish(place: Place, outputs: Path, offline: bool) -> list[str]:
         return _write(Place(place.project, place.entity), outputs)
     place = Place(place.project, entity)
     known_file = outputs / ".dashboards.json"
-    known: dict[str, str] = json.loads(known_file.read_text(encoding="utf-8")) if known_file.exists() else {}
+    known = _known(known_file)
     found = []
     for name, made in (("workspace", workspace(place)), ("report", report(place))):
         key = f"{name} {place.entity}/{place.project}"
@@ -200,3 +201,12 @@ def _write(place: Place, outputs: Path) -> list[str]:
         atomic_write_json(path, as_json(made))
         found.append(str(path))
     return found
+
+
+def _known(file: Path) -> dict[str, str]:
+    """Addresses of what was saved before; a damaged file has none, and a new workspace is made."""
+    try:
+        content = read_json(file)
+    except (OSError, Unreadable):
+        return {}
+    return {k: v for k, v in content.items() if isinstance(v, str)} if isinstance(content, dict) else {}

@@ -146,5 +146,4 @@ def _first_line(chain: list[BaseException]) -> str:
 
 
 def _short(error: Any) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".:") if lines else ""
+    return str(error).strip().split("\n")[0].rstrip(".:\r")

@@ -11,7 +11,7 @@ from typing import Any
 
 from launch.loaded import device_of, dtype_of
 from rlhf.config import EvaluateSettings, StrategyConfig
-from rlhf.errors import ConfigError, nearest
+from rlhf.errors import ConfigError, first_line, nearest
 from rlhf.runs import Parent
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,7 +104,7 @@ def run_harness(
                     log_samples=False,
                 )
             except Exception as error:  # its own, those of datasets, of the network, of a task's code
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                reason = first_line(error)
                 raise ConfigError(
                     f"evaluation.harness: {', '.join(settings.harness)} on models.{name} failed with "
                     f"{type(error).__name__}: {reason[:300]}; its data may need the network; "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from rlhf.models.adapters import Lora, add_lora, has_adapter, load_adapter, shar
 from rlhf.models.language import LanguageModel, ScoreModel, freeze
 from rlhf.models.loading import load_scorer, scorer_on
 from rlhf.runs import Parent, Run, Summary
+from rlhf.runs.parents import export_config
 
 log = logging.getLogger("rlhf")
 
@@ -106,7 +106,7 @@ def check_same_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     Raises:
         ParentError: they don't.
     """
-    content = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder.is_dir() else {}
+    content = export_config(Parent("folder", folder))
     try:
         theirs = content.get("tokenizer_fingerprint") or load_tokenizer("auto", str(folder)).fingerprint
     except DataError as error:

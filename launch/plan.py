@@ -121,15 +121,15 @@ class Planner:
         recorded = Summary.read(resuming).parents if resuming is not None else self.given
         config = copy.deepcopy(config)
         for name, record in recorded.items():
-            section, key = name.split(".", 1)
+            section, _, key = name.partition(".")
             # The other kinds, pretrained and random, are words of their own: since then `auto` may have come to mean
             # a run that has finished meanwhile.
-            word = record["directory"] if record["kind"] in ("run", "folder") else record["kind"]
-            _replace_auto(getattr(config, section), key, word)
+            word = record.get("directory") or "" if record["kind"] in ("run", "folder") else record["kind"]
+            _replace_auto(getattr(config, section, None), key, word)
         parents = find_parents(config, self.outputs)
         return {
-            name: dataclasses.replace(parent, reason=recorded[name]["reason"])
-            if name in recorded and recorded[name]["sha256"] == parent.sha256
+            name: dataclasses.replace(parent, reason=recorded[name].get("reason", ""))
+            if name in recorded and recorded[name].get("sha256") == parent.sha256
             else parent
             for name, parent in parents.items()
         }

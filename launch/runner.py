@@ -3,7 +3,6 @@ file by value, and need nothing of the lab's but the Python that the command sta
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
+
+from rlhf.storage.reading import Unreadable, read_json
 
 ENDING = "RLHF_ENDING"
 """Names the file in which the program says how it ended: JSON with `code`, `error` and `value`."""
@@ -144,8 +145,8 @@ def stopped_by(number: int) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     """What the program said of its end; nothing, if it didn't get to it."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path)
+    except (OSError, Unreadable):
         return {}
     return content if isinstance(content, dict) else {}
 

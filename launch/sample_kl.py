@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,9 @@ from rlhf.evaluation.answers import response_logprobs
 from rlhf.models.language import freeze
 from rlhf.models.loading import load_policy
 from rlhf.runs import Parent, atomic_write_text
+from rlhf.runs.files import json_line
+from rlhf.storage.reading import read_json_lines
+from rlhf.storage.shapes import fits
 
 log = logging.getLogger("rlhf")
 
@@ -46,9 +48,9 @@ def add_kl(
     path = directory / "samples.jsonl"
     if parent.source is None or not path.exists():
         return
-    records: list[dict[str, Any]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    pending = [(i, record) for i, record in enumerate(records) if "ids" in record]
-    rows = [Row(prompts[i % len(prompts)].prompt, (tuple(record["ids"]),), index=i) for i, record in pending]
+    records: list[dict[str, Any]] = list(read_json_lines(path))
+    pending = list(_pending(records, prompts))
+    rows = [row for row, _ in pending]
     try:
         reference = load_policy(parent.source, {}, tokenizer, seed=0).to(device)
         freeze(reference)
@@ -59,4 +61,20 @@ def add_kl(
     for (_, record), logprob in zip(pending, theirs, strict=True):
         record["kl"] = round(record.pop("logprob") - logprob, 4) + 0.0  # no -0.0
         del record["ids"]
-    atomic_write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    atomic_write_text(path, "".join(json_line(record) for record in records))
+
+
+def _pending(records: Sequence[dict[str, Any]], prompts: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """Samples that have tokens, each as a row behind its prompt. An evaluation of which lines are missing or damaged
+    has no KL, since which prompt a line belongs to follows from its place."""
+    steps: dict[Any, list[dict[str, Any]]] = {}
+    for record in records:
+        steps.setdefault(str(record.get("step")), []).append(record)
+    index = 0
+    for found in steps.values():
+        whole = len(found) == len(prompts)
+        whole = whole and all(fits(r.get("ids"), list[int]) and fits(r.get("logprob"), float) for r in found)
+        for prompt, record in zip(prompts, found, strict=False):
+            if whole:
+                yield Row(prompt.prompt, (tuple(record["ids"]),), index=index), record
+                index += 1

@@ -6,7 +6,6 @@ tries what an uninterrupted one would have tried."""
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import warnings
@@ -22,6 +21,7 @@ from hydra.plugins.launcher import Launcher
 from launch.space import Parameter, Search
 from rlhf.errors import ConfigError
 from rlhf.runs import atomic_write_json, atomic_write_text
+from rlhf.storage.reading import Unreadable, read_json
 
 JOURNAL, IDENTITY, RESULT = "study.journal", "search.json", "optimization_results.yaml"
 
@@ -36,10 +36,10 @@ def search_to_resume(sweeps: Path, search_id: str) -> Path | None:
 
 def _id_of(sweep: Path) -> str | None:
     try:
-        content = json.loads((sweep / IDENTITY).read_text(encoding="utf-8"))
-        return str(content["id"])
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_json(sweep / IDENTITY)
+    except (OSError, Unreadable):
         return None
+    return str(content["id"]) if isinstance(content, dict) and "id" in content else None
 
 
 def claim(sweep: Path, search: Search, search_id: str, resume: bool) -> None:

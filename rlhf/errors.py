@@ -50,6 +50,11 @@ REQUEUE = 75
 """Exit code after SIGTERM and SIGUSR1, `EX_TEMPFAIL` of sysexits.h: not done, the same command can go on later."""
 
 
+def first_line(error: object) -> str:
+    """The first line of an exception's text; its type where it says nothing."""
+    return str(error).strip().split("\n")[0].strip() or type(error).__name__
+
+
 def nearest(word: str, candidates: Iterable[str]) -> str:
     """`; did you mean X?`, or an empty string where nothing is near."""
     found = get_close_matches(word, list(candidates), n=1, cutoff=0.6)

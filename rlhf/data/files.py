@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlhf.errors import DataError
+from rlhf.errors import DataError, first_line
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".txt")
 
@@ -187,7 +187,7 @@ def _parquet(path: Path) -> Iterator[Raw]:
                     number += 1
                     yield Raw(f"{path}:{number}", row)
     except pyarrow.ArrowException as error:
-        raise DataError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]})") from error
+        raise DataError(f"{path}: not a readable parquet file ({first_line(error)})") from error
 
 
 def _not_utf8(error: UnicodeDecodeError) -> BadRecord:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rlhf.errors import DataError
+from rlhf.storage.reading import Unreadable
+from rlhf.storage.reading import read_json as parse_file
 
 
 @lru_cache(maxsize=1)
@@ -49,8 +51,8 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        data = parse_file(path)
+    except (OSError, Unreadable) as error:
         raise DataError(f"{path}: not readable as JSON: {error}") from error
     if not isinstance(data, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(data).__name__}")

@@ -160,4 +160,4 @@ def _said(replies: Replies, i: int) -> str:
 def quoted(text: str) -> str:
     """Anybody's text as a Markdown quotation, in which nothing is markup."""
     safe = re.sub(r"([\\`*_#<>|\[\]~])", r"\\\1", printable(text))
-    return "\n".join(f"> {line}".rstrip() for line in (safe or "(nothing)").splitlines())
+    return "\n".join(f"> {line}".rstrip() for line in (safe or "(nothing)").split("\n"))

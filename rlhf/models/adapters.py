@@ -8,17 +8,19 @@ or off, so that nothing depends on which one ran last, not even a forward pass t
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rlhf.errors import ConfigError, ParentError, nearest
+from rlhf.storage.reading import Unreadable, read_json
+from rlhf.storage.shapes import fits
 
 NAME = "default"
 """What peft calls the only adapter of a model."""
@@ -28,6 +30,14 @@ PREFIX = "base_model.model."
 """What stands before the names of weights in peft's files."""
 
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
+
+
+class Settings(TypedDict):
+    """What is read of `adapter_config.json`."""
+
+    r: int
+    lora_alpha: float
+    target_modules: list[str]
 
 
 @dataclass(frozen=True)
@@ -228,9 +238,14 @@ def load_adapter(hf: Any, folder: Path) -> None:
     Raises:
         ParentError: the files don't fit the model.
     """
-    content = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    try:
+        content = read_json(folder / SETTINGS)
+        if not fits(content, Settings):
+            raise Unreadable("r, lora_alpha or target_modules is missing or of another type")
+        found = load_file(folder / WEIGHTS)
+    except (OSError, Unreadable, SafetensorError) as error:
+        raise ParentError(f"{folder}: not an adapter that can be read ({error}); train it again") from error
     add_lora(hf, Lora(content["r"], content["lora_alpha"], tuple(content["target_modules"])), seed=0)
-    found = load_file(folder / WEIGHTS)
     wanted = {name: p for name, p in hf.named_parameters() if _is_own(name)}
     names = {f"{PREFIX}{name}".replace(f".{NAME}.", "."): name for name in wanted}
     if found.keys() != names.keys():

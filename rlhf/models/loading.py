@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from rlhf.data.hub import reachable
-from rlhf.errors import ConfigError, ParentError, nearest
+from rlhf.errors import ConfigError, ParentError, first_line, nearest
 from rlhf.models.adapters import share
 from rlhf.models.fused import fuse_activations
 from rlhf.models.language import LanguageModel, ScoreModel, check_logits, hidden_size
@@ -184,7 +184,7 @@ def skeleton(kind: str, source: str | None, architecture: dict[str, Any], vocabu
                 source, trust_remote_code=False, local_files_only=offline, **extra
             )
         except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise ParentError(
                 f"model.path: the sizes of {source} could not be read ({reason}); pass model.path=FOLDER with "
                 "config.json, or choose a model with sizes of its own, such as model=gpt2"
@@ -280,7 +280,7 @@ def _from_pretrained(auto: Any, source: str, extra: dict[str, Any]) -> tuple[Any
             **extra,
         )
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError, StrictDataclassError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise ParentError(
             f"model.init: the weights of {source} could not be loaded ({reason}); "
             "pass model.init=FOLDER with config.json and safetensors, or model.init=random"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +11,15 @@ from typing import Any, Literal
 from rlhf.errors import DataError, ParentError
 from rlhf.evaluation.findings import Finding
 from rlhf.evaluation.symptoms import collapse, forgotten, symptoms
+from rlhf.reporting.evaluation_record import AnswerLine, checked_evaluation
 from rlhf.reporting.labels import flat, label_runs
 from rlhf.reporting.read import read_lines, read_rows, read_samples
 from rlhf.runs import Summary, all_runs
 from rlhf.runs.search import read_config
+from rlhf.storage.reading import Unreadable, read_json
+from rlhf.storage.shapes import fits
+
+log = logging.getLogger("rlhf")
 
 TRAINED = ("pretrain", "sft", "reward", "dpo", "ppo")
 
@@ -65,8 +70,8 @@ class EvaluationData:
 
     def values(self, model: str, name: str) -> list[float]:
         """A number of each answer of a model (`score`, `reward`, `tokens`), where there is one."""
-        found = [line.get("answers", {}).get(model, {}).get(name) for line in self.answers]
-        return [float(value) for value in found if isinstance(value, int | float)]
+        found = [line["answers"].get(model, {}).get(name) for line in self.answers]
+        return [float(value) for value in found if fits(value, float)]
 
     def findings(self) -> list[Finding]:
         """Symptoms of finished models, beside the model that KL is measured from."""
@@ -82,7 +87,7 @@ class EvaluationData:
         return found
 
     def _texts(self, name: str) -> list[str]:
-        return [str(line["answers"][name]["response"]) for line in self.answers if name in line.get("answers", {})]
+        return [str(line["answers"][name]["response"]) for line in self.answers if name in line["answers"]]
 
 
 @dataclass
@@ -141,9 +146,15 @@ def _below(path: Path) -> Material:
     material = Material("sweep", path)
     for folder, summary in sorted(all_runs(path), key=lambda found: found[1].started_at):
         if (folder / "evaluation.json").exists():
-            material.evaluations.append(read_evaluation(folder))
+            try:
+                material.evaluations.append(read_evaluation(folder))
+            except DataError as error:
+                log.warning("%s; left out", error)
         elif summary.algo in TRAINED:
-            run = read_run(folder)
+            try:
+                run = read_run(folder)
+            except DataError:
+                continue  # it changed since
             if summary.status != "finished":
                 material.failed.append((folder, summary))
             if run.rows:
@@ -176,15 +187,15 @@ def read_evaluation(path: Path) -> EvaluationData:
     """
     file = path / "evaluation.json"
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        assert isinstance(record["models"], dict)
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        record = checked_evaluation(read_json(file))
+    except (OSError, Unreadable) as error:
         raise DataError(f"{file}: not an evaluation that can be read: {error}") from error
     try:
         summary = Summary.read(path)
     except ParentError:
         summary = None
-    return EvaluationData(path, summary, read_config(path), record, read_lines(path / "answers.jsonl"))
+    answers = [line for line in read_lines(path / "answers.jsonl") if fits(line, AnswerLine)]
+    return EvaluationData(path, summary, read_config(path), record, answers)
 
 
 def _runs_of(evaluation: EvaluationData) -> Iterator[RunData]:

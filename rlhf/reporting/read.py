@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import json
+import io
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from rlhf.data.assistant import judge
 from rlhf.data.records import Prompt
+from rlhf.storage.reading import Unreadable, open_regular, read_json_lines
+from rlhf.storage.shapes import fits
 
 KNOWN_TURNS = 2
+NUMBERS = ("tokens", "score", "reward", "kl", "gold", "logprob")
+"""Of a sample; one that is no finite number is left out."""
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
     """`metrics.csv`: numbers by column, empty cells and what is not finite left out; empty without the file."""
-    if not path.exists():
-        return []
-    rows = []
-    with path.open(newline="", encoding="utf-8", errors="replace") as stream:
+    rows: list[dict[str, float]] = []
+    # A row that the module can't read ends the table there.
+    with (
+        contextlib.suppress(OSError, Unreadable, csv.Error),
+        io.TextIOWrapper(open_regular(path), encoding="utf-8", errors="replace", newline="") as stream,
+    ):
         for cells in csv.DictReader(stream):
             row = {name: value for name, text in cells.items() if name and (value := _number(text)) is not None}
             if "step" in row:
@@ -37,26 +44,29 @@ def _number(text: Any) -> float | None:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """A JSONL file's objects; lines that are none are left out, and so is a file that is not there."""
-    if not path.exists():
-        return []
-    found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            content = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(content, dict):
-            found.append(content)
+    found: list[dict[str, Any]] = []
+    with contextlib.suppress(OSError, Unreadable):
+        found.extend(read_json_lines(path))
     return found
 
 
 def read_samples(directory: Path) -> list[dict[str, Any]]:
     """`samples.jsonl` of a run, each with `gold` and `kind` where the embedded task's judge knows the prompt."""
-    samples = [s for s in read_lines(directory / "samples.jsonl") if {"step", "prompt", "response"} <= s.keys()]
+    samples = [s for s in read_lines(directory / "samples.jsonl") if fits(s, Sample)]
     for sample in samples:
+        for name in [name for name in NUMBERS if name in sample and not fits(sample[name], float)]:
+            del sample[name]
         sample.setdefault("tokens", len(str(sample["response"]).split()))
         sample |= gold(sample["prompt"], str(sample["response"]))
     return samples
+
+
+class Sample(TypedDict):
+    """What is relied upon of a line of `samples.jsonl`; a prompt is a list of `[role, text]`."""
+
+    step: int
+    prompt: list[list[str]]
+    response: str
 
 
 def gold(turns: Any, response: str) -> dict[str, Any]:

@@ -50,7 +50,22 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 def atomic_write_json(path: Path, value: Any) -> None:
     """As `atomic_write_text`, indented, non-ASCII kept readable."""
-    atomic_write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # lone surrogates
+        text = json.dumps(value, indent=2)
+    atomic_write_text(path, text + "\n")
+
+
+def json_line(value: Any) -> str:
+    """One line of JSONL, non-ASCII kept readable; lone surrogates, which no UTF-8 can hold, are written as escapes."""
+    line = json.dumps(value, ensure_ascii=False)
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(value)
+    return line + "\n"
 
 
 def _umask() -> int:

@@ -52,14 +52,10 @@ class Parent:
     @staticmethod
     def from_record(record: Mapping[str, Any]) -> Parent:
         """The parent that `record` described."""
-        here = record["kind"] in ("run", "folder")
-        return Parent(
-            record["kind"],
-            Path(record["directory"]) if here else None,
-            record["sha256"],
-            record["reason"],
-            None if here else record["directory"],
-        )
+        kind, directory = record["kind"], record.get("directory")
+        here = kind in ("run", "folder")
+        folder = Path(str(directory)) if here else None
+        return Parent(kind, folder, record.get("sha256"), record.get("reason", ""), None if here else directory)
 
     def record(self) -> dict[str, Any]:
         """As in `summary.json`."""
@@ -164,5 +160,6 @@ def export_config(parent: Parent) -> dict[str, Any]:
 
 
 def is_reward_model(parent: Parent) -> bool:
-    architectures = export_config(parent).get("architectures") or []
-    return any(name.endswith("ForSequenceClassification") for name in architectures)
+    architectures = export_config(parent).get("architectures")
+    names = architectures if isinstance(architectures, list) else []
+    return any(str(name).endswith("ForSequenceClassification") for name in names)

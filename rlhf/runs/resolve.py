@@ -150,7 +150,7 @@ def finished_runs(stage: str, outputs_root: Path) -> Iterator[tuple[Path, Summar
 def _model_of(config: Mapping[str, Any]) -> tuple[Any, ...]:
     """What makes two models the same kind: name, tokenizer, sizes, and where the pretrained weights come from."""
     model = config.get("model", {})
-    architecture = json.dumps(model.get("architecture") or {}, sort_keys=True)
+    architecture = json.dumps(model.get("architecture") or {}, sort_keys=True, default=str)
     return model.get("name"), model.get("tokenizer"), model.get("path"), architecture
 
 
@@ -158,7 +158,8 @@ def _check_is_reward_model(key: str, parent: Parent) -> None:
     content = export_config(parent)
     if not is_reward_model(parent):
         raise ParentError(f"{key}: {parent.dir} is not a reward model; pass a finished algo=reward run")
-    labels = len(content.get("id2label") or {0: ""})
+    names = content.get("id2label")
+    labels = len(names) if isinstance(names, dict) and names else 1
     if labels != 1:
         raise ParentError(f"{key}: {parent.dir} has {labels} labels; a reward model has one")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,11 @@ from typing import Any
 from rlhf.errors import ParentError
 from rlhf.runs.summary import FILE as SUMMARY_FILE
 from rlhf.runs.summary import Summary
+from rlhf.storage.reading import Unreadable, read_yaml
+
+SECTIONS = ("algo", "model", "data", "train", "rollout", "strategy", "logger", "callbacks", "evaluation", "collect")
+"""Top-level keys of a configuration that hold others."""
+log = logging.getLogger("rlhf")
 
 
 def all_runs(root: Path) -> Iterator[tuple[Path, Summary]]:
@@ -21,8 +27,8 @@ def all_runs(root: Path) -> Iterator[tuple[Path, Summary]]:
             folders.clear()
             try:
                 yield Path(folder), Summary.read(Path(folder))
-            except ParentError:
-                continue
+            except ParentError as error:
+                log.debug("%s; passed over", error)
 
 
 def newest_run(root: Path, run_id: str) -> Path | None:
@@ -32,11 +38,11 @@ def newest_run(root: Path, run_id: str) -> Path | None:
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """`config.yaml` of a run; empty where it can't be read."""
-    import yaml
-
+    """`config.yaml` of a run; empty where it can't be read. A section that is none, and its values, are left out."""
     try:
-        content = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        content = read_yaml(run / "config.yaml")
+    except (OSError, Unreadable):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return {str(name): value for name, value in content.items() if isinstance(value, dict) or str(name) not in SECTIONS}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
-from typing import Any
+from typing import Any, NotRequired, TypedDict, get_type_hints
 
 from rlhf.errors import ParentError
 from rlhf.runs.files import atomic_write_json
+from rlhf.storage.reading import Unreadable, read_json
+from rlhf.storage.shapes import fits
 
 STATUSES = ("running", "finished", "failed", "interrupted")
 PACKAGES = ("torch", "lightning", "transformers", "hydra-core", "tokenizers", "rlhf-lab")
@@ -33,6 +35,21 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+class ParentRecord(TypedDict):
+    """What a summary says of a parent."""
+
+    kind: str
+    directory: NotRequired[str | None]
+    sha256: NotRequired[str | None]
+    reason: NotRequired[str]
+
+
+@cache
+def _types() -> dict[str, Any]:
+    """Of each field, as it may stand in a file; numbers that were not finite when a run ended count as missing."""
+    return {**get_type_hints(Summary), "parents": dict[str, ParentRecord], "final": dict[str, Any]}
 
 
 @dataclass
@@ -82,12 +99,17 @@ class Summary:
         """
         path = directory / FILE
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            known = {item.name for item in dataclasses.fields(Summary)}
-            summary = Summary(**{name: value for name, value in content.items() if name in known})
+            content = read_json(path)
+            if not isinstance(content, dict):
+                raise Unreadable("not a JSON object")
+            known = {name: value for name, value in content.items() if name in _types()}
+            if odd := [name for name, value in known.items() if not fits(value, _types()[name])]:
+                raise Unreadable(f"{odd[0]} is {str(known[odd[0]])[:80]!r}, which it can't be")
+            final = {name: value for name, value in known.get("final", {}).items() if fits(value, float)}
+            summary = Summary(**{**known, "final": final})
         except (FileNotFoundError, NotADirectoryError) as error:
             raise ParentError(f"{directory}: not a run directory, it holds no {FILE}") from error
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+        except (OSError, Unreadable) as error:
             raise ParentError(f"{path}: not a summary that can be read: {error}") from error
         if summary.status not in STATUSES:
             raise ParentError(f"{path}: status {summary.status!r} is not one of {' | '.join(STATUSES)}")

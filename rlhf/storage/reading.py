@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +15,8 @@ LIMIT = 64 * MIB
 """Largest text that is read as one value: a JSON or YAML document, or one line of JSONL. Bytes."""
 YAML_LIMIT = MIB
 """The same for YAML, whose parser is a thousand times slower; the lab's own files have some KiB."""
+DEPTH = 100
+"""Lists and objects within each other: what is read here is walked by functions that call themselves."""
 KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
@@ -80,11 +82,21 @@ def parse_json(text: str | bytes) -> Any:
         Unreadable: it is none, is nested too deeply, or holds a number of thousands of digits.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError as error:
         raise Unreadable("not JSON that can be read: nested too deeply") from error
     except ValueError as error:
         raise Unreadable(f"not JSON: {error}") from error
+    layer = [value]
+    for _ in range(DEPTH):
+        layer = [inner for outer in layer for inner in _parts(outer) if isinstance(inner, dict | list)]
+        if not layer:
+            return value
+    raise Unreadable("not JSON that can be read: nested too deeply")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def read_json(path: Path, limit: int = LIMIT) -> Any:
