@@ -6,10 +6,12 @@ import argparse
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from benchmarks.prepare import prepare
 from benchmarks.processes import Worker
@@ -80,13 +82,14 @@ def planned(overrides: list[str]) -> Capacity:
     return capacity_of(config)
 
 
-def measured(
-    overrides: list[str], config: TrainConfig, lengths: tuple[int, int], folder: Path, threads: int, keep: bool
-) -> int:
-    """Highest resident memory of a process that trains, in bytes above what was there before; of several, the highest.
+def task_of(
+    overrides: list[str], config: TrainConfig, lengths: tuple[int, int], folder: Path, fixed: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What `benchmarks.workers.footprint` is told: a few steps of a configuration of `plan.py`, without those keys.
 
     Args:
         lengths: of prompt and response.
+        fixed: further overrides.
     """
     stage, n = config.algo.name, {"reward": 2, "dpo": 2, "ppo": 0}.get(config.algo.name, 1)
     request = {
@@ -99,13 +102,24 @@ def measured(
         "lengths": [lengths[0], *[lengths[1]] * n],
     }
     own = [item for item in overrides if not item.startswith("plan.")]
-    fixed = ["logger.wandb=off", f"strategy.threads={threads}", f"train.max_steps={STEPS}", "train.epochs=null"]
-    task = prepare(request, folder / "shared") | {
-        "keep_freed_memory": keep,
+    steps = ["logger.wandb=off", f"train.max_steps={STEPS}", "train.epochs=null"]
+    return prepare(request, folder / "shared") | {
         "stage": stage,
-        "overrides": [*own, *fixed],
+        "overrides": [*own, *steps, *fixed],
         "scratch": str(folder),
     }
+
+
+def measured(
+    overrides: list[str], config: TrainConfig, lengths: tuple[int, int], folder: Path, threads: int, keep: bool
+) -> int:
+    """Highest resident memory of a process that trains, in bytes above what was there before; of several, the highest.
+
+    Args:
+        lengths: of prompt and response.
+    """
+    fixed = [f"strategy.threads={threads}"]
+    task = task_of(overrides, config, lengths, folder, fixed) | {"keep_freed_memory": keep}
     ranks = config.strategy.devices if config.strategy.layout != "single" else 1
     with ExitStack() as stack:
         workers = [

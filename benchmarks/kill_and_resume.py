@@ -19,7 +19,10 @@ import signal
 import sys
 import time
 from dataclasses import asdict, dataclass
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from rlhf.runs import Summary
 from rlhf.runs.checkpoints import checkpoints
@@ -89,15 +92,21 @@ def _train(overrides: list[str], said: Path) -> None:
 
 
 class Trainer:
-    """Starts training processes from a server that has the libraries loaded already."""
+    """Starts training processes.
 
-    def __init__(self, work: Path) -> None:
+    Args:
+        context: how; where left out, from a server that has the libraries loaded already.
+    """
+
+    def __init__(self, work: Path, context: BaseContext | None = None) -> None:
         self.said = work / "output.log"
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["launch.stage"])
+        if context is None:
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(["launch.stage"])
+        self.context: Any = context
 
-    def start(self, overrides: list[str]) -> multiprocessing.process.BaseProcess:
-        process = self.context.Process(target=_train, args=(overrides, self.said))
+    def start(self, overrides: list[str]) -> BaseProcess:
+        process: BaseProcess = self.context.Process(target=_train, args=(overrides, self.said))
         process.start()
         return process
 

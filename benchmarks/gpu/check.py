@@ -10,6 +10,13 @@ from benchmarks.gpu.runner import main
 CHECKS = "benchmarks.gpu.checks"
 PARTS = [
     Part("tiny", f"{CHECKS}.training:tiny", 75),
+    Part("options", f"{CHECKS}.options:compare", 60),
+    Part("sampling", f"{CHECKS}.sampling:compare", 40),
+    Part("resume", f"{CHECKS}.resume:compare", 80),
+    Part("layouts", f"{CHECKS}.layouts:compare", 60),
+    Part("memory", f"{CHECKS}.memory:compare", 45),
+    Part("profile", f"{CHECKS}.profile:summary", 45),
+    Part("gpt2", f"{CHECKS}.training:gpt2", 90),
     Part("logprobs", f"{CHECKS}.logprobs:compare", 40),
 ]
 

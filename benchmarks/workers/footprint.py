@@ -10,6 +10,7 @@ import gc
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 
 from benchmarks.workers.ours import rows_of
@@ -57,25 +58,32 @@ def return_freed_memory() -> None:
     ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, 2**16)
 
 
-def main() -> None:
-    link = Link()
-    task = link.task
-    keep_freed_memory() if task["keep_freed_memory"] else return_freed_memory()
+def stage_of(task: dict[str, Any], callbacks: list[L.Callback]) -> tuple[L.Trainer, Any, Any]:
+    """Trainer, module and data of `task`, from `benchmarks.prepare`, as `train.py` builds them.
+
+    Args:
+        task: with `overrides` of train.py and `scratch`, a folder for what a run writes.
+    """
     config = load(task["overrides"])
-    torch.set_num_threads(task["threads"])
     parents = {
         key: Parent("folder", Path(task[folder]))
         for key, folder in (("model.init", "model"), ("algo.reward_model", "reward_model"))
         if task.get(folder)
     }
-    run = Run(Path(task["scratch"]), "footprint", parents=parents)
+    run = Run(Path(task["scratch"]), "benchmark", parents=parents)
+    rows = StageRows(rows_of(task), [], [], [])
+    module, data = build_module(config, run, load_tokenizer("auto", task["model"]), rows)
+    return build_trainer(config, run, [Metrics(config.train.log_every), *callbacks]), module, data
+
+
+def main() -> None:
+    link = Link()
+    task = link.task
+    keep_freed_memory() if task["keep_freed_memory"] else return_freed_memory()
+    torch.set_num_threads(task["threads"])
     warm_up()
-    baseline = forget_peak()
-    link.ready(baseline=baseline)
-    module, data = build_module(
-        config, run, load_tokenizer("auto", task["model"]), StageRows(rows_of(task), [], [], [])
-    )
-    trainer = build_trainer(config, run, [Metrics(config.train.log_every)])
+    link.ready(baseline=forget_peak())
+    trainer, module, data = stage_of(task, [])
     trainer.fit(module, datamodule=data)
     link.done(steps=module.step)
 
