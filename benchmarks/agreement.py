@@ -14,13 +14,17 @@ TOLERANCES = {
 }
 
 
-def disagreements(ours: Sequence[dict[str, float]], peer: Sequence[dict[str, float]]) -> list[str]:
-    """A sentence for each number that both report, step by step, and that differs by more than its tolerance."""
+def disagreements(ours: Sequence[dict[str, float]], peer: Sequence[dict[str, float]], looser: float = 1.0) -> list[str]:
+    """A sentence for each number that both report, step by step, and that differs by more than its tolerance.
+
+    Args:
+        looser: factor of all tolerances, for arithmetic in less than fp32.
+    """
     found = []
     for step, (mine, theirs) in enumerate(zip(ours, peer, strict=True), 1):
         for name in sorted(mine.keys() & theirs.keys()):
             relative, absolute = TOLERANCES.get(name, (RELATIVE, ABSOLUTE))
             # Written so that NaN disagrees too.
-            if not abs(mine[name] - theirs[name]) <= absolute + relative * abs(theirs[name]):
+            if not abs(mine[name] - theirs[name]) <= looser * (absolute + relative * abs(theirs[name])):
                 found.append(f"step {step}: {name} is {mine[name]:.7g} on our side, {theirs[name]:.7g} on the peer's")
     return found

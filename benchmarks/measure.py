@@ -38,6 +38,7 @@ class Bench:
         options: settings of both sides: `lr`, `max_length`, `new_tokens`, …
         scratch: a folder for what the trainers write, and for the workers' logs.
         say: told what is going on.
+        looser: factor of the tolerances within which both sides' losses agree; they are for fp32.
     """
 
     stage: str
@@ -50,6 +51,7 @@ class Bench:
     keep_freed_memory: bool = True
     peak_size: int = 4096
     say: Callable[[str], None] = field(default=print)
+    looser: float = 1.0
 
     def worker(
         self,
@@ -163,7 +165,7 @@ def compare_losses(bench: Bench, answers: list[dict[str, Any]]) -> None:
         ours = [checks | {"policy_loss": checks["policy_loss"] * math.sqrt((n - 1) / n)} for checks in ours]
     if bench.options["critic"] == "shared":  # another critic has other values, and so other advantages
         ours = [{"reward": checks["reward"]} for checks in ours]
-    if found := disagreements(ours, peer):
+    if found := disagreements(ours, peer, bench.looser):
         raise Disagreement("\n".join(found))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from launch.compose import load
 from launch.datasets import load_data
@@ -31,16 +32,18 @@ def prepare(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     Args:
         request: `stage`, `model` (a name in conf/model), `sizes` (that replace those of its architecture), `seed`,
             `count` of examples, `max_length`, `new_tokens`, and `data`, a file, or `lengths` of synthetic examples:
-            [prompt, response, …].
+            [prompt, response, …]. Further, where they are given: `tokenizer` in the place of the model's, `device` on
+            which a policy's weights are drawn, and `dtype` in which they are written.
     """
     quiet_libraries()
     model = load([f"model={request['model']}"]).model
-    tokenizer = load_tokenizer(model.tokenizer, None)  # type: ignore[arg-type]
+    tokenizer = load_tokenizer(request.get("tokenizer", model.tokenizer), None)
     architecture = dict(model.architecture) | request["sizes"]
     stage, seed = request["stage"], request["seed"]
     task: dict[str, Any] = {"model": str(folder / "model")}
-    policy = load_policy(None, architecture, tokenizer, seed=seed)
-    export(policy, tokenizer, folder / "model")
+    with torch.device(request.get("device", "cpu")):
+        policy = load_policy(None, architecture, tokenizer, seed=seed)
+    export(policy.to(getattr(torch, request.get("dtype", "float32"))), tokenizer, folder / "model")
     task["shape"] = asdict(shape_of(policy.hf))
     if stage in ("reward", "ppo"):
         scorer = load_scorer(task["model"], {}, tokenizer, seed=seed)

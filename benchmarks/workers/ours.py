@@ -37,7 +37,7 @@ CHECKED = {
 class OneByOne(L.Callback):
     """Lets the Trainer pass only as often as it is told to; a step is all from one batch's end to the next."""
 
-    def __init__(self, link: Link, stage: str) -> None:
+    def __init__(self, link: Any, stage: str) -> None:
         self.link, self.names = link, CHECKED[stage]
         self.prepares = stage == "dpo"
 
@@ -60,7 +60,7 @@ class OneByOne(L.Callback):
 class Replaying:
     """A sampler that answers what the order holds, where it holds responses: the peer's, to compare losses on them."""
 
-    def __init__(self, sampler: Sampler, link: Link) -> None:
+    def __init__(self, sampler: Sampler, link: Any) -> None:
         self.sampler, self.link = sampler, link
 
     def sample(self, requests: Sequence[Any], *args: Any, **options: Any) -> list[Completion]:
@@ -78,7 +78,8 @@ def configuration(task: dict[str, Any]) -> TrainConfig:
     for name in ("critic", "epochs", "max_grad_norm"):
         if name in options:
             setattr(config.algo, name, options[name])
-    config.strategy.accelerator, config.strategy.threads = "cpu", task["threads"]
+    config.strategy.accelerator, config.strategy.threads = task.get("accelerator", "cpu"), task["threads"]
+    config.strategy.precision = task.get("precision", "fp32")
     config.logger.wandb = "off"
     config.data.max_length = options["max_length"]
     config.rollout.max_new_tokens = options["new_tokens"]
@@ -97,23 +98,32 @@ def rows_of(task: dict[str, Any]) -> list[Row]:
 
 def main() -> None:
     link = Link()
-    task = link.task
-    if task["keep_freed_memory"]:
+    if link.task["keep_freed_memory"]:
         keep_freed_memory()
+    run(link)
+
+
+def run(link: Any) -> None:
+    """Train on `link.task`, asking `link` before and after every step.
+
+    Args:
+        link: a `Link`, or what answers like one.
+    """
+    task = link.task
     config = configuration(task)
     parents = {
         key: Parent("folder", Path(task[folder]))
         for key, folder in (("model.init", "model"), ("algo.reward_model", "reward_model"))
         if task.get(folder)
     }
-    run = Run(Path(task["scratch"]), "benchmark", parents=parents)
+    place = Run(Path(task["scratch"]), "benchmark", parents=parents)
     tokenizer = load_tokenizer("auto", task["model"])
-    module, data = build_module(config, run, tokenizer, StageRows(rows_of(task), [], [], []))
+    module, data = build_module(config, place, tokenizer, StageRows(rows_of(task), [], [], []))
     size = task["batch"]
     data.batches = lambda step: range(step * size, (step + 1) * size)  # the peer's order, instead of a shuffled one
     if isinstance(module, PPOModule):
         module.sampler = Replaying(module.sampler, link)
-    trainer = build_trainer(config, run, [Metrics(config.train.log_every), OneByOne(link, task["stage"])])
+    trainer = build_trainer(config, place, [Metrics(config.train.log_every), OneByOne(link, task["stage"])])
     trainer.fit(module, datamodule=data)
 
 

@@ -39,6 +39,7 @@ class Link:
 
     def done(self, **facts: Any) -> None:
         """The ordered piece of work is done: say how long it took, and wait for the next order."""
+        wait_for_device()
         seconds = time.perf_counter() - self._started
         self._say({"seconds": seconds, "peak_memory_bytes": peak_memory()} | facts)
         self._wait()
@@ -59,11 +60,25 @@ class Link:
         os._exit(0)
 
 
+def cuda() -> Any:
+    """`torch.cuda` where this program has begun to use a GPU, else `None`."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
+
+
+def wait_for_device() -> None:
+    """A GPU works on while the program goes on; only what it has done counts."""
+    if (gpu := cuda()) is not None:
+        gpu.synchronize()
+
+
 def peak_memory() -> int:
-    """Highest resident memory of this program so far, in bytes.
+    """Highest memory of this program so far, in bytes: allocated on its GPU, or else resident.
 
     Linux keeps `ru_maxrss` over exec, so a worker would inherit what its parent had; VmHWM starts anew.
     """
+    if (gpu := cuda()) is not None:
+        return int(gpu.max_memory_allocated())
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text(encoding="ascii", errors="replace").splitlines():

@@ -26,7 +26,7 @@ CHECKED = {
 """What both sides must agree on beside the loss, and what TRL calls it."""
 
 
-def stepped(base: Any, link: Link, names: dict[str, str]) -> Any:
+def stepped(base: Any, link: Any, names: dict[str, str]) -> Any:
     """The trainer, which notes its losses, leaves ids as they are and waits before its reference pass."""
 
     class Stepped(base):
@@ -57,7 +57,7 @@ def stepped(base: Any, link: Link, names: dict[str, str]) -> Any:
 class OneByOne(TrainerCallback):
     """A step is all from one step's end to the next, as on our side: loading and collating count."""
 
-    def __init__(self, link: Link, checks: Callable[[], dict[str, float]], waits: bool) -> None:
+    def __init__(self, link: Any, checks: Callable[[], dict[str, float]], waits: bool) -> None:
         self.link, self.checks, self.waits = link, checks, waits
 
     def on_train_begin(self, *args: Any, **options: Any) -> None:
@@ -92,10 +92,19 @@ STAGES: dict[str, tuple[Any, Any, Any]] = {
 
 def main() -> None:
     link = Link()
-    task = link.task
-    if task["keep_freed_memory"]:
+    if link.task["keep_freed_memory"]:
         keep_freed_memory()
-    torch.set_num_threads(task["threads"])
+    torch.set_num_threads(link.task["threads"])
+    run(link)
+
+
+def run(link: Any) -> None:
+    """Train on `link.task`, asking `link` before and after every step.
+
+    Args:
+        link: a `Link`, or what answers like one.
+    """
+    task = link.task
     stage, options = task["stage"], task["options"]
     trainer_class, config_class, row_of = STAGES[stage]
     if stage == "sft":
@@ -112,8 +121,8 @@ def main() -> None:
         optim="adamw_torch_fused",
         adam_beta2=0.95,
         max_grad_norm=1.0,
-        bf16=False,
-        use_cpu=True,
+        bf16=task.get("precision", "fp32") != "fp32",
+        use_cpu=task.get("accelerator", "cpu") == "cpu",
         logging_strategy="no",
         save_strategy="no",
         report_to="none",
