@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from rlhf.data.answers import standard_records
-from rlhf.data.fields import Fields, choice_of, only
+from rlhf.data.fields import Fields, choice_of, clean, only
 from rlhf.data.importers.alpaca import question
 from rlhf.data.records import Kind, Record
 
@@ -39,7 +39,7 @@ def parse(fields: Fields, kind: Kind) -> Iterator[Record]:
     votes = Counter(choice_of(fields, name, (0, 1, 2)) for name in ANNOTATORS)
     verdict, most = votes.most_common(1)[0]
     ranks = RANKS[verdict if most > 1 else 0]
-    texts = (fields["response1"], fields["response2"])
+    texts = tuple(clean(fields[name], name) for name in ("response1", "response2"))
     if texts[0] == texts[1]:
         ranks = RANKS[0]
     responses = [{"text": text, "rank": rank} for text, rank in zip(texts, ranks, strict=True)]
