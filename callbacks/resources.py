@@ -30,6 +30,10 @@ class Resources(L.Callback):
         mine = torch.tensor(float(peak_memory(module.device)), device=module.device)
         self.memory = int(trainer.strategy.reduce(mine, reduce_op="sum"))
 
+    def on_exception(self, trainer: L.Trainer, module: Any, exception: BaseException) -> None:
+        # Before Lightning moves the module to the CPU. Of this process alone: others may not get here.
+        self.memory = peak_memory(module.device)
+
     def summary(self, module: Any) -> dict[str, Any]:
         """Fields of `summary.json`: trained tokens a second (padding not counted), peak bytes summed over ranks."""
         speed = (module.trained_tokens - self.tokens_before) / self.seconds if self.seconds else None

@@ -118,6 +118,10 @@ def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> N
             trainer.validate(module, datamodule=data, verbose=False)
             check_objective(module.config, module.val_metrics)
         trainer.fit(module, datamodule=data)
+    if module.config.strategy.layout in ("single", "ddp"):
+        # Lightning leaves the weights on the CPU. What comes after training reads them: it would take minutes there,
+        # and processes of several GPUs can't add up what they found.
+        module.to(trainer.strategy.root_device)
 
 
 def build_callbacks(

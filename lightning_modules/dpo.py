@@ -25,7 +25,9 @@ log = logging.getLogger("rlhf")
 def response_logprobs(policy: LanguageModel, batch: Batch) -> Tensor:
     """Σ log π(token | prompt, earlier tokens) of each response, end-of-text included: [R] nats."""
     logprobs = policy(batch).logprobs
-    return logprobs.new_zeros(batch.n_responses).index_add(0, batch.target_response, logprobs)
+    lengths = torch.bincount(batch.target_response, minlength=batch.n_responses)
+    # In the order of the tokens: on a GPU index_add adds in any order, and a resumed run would end with other bits.
+    return torch.segment_reduce(logprobs, "sum", lengths=lengths, unsafe=True)
 
 
 class DPOModule(StageModule):

@@ -140,7 +140,10 @@ def _load(
         if not new_head:
             raise ParentError(f"{source} is a language model without a reward head; pass the folder of a reward model")
         generator = torch.Generator().manual_seed(seed)
-        torch.nn.init.normal_(hf.score.weight, std=1 / math.sqrt(hidden_size(hf) + 1), generator=generator)
+        # Drawn on the CPU and copied: quantised models are on their GPU already, where others would be drawn.
+        drawn = torch.empty(hf.score.weight.shape, dtype=hf.score.weight.dtype, device="cpu")
+        torch.nn.init.normal_(drawn, std=1 / math.sqrt(hidden_size(hf) + 1), generator=generator)
+        hf.score.weight.data.copy_(drawn)
     text_config = without_dropout(hf).config.get_text_config()
     if source is None and text_config.vocab_size < tokenizer.vocab_size:
         raise ConfigError(

@@ -37,7 +37,8 @@ def offloaded(parameters: Iterable[nn.Parameter], kind: str = "cuda") -> Iterato
         moves = tensor.device.type == kind and tensor.numel() >= SMALLEST and type(tensor) is Tensor
         if not moves or tensor.untyped_storage().data_ptr() in stay:
             return None, tensor
-        there = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=torch.cuda.is_available())
+        # With its strides, which compiled backward passes rely on.
+        there = torch.empty_like(tensor, device="cpu", pin_memory=torch.cuda.is_available())
         return tensor.device, there.copy_(tensor)
 
     def unpack(kept: tuple[torch.device | None, Tensor]) -> Tensor:

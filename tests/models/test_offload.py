@@ -16,10 +16,10 @@ def small_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
 def gradients(model: nn.Module, kind: str) -> tuple[list[Tensor], int]:
     """Gradients, and how many tensors were copied; the processor plays the device."""
     copied = []
-    empty = torch.empty
+    empty = torch.empty_like
     model.zero_grad()
     with pytest.MonkeyPatch.context() as patch, offloaded(model.parameters(), kind):
-        patch.setattr(torch, "empty", lambda *a, **k: (copied.append(a[0]), empty(*a, **k))[1])
+        patch.setattr(torch, "empty_like", lambda *a, **k: (copied.append(a[0]), empty(*a, **k))[1])
         loss = model(torch.linspace(-1, 1, 12).reshape(3, 4)).square().sum()
     loss.backward()
     return [p.grad.clone() for p in model.parameters() if p.grad is not None], len(copied)
@@ -34,3 +34,13 @@ def test_the_same_gradients_and_weights_stay() -> None:
     assert all(torch.equal(a, b) for a, b in zip(kept, moved, strict=True)) and len(kept) == 4
     # Input, GELU's input and output, and the result: not the second layer's weight, which is of 40 numbers.
     assert some == 4
+
+
+def test_strides_stay() -> None:
+    """FlexAttention's compiled backward pass asserts the strides that the forward pass saved."""
+    x = torch.arange(32.0).reshape(4, 8).t().requires_grad_()
+    with offloaded([], "cpu"):
+        y = x.exp()
+    saved = y.grad_fn._saved_result  # type: ignore[union-attr]
+    assert saved.stride() == y.stride() != (4, 1)
+    assert torch.equal(saved, y) and saved.data_ptr() != y.data_ptr()
