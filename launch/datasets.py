@@ -26,4 +26,5 @@ def load_data(data: DataConfig, kind: Kind) -> Dataset:
         split=data.split,
         subset=data.subset,
         ignore=data.ignore,
+        val_path=data.val_path,
     )

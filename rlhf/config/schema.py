@@ -74,6 +74,7 @@ class DataConfig:
     on_error: str = key("stop", "at a bad line: stop, or skip it and count", choices=("stop", "skip"))
     val_fraction: float = key(0.05, "share of prompts held out for validation", ge=0, lt=1)
     test_fraction: float = key(0.05, "share of prompts held out for the final test", ge=0, lt=1)
+    val_path: str | None = key(None, "file or folder with the validation set; null: val_fraction of data.path")
     limit: int | None = key(None, "read only so many examples; null: all", ge=1, unit="examples")
 
     @property

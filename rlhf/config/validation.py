@@ -95,6 +95,10 @@ def _data_source(config: TrainConfig | CollectConfig | EvaluateConfig | Pipeline
     data = config.data
     if data.source == "assistant" and data.path is not None:
         raise ConfigError(f"data.path: {data.path} would not be read with data=assistant; add data=jsonl to read it")
+    if data.val_path is not None:
+        if data.source == "assistant":
+            raise ConfigError("data.val_path: the embedded task has a validation set; add data=jsonl data.path=FILE")
+        check_exists("data.val_path", data.val_path)
     if data.source != "assistant" and not data.path:
         wanted = (
             "FILE or data.path=FOLDER" if data.source == "file" else "OWNER/NAME, a data set of the Hugging Face hub"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Literal
 
 from rlhf.data.assistant import belongs, generate
 from rlhf.data.readers import OnError, Records, read, read_hub
-from rlhf.data.records import Kind, Record, prompt_of
-from rlhf.data.splits import Splits, split_records
+from rlhf.data.records import Kind, Record, key_of, prompt_of
+from rlhf.data.splits import Splits, level_of, split_records
 from rlhf.errors import DataError
+
+log = logging.getLogger("rlhf")
 
 Source = Literal["assistant", "file", "hub"]
 
@@ -38,6 +41,7 @@ def load(
     split: str = "train",
     subset: str | None = None,
     ignore: Collection[str] = (),
+    val_path: str | None = None,
 ) -> Dataset:
     """Reads or generates records and splits them by prompt.
 
@@ -48,6 +52,7 @@ def load(
         limit: read only so many records, the first ones.
         split, subset: of a hub data set.
         ignore: fields that count as if they were not there.
+        val_path: a file or folder with the validation set, which takes the place of `val_fraction`.
 
     Raises:
         DataError: unreadable data, no path, or nothing left to train on.
@@ -64,11 +69,34 @@ def load(
     else:
         records = read_hub(path, kind, on_error, format, split, subset, ignore)
     items = records.items[:limit]
-    parts = split_records(items, seed, val_fraction, test_fraction)
+    if val_path is not None:
+        val_fraction = 0.0
+    level = 0 if source == "assistant" else level_of(map(key_of, items), seed, val_fraction, test_fraction)
+    parts = split_records(items, seed, val_fraction, test_fraction, level)
     if source == "assistant" and kind != "documents":
         # A prompt serves one stage only; the held-out ones are the same for all.
         for part in (parts.train, parts.val):
             part[:] = [r for r in part if (prompt := prompt_of(r)) is not None and belongs(prompt, kind, seed)]
+    if level:
+        log.warning(
+            "%s: its prompts were chosen by a split of data.seed=%d already, as in a file of collect.py, so they are "
+            "split anew (level %d)",
+            path,
+            seed,
+            level,
+        )
+    if val_path is not None:
+        parts.val = _validation(parts, read(val_path, kind, on_error, format, ignore).items, val_path)
+    elif val_fraction > 0 and not parts.val:
+        prompts = len(set(map(key_of, items)))
+        log.warning(
+            "data.val_fraction: %g of %d different prompts (%d %s) holds none out, so nothing is validated; raise it, "
+            "or pass data.val_path=FILE",
+            val_fraction,
+            prompts,
+            len(items),
+            kind,
+        )
     counts = {**records.counts, "train": len(parts.train), "val": len(parts.val), "test": len(parts.test)}
     if not parts.train:
         raise DataError(
@@ -76,3 +104,17 @@ def load(
             "lower data.val_fraction and data.test_fraction or give more data"
         )
     return Dataset(parts.train, parts.val, parts.test, counts, records.files)
+
+
+def _validation(parts: Splits[Record], items: list[Record], path: str) -> list[Record]:
+    """The records of a file of their own; what has the prompt of one of them is taken out of the training part."""
+    keys = set(map(key_of, items))
+    train = [record for record in parts.train if key_of(record) not in keys]
+    if len(train) < len(parts.train):
+        log.warning(
+            "data.val_path: %d training examples have a prompt of %s and are left out",
+            len(parts.train) - len(train),
+            path,
+        )
+    parts.train = train
+    return items

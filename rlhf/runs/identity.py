@@ -23,6 +23,7 @@ IGNORED_KEYS = (
 ADDED: dict[str, Any] = {
     "algo.kl_guard": "off",
     "data.ignore": [],
+    "data.val_path": None,
     "model.adapter": "none",
     "model.quantize": "none",
 }

@@ -81,3 +81,42 @@ def test_real_comparisons_become_rows(hh_file: Path) -> None:
     assert [*rows[0].prompt, *rows[0].responses[0]][-len(rows[0].responses[0]) - 20 : -1] == whole[
         -len(rows[0].responses[0]) - 19 :
     ]
+
+
+def lines(path: Path, rows: list[dict[str, str]]) -> str:
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+def test_a_file_that_a_split_has_made_gets_a_validation_set(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = lines(tmp_path / "whole.jsonl", [{"prompt": f"q{n}", "response": "a"} for n in range(300)])
+    first = load("demonstrations", source="file", path=whole)
+    assert not caplog.records
+    rows = [{"prompt": record.prompt.text, "response": "b"} for record in first.train]  # type: ignore[union-attr]
+    cut = load("demonstrations", source="file", path=lines(tmp_path / "cut.jsonl", rows))
+    assert min(len(cut.val), len(cut.test)) > 5
+    assert any("cut.jsonl" in record.message and "level 1" in record.message for record in caplog.records)
+    # The same prompts in another order, for another stage: the same are held out.
+    again = load("prompts", source="file", path=lines(tmp_path / "again.jsonl", rows[::-1]))
+    assert {key_of(record) for record in again.val} == {key_of(record) for record in cut.val}
+
+
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_an_empty_validation_set_is_said(tmp_path: Path, prompts: int, caplog: pytest.LogCaptureFixture) -> None:
+    path = lines(tmp_path / "a.jsonl", [{"prompt": f"{n % prompts}", "response": f"a{n}"} for n in range(30)])
+    assert not load("demonstrations", source="file", path=path, val_fraction=0.01).val
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "data.val_fraction: 0.01" in record.message
+    caplog.clear()
+    load("demonstrations", source="file", path=path, val_fraction=0.0)
+    assert not caplog.records
+
+
+def test_a_validation_set_of_its_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = lines(tmp_path / "a.jsonl", [{"prompt": f"q{n}", "response": "a"} for n in range(50)])
+    other = lines(tmp_path / "b.jsonl", [{"prompt": f"q{n}", "response": "a"} for n in range(45, 60)])
+    data = load("demonstrations", source="file", path=path, val_path=other, test_fraction=0.0)
+    assert len(data.val) == data.counts["val"] == 15 and len(data.train) == 45
+    assert not {key_of(record) for record in data.val} & {key_of(record) for record in data.train}
+    (record,) = caplog.records
+    assert "data.val_path: 5 training examples" in record.message

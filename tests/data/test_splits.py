@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from operator import attrgetter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf.data.records import Comparison, Demonstration, Prompt
-from rlhf.data.splits import fraction_of, split, split_records
+from rlhf.data.splits import fraction_of, level_of, split, split_records
 
 
 @given(st.lists(st.text()), st.integers(0, 2**31), st.floats(0, 0.5), st.floats(0, 0.49))
@@ -53,3 +54,28 @@ def test_hashes_are_the_same_in_another_process() -> None:
 def test_impossible_fractions_are_refused(val: float, test: float) -> None:
     with pytest.raises(ValueError, match="val_fraction"):
         split(["a"], str, 0, val, test)
+
+
+def test_what_a_split_has_cut_out_is_split_anew_and_the_same_for_all() -> None:
+    """As `collect.py` does: its file holds prompts of the training part, or of training and validation."""
+    prompts = [Prompt.of(str(number)) for number in range(400)]
+    key = attrgetter("key")
+    part = {"train": prompts}
+    for level in range(3):
+        assert level_of(map(key, part["train"]), 1, 0.1, 0.1) == level
+        parts = split(part["train"], key, 1, 0.1, 0.1, level)
+        assert min(len(parts.val), len(parts.test)) > 10
+        part = {"train": parts.train, "val": parts.val}
+        # The held-out parts can be split themselves.
+        assert level_of(map(key, parts.val), 1, 0.1, 0.1) == level + 1
+    assert level_of(map(key, reversed(prompts)), 1, 0.1, 0.1) == 0
+    # A wider share at the first level leaves nothing for a narrower one.
+    kept = split(prompts, key, 1, 0.1, 0.12).train
+    assert level_of(map(key, kept), 1, 0.05, 0.05) == 1
+    # Where nothing can be held out, nothing is tried.
+    assert level_of([prompts[0].key] * 500, 1, 0.1, 0.1) == level_of([], 1, 0.1, 0.1) == 0
+
+
+def test_levels_change_no_earlier_split() -> None:
+    assert fraction_of("a", 3) == fraction_of("a", 3, level=0) != fraction_of("a", 3, level=1)
+    assert round(fraction_of("a", 3), 6) == 0.318591
