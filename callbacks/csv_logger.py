@@ -15,6 +15,7 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from rlhf.runs.files import writing
+from rlhf.storage.inside import no_links
 from rlhf.storage.reading import open_regular
 
 DIGITS = 19
@@ -83,7 +84,7 @@ class CSVMetrics(Logger):
             rows = self.rows()
             self.columns += new
             self._rewrite(rows)
-        with self.path.open("r+", newline="", encoding="utf-8") as stream:
+        with open(self.path, "r+", newline="", encoding="utf-8", opener=no_links) as stream:
             stream.seek(0, io.SEEK_END)
             if self.last.get("step") == row["step"]:
                 stream.seek(self.last_offset)
@@ -114,7 +115,8 @@ class CSVMetrics(Logger):
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         self.last = {}
         part = self.path.with_suffix(".csv.part")
-        with part.open("w", newline="", encoding="utf-8") as stream:
+        part.unlink(missing_ok=True)
+        with open(part, "x", newline="", encoding="utf-8", opener=no_links) as stream:
             stream.write(self._line(self.columns))
             for row in rows:
                 self.last, self.last_offset = {k: v for k, v in row.items() if v}, stream.tell()

@@ -14,6 +14,7 @@ from rlhf.data.templates import Template
 from rlhf.rollout.sampling import Request, Sampler, Sampling
 from rlhf.rollout.uniforms import EVALUATE
 from rlhf.runs.files import atomic_write_text, json_line, writing
+from rlhf.storage.inside import no_links
 from rlhf.storage.reading import read_json_lines
 from rlhf.storage.shapes import fits
 
@@ -65,7 +66,7 @@ class Samples(L.Callback):
         scores = self.judge(rows) if self.judge is not None else {}
         if not trainer.is_global_zero:
             return
-        with writing(self.path), self.path.open("a", encoding="utf-8") as stream:
+        with writing(self.path), open(self.path, "a", encoding="utf-8", opener=no_links) as stream:
             for i, (prompt, answer) in enumerate(zip(self.prompts, answers, strict=True)):
                 record: dict[str, Any] = {
                     "step": module.step,

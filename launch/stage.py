@@ -33,7 +33,7 @@ from lightning_modules.reward import RewardModule
 from lightning_modules.scoring import judge_rows
 from rlhf.config import RewardConfig, TrainConfig
 from rlhf.data.templates import Template, template_for
-from rlhf.errors import Interrupted
+from rlhf.errors import Interrupted, TrainingError
 from rlhf.models.adapters import has_adapter
 from rlhf.models.export import export, export_adapter
 from rlhf.models.language import count_parameters
@@ -42,7 +42,7 @@ from rlhf.reporting.sentences import describe
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Run
-from rlhf.runs.checkpoints import newest_whole, step_of
+from rlhf.runs.checkpoints import newest_whole, other_names, step_of
 from rlhf.storage.weights import weights_sha256
 
 log = logging.getLogger("rlhf")
@@ -106,7 +106,14 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
 
 def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> None:
     """Measure the start, train to the last step; from a checkpoint, go on after it."""
-    last, broken = newest_whole(run.dir) if run.resumed else (None, {})
+    last, broken = newest_whole(run.dir, module.total_steps) if run.resumed else (None, {})
+    for path in other_names(run.dir) if run.resumed else []:
+        log.warning("%s is not named as a checkpoint (step-00000012.ckpt) and is left out", path)
+    if last is None and broken:
+        raise TrainingError(
+            f"{run.dir}: none of its {len(broken)} checkpoints can be read ({next(iter(broken.values()))}); "
+            "start again in a new directory"
+        )
     for path, fault in broken.items():
         log.warning("%s can't be read (%s) and is left out", path, fault)
     if last is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -17,6 +18,7 @@ from launch.search import search_to_resume
 from launch.space import search_of
 from rlhf.errors import UserError
 from rlhf.plain_text import one_line
+from rlhf.storage.inside import check_inside
 
 
 def sweeps(composed: DictConfig) -> bool:
@@ -50,6 +52,8 @@ def plan_sweep(overrides: list[str], planner: Planner, job: Job) -> list[str]:
         planned = [planner.plan(compose_point(point, job.verb)) for point in combinations]
         if any(resumes(point.config) for point in planned):
             found = planner.sweep_to_resume([point.id for point in planned])
+    sweep = found or Path(str(base.hydra.sweep.dir)).absolute()
+    check_inside(sweep)
     if found is None or any(item.startswith("hydra.sweep.dir=") for item in overrides):
         return []
     return [f"hydra.sweep.dir={processes.quoted(found)}"]

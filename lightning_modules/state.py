@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from rlhf.errors import TrainingError
+from rlhf.errors import TrainingError, first_line
 from rlhf.models.sharding import settle
 
 if TYPE_CHECKING:
@@ -61,6 +61,18 @@ def load_state(module: StageModule, state: dict[str, Any]) -> None:
     Raises:
         TrainingError: the state is of another version, or of another model.
     """
+    try:
+        _load_state(module, state)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise TrainingError(
+            f"the checkpoint can't be restored ({type(error).__name__}: {first_line(error)}); "
+            "start again in a new directory, or continue with the version that wrote it"
+        ) from error
+
+
+def _load_state(module: StageModule, state: dict[str, Any]) -> None:
     if state.get("format") != FORMAT:
         raise TrainingError(
             f"the checkpoint is of format {state.get('format')}, and this version reads {FORMAT}; "
@@ -87,6 +99,8 @@ def load_state(module: StageModule, state: dict[str, Any]) -> None:
     set_optimizer_state_dict(module, optimizer, state["optimizer"], options=options)
     set_model_state_dict(module, weights, options=options)
     _own(optimizer)
+    if not all(isinstance(state[name], int) for name in ("step", "trained_tokens")):
+        raise TypeError("step and trained_tokens are whole numbers")
     module.step, module.trained_tokens = state["step"], state["trained_tokens"]
     module.train_metrics, module.val_metrics = state["metrics"]["train"], state["metrics"]["val"]
     module.best = state["best"]

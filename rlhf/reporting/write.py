@@ -19,6 +19,8 @@ def write(page: Page, out: Path, language: str = "en", files: bool = True, png: 
         ConfigError: `png`, and there is no matplotlib.
     """
     folder = out.parent / FILES
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ConfigError(f"{folder}: a link or a file is where the report's folder should be; remove it")
     if files or png:
         # A plot of before, which is no longer made, would be taken for one of this page.
         shutil.rmtree(folder, ignore_errors=True)

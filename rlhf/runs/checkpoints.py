@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
-PATTERN = "step-*.ckpt"
+from rlhf.errors import first_line
+from rlhf.storage.inside import no_links
+from rlhf.storage.reading import open_regular
+
+NAME = re.compile(r"step-[0-9]{8,12}\.ckpt")
 
 
 def checkpoints(directory: Path) -> list[Path]:
-    """A run's checkpoints, oldest first."""
-    return sorted((directory / "checkpoints").glob(PATTERN))
+    """A run's checkpoints, oldest first: files that are named as this program names them."""
+    return sorted(
+        (path for path in (directory / "checkpoints").glob("*.ckpt") if NAME.fullmatch(path.name) and path.is_file()),
+        key=step_of,
+    )
+
+
+def other_names(directory: Path) -> list[Path]:
+    """What looks like a checkpoint and is not named as one."""
+    return sorted(path for path in (directory / "checkpoints").glob("*.ckpt") if not NAME.fullmatch(path.name))
 
 
 def checkpoint_path(directory: Path, step: int) -> Path:
@@ -37,7 +49,8 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     try:
-        with part.open("wb") as stream:
+        part.unlink(missing_ok=True)
+        with open(part, "xb", opener=no_links) as stream:
             torch.save(state, stream)
             stream.flush()
             os.fsync(stream.fileno())
@@ -57,23 +70,36 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def fault_of(path: Path) -> str | None:
-    """What is wrong with a checkpoint's bytes, `None` if nothing is: every part is read and its checksum compared."""
+    """What is wrong with a checkpoint, `None` if nothing is: every part is read and its checksum compared, and the
+    state in it must be that of the step in its name."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        return str(error) or type(error).__name__
-    return None if broken is None else f"the checksum of {broken} is wrong"
+        with open_regular(path, follow=False) as stream, zipfile.ZipFile(stream) as archive:
+            # PyTorch compresses nothing; what is compressed may hold a thousand times its size.
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                return "its parts are compressed"
+            if (broken := archive.testzip()) is not None:
+                return f"the checksum of {broken} is wrong"
+        state = read_checkpoint(path)
+    except Exception as error:  # zipfile, pickle and PyTorch raise all kinds at bytes that are none
+        return first_line(error)
+    step = state.get("step") if isinstance(state, dict) else None
+    if not isinstance(step, int) or step != step_of(path):
+        return f"it holds the state of step {str(step)[:20]}"
+    return None
 
 
-def newest_whole(directory: Path) -> tuple[Path | None, dict[Path, str]]:
+def newest_whole(directory: Path, limit: int | None = None) -> tuple[Path | None, dict[Path, str]]:
     """The newest checkpoint that can be read, and what is wrong with each newer one.
+
+    Args:
+        limit: the last step of the run; what claims to come after it is none of its checkpoints.
 
     Processes of one run look at the same files, and so come to the same answer without talking to each other.
     """
     broken: dict[Path, str] = {}
     for path in reversed(checkpoints(directory)):
-        fault = fault_of(path)
+        beyond = limit is not None and step_of(path) > limit
+        fault = f"the run ends at step {limit}" if beyond else fault_of(path)
         if fault is None:
             return path, broken
         broken[path] = fault

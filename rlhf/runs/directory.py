@@ -17,6 +17,7 @@ from rlhf.runs.lock import Lock
 from rlhf.runs.parents import Parent
 from rlhf.runs.search import read_config
 from rlhf.runs.summary import Summary, now, versions
+from rlhf.storage.inside import check_inside
 
 
 class State(Enum):
@@ -111,6 +112,7 @@ def inspect(directory: Path, run_id: str, resume: bool, config: Mapping[str, Any
     Raises:
         ConfigError: it is not empty and `resume` is false, or it holds another experiment or something else.
     """
+    check_inside(directory)
     entries = _content(directory)
     if not entries or _came_to_nothing(directory):
         return State.NEW
@@ -178,6 +180,7 @@ def open_run(
     directory = directory.absolute()
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        check_inside(directory)  # the lock is a file of it too
         lock = Lock(directory)
     except FileExistsError:
         raise ConfigError(f"hydra.run.dir: {directory} is a file; choose a directory") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from rlhf.errors import ConfigError
+from rlhf.storage.inside import no_links
 
 FILE = ".lock"
 
@@ -21,7 +22,7 @@ class Lock:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._stream: IO[str] | None = (directory / FILE).open("a+", encoding="utf-8")
+        self._stream: IO[str] | None = open(directory / FILE, "a+", encoding="utf-8", opener=no_links)  # noqa: SIM115
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

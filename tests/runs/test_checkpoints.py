@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rlhf.runs.checkpoints import (
     checkpoints,
     fault_of,
     newest_whole,
+    other_names,
     prune,
     read_checkpoint,
     set_aside,
@@ -73,7 +75,57 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [cut_short, flip_a_bit, empty])
+def of_another_step(path: Path) -> None:
+    write_checkpoint(path, {"step": 4000, "weights": torch.zeros(1)})
+
+
+def without_a_step(path: Path) -> None:
+    write_checkpoint(path, {"weights": torch.zeros(1)})
+
+
+def no_state(path: Path) -> None:
+    write_checkpoint(path, [1])  # type: ignore[arg-type]
+
+
+def a_program(path: Path) -> None:
+    torch.save({"step": step_of(path), "run": Path.unlink}, path)
+
+
+def a_plain_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", "b")
+
+
+def a_bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10**6))
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def a_link(path: Path) -> None:
+    path.rename(path.with_suffix(".elsewhere"))
+    path.symlink_to(path.with_suffix(".elsewhere"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut_short,
+        flip_a_bit,
+        empty,
+        of_another_step,
+        without_a_step,
+        no_state,
+        a_program,
+        a_plain_zip,
+        a_bomb,
+        a_link,
+    ],
+)
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: Any) -> None:
     written(tmp_path, 2, 4, 6)
     last = checkpoints(tmp_path)[-1]
@@ -81,6 +133,32 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: Any) -> Non
     found, broken = newest_whole(tmp_path)
     assert found is not None and step_of(found) == 4
     assert list(broken) == [last] and broken[last]
+
+
+def test_a_pipe_is_no_checkpoint_and_not_waited_for(tmp_path: Path) -> None:
+    written(tmp_path, 2, 4)
+    a_pipe(checkpoints(tmp_path)[-1])
+    assert newest_whole(tmp_path) == (checkpoint_path(tmp_path, 2), {})
+
+
+@pytest.mark.parametrize(
+    "name", ["step-x.ckpt", "step-5.ckpt", "last.ckpt", "step-00000009 (copy).ckpt", "step-１２３４５６７８.ckpt"]
+)
+def test_other_names_are_no_checkpoints(tmp_path: Path, name: str) -> None:
+    written(tmp_path, 2)
+    other = tmp_path / "checkpoints" / name
+    other.write_bytes(checkpoint_path(tmp_path, 2).read_bytes())
+    assert newest_whole(tmp_path) == (checkpoint_path(tmp_path, 2), {})
+    assert other_names(tmp_path) == [other]
+    prune(tmp_path, 1)
+    set_aside(tmp_path, 1)
+    assert other.exists()
+
+
+def test_what_comes_after_the_end_is_passed_over(tmp_path: Path) -> None:
+    written(tmp_path, 2, 4)
+    found, broken = newest_whole(tmp_path, limit=3)
+    assert found == checkpoint_path(tmp_path, 2) and list(broken) == [checkpoint_path(tmp_path, 4)]
 
 
 def test_where_all_are_damaged_there_is_none(tmp_path: Path) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import json
 import multiprocessing
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,7 +72,7 @@ def test_a_full_disk_at_the_samples(main: Any, monkeypatch: pytest.MonkeyPatch, 
     import callbacks.samples
 
     with monkeypatch.context() as patch:
-        patch.setattr(callbacks.samples, "json", SimpleNamespace(dumps=NoSpace(json.dumps, 1), loads=json.loads))
+        patch.setattr(callbacks.samples, "json_line", NoSpace(callbacks.samples.json_line, 1))
         assert main("algo=sft model.init=random hydra.run.dir=run") == 2
     assert "samples.jsonl: could not be written: no space is left on the disk" in capfd.readouterr().err
 
