@@ -22,7 +22,7 @@ from rlhf.data.dataset import load
 from rlhf.data.records import Kind, Prompt, as_prompts
 from rlhf.data.rows import Row, make_rows
 from rlhf.data.stream import OptimisationBatches
-from rlhf.data.templates import Template, template_for
+from rlhf.data.templates import Template
 from rlhf.data.tokenizers import Tokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
 from rlhf.models.language import LanguageModel
@@ -124,8 +124,9 @@ def check_context(config: TrainConfig, hf: Any) -> None:
         )
 
 
-def build_module(config: TrainConfig, run: Run, tokenizer: Tokenizer, rows: StageRows) -> tuple[StageModule, StageData]:
+def build_module(config: TrainConfig, run: Run, template: Template, rows: StageRows) -> tuple[StageModule, StageData]:
     """The stage's module and its data."""
+    tokenizer = template.tokenizer
     check_offload(config)
     init = run.parents["model.init"]
     architecture = dict(config.model.architecture)
@@ -145,7 +146,14 @@ def build_module(config: TrainConfig, run: Run, tokenizer: Tokenizer, rows: Stag
     )
     module: StageModule
     if name == "reward":
-        scorer = load_scorer(init.source, architecture, tokenizer, seed=config.seed, quantize=config.model.quantize)
+        scorer = load_scorer(
+            init.source,
+            architecture,
+            tokenizer,
+            seed=config.seed,
+            quantize=config.model.quantize,
+            end_id=template.end_id,
+        )
         adapt(config, scorer.hf, init)
         module = RewardModule(scorer=scorer, **options)
         models = [scorer.hf]
@@ -158,7 +166,7 @@ def build_module(config: TrainConfig, run: Run, tokenizer: Tokenizer, rows: Stag
         if name != "ppo":
             adapt(config, policy.hf, init)
         if name == "ppo":
-            module, critic = _ppo(run, tokenizer, policy, options)
+            module, critic = _ppo(run, template, policy, options)
             models += critic
         elif name == "dpo":
             asked = {"train": used_rows(rows.train, batches.batch, steps), "val": data.val}
@@ -191,13 +199,13 @@ def used_rows(rows: Sequence[Row], batches: Callable[[int], Sequence[int]], step
     return [rows[i] for i in sorted(numbers)]
 
 
-def _ppo(run: Run, tokenizer: Tokenizer, policy: LanguageModel, options: dict[str, Any]) -> tuple[PPOModule, list[Any]]:
+def _ppo(run: Run, template: Template, policy: LanguageModel, options: dict[str, Any]) -> tuple[PPOModule, list[Any]]:
     """The stage, and the critic where it is a model of its own."""
     config: TrainConfig = options["config"]
     assert isinstance(config.algo, PPOConfig)
-    reference, reward, critic = ppo_models(config, run, tokenizer, policy)
+    reference, reward, critic = ppo_models(config, run, template.tokenizer, policy)
     sampler = build_sampler(
-        config.rollout.engine, policy, tokenizer.eos_id, config.data.max_length, config.rollout.max_rows
+        config.rollout.engine, policy, template.stop_ids, config.data.max_length, config.rollout.max_rows
     )
     module = PPOModule(
         policy=policy,
@@ -205,13 +213,13 @@ def _ppo(run: Run, tokenizer: Tokenizer, policy: LanguageModel, options: dict[st
         reference=reference,
         reward=reward,
         sampler=sampler,
-        ptx=_ptx(config, tokenizer),
+        ptx=_ptx(config, template),
         **options,
     )
     return module, [critic.hf] if critic is not None else []
 
 
-def _ptx(config: TrainConfig, tokenizer: Tokenizer) -> Callable[[int], list[Row]] | None:
+def _ptx(config: TrainConfig, template: Template) -> Callable[[int], list[Row]] | None:
     """Rows of the pretraining loss for an update's number: `train.batch_size` documents each."""
     assert isinstance(config.algo, PPOConfig)
     if config.algo.ptx_coef == 0:
@@ -226,6 +234,6 @@ def _ptx(config: TrainConfig, tokenizer: Tokenizer) -> Callable[[int], list[Row]
         val_fraction=0.0,
         test_fraction=0.0,
     )
-    rows, _ = make_rows(dataset.train, "documents", template_for(tokenizer), config.data.max_length)
+    rows, _ = make_rows(dataset.train, "documents", template, config.data.max_length)
     batches = OptimisationBatches(len(rows), config.train.batch_size, config.seed)
     return lambda update: [rows[i] for i in batches.batch(update)]

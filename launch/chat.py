@@ -61,7 +61,7 @@ def converse(config: Config, parents: Mapping[str, Parent]) -> None:
         )
     try:
         conversation = Conversation(
-            TorchSampler(loaded.policy, loaded.template.tokenizer.eos_id),
+            TorchSampler(loaded.policy, loaded.template.stop_ids),
             loaded.template,
             loaded.max_length - loaded.max_new_tokens,
             sampling,

@@ -45,7 +45,7 @@ class Loaded:
 
     def sampler(self, engine: str, max_rows: int) -> Sampler:
         """`rollout.engine` on the policy."""
-        return build_sampler(engine, self.policy, self.template.tokenizer.eos_id, self.max_length, max_rows)
+        return build_sampler(engine, self.policy, self.template.stop_ids, self.max_length, max_rows)
 
 
 @dataclass(frozen=True)

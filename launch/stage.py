@@ -66,7 +66,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     template = template_for(tokenizer)
     rows = read_rows(config, template, KINDS[config.algo.name])
     log.info("data: %s", ", ".join(f"{name} {n}" for name, n in rows.counts.items() if n))
-    module, data = build_module(config, run, tokenizer, rows)
+    module, data = build_module(config, run, template, rows)
     for name, model in module.trained().items():
         log.info("%s: %s", name, size_of(model))
     resources, alerts = Resources(), Alerts(run.dir)
@@ -85,7 +85,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         facts = {"prompt_template": template.fingerprint}
         if has_adapter(exported(module)):
             export_adapter(exported(module), run.parents["model.init"].source, run.dir / ADAPTER, state_dict=weights)
-        export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts)
+        export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts, stop_ids=template.stop_ids)
     if keeps_tokens(config) and trainer.world_size == 1:
         add_kl(run.dir, rows.shown_rows, run.parents["model.init"], config, tokenizer, module.device)
     final = {**module.train_metrics, **module.val_metrics}
@@ -149,7 +149,7 @@ def build_callbacks(
                 rows.shown,
                 template,
                 [Request(i, row.prompt) for i, row in enumerate(rows.shown_rows)],
-                TorchSampler(policy, template.tokenizer.eos_id, rollout.max_rows),
+                TorchSampler(policy, template.stop_ids, rollout.max_rows),
                 sampling,
                 config.seed,
                 (lambda shown: judge_rows(shown, module)) if isinstance(module, PPOModule) else None,

@@ -22,6 +22,7 @@ from launch.compose import load
 from launch.trainer import build_trainer
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
+from rlhf.data.templates import template_for
 from rlhf.data.tokenizers import load_tokenizer
 from rlhf.models.loading import load_policy
 from rlhf.rollout.sampling import Request, Sampling
@@ -72,7 +73,7 @@ def stage_of(task: dict[str, Any], callbacks: list[L.Callback]) -> tuple[L.Train
     }
     run = Run(Path(task["scratch"]), "benchmark", parents=parents)
     rows = StageRows(rows_of(task), [], [], [])
-    module, data = build_module(config, run, load_tokenizer("auto", task["model"]), rows)
+    module, data = build_module(config, run, template_for(load_tokenizer("auto", task["model"])), rows)
     return build_trainer(config, run, [Metrics(config.train.log_every), *callbacks]), module, data
 
 

@@ -16,6 +16,7 @@ from launch.trainer import build_trainer
 from lightning_modules.ppo import PPOModule
 from rlhf.config import ALGORITHMS, TrainConfig
 from rlhf.data.rows import Row
+from rlhf.data.templates import template_for
 from rlhf.data.tokenizers import load_tokenizer
 from rlhf.rollout.sampling import Completion, Sampler
 from rlhf.runs import Parent, Run
@@ -117,8 +118,8 @@ def run(link: Any) -> None:
         if task.get(folder)
     }
     place = Run(Path(task["scratch"]), "benchmark", parents=parents)
-    tokenizer = load_tokenizer("auto", task["model"])
-    module, data = build_module(config, place, tokenizer, StageRows(rows_of(task), [], [], []))
+    template = template_for(load_tokenizer("auto", task["model"]))
+    module, data = build_module(config, place, template, StageRows(rows_of(task), [], [], []))
     size = task["batch"]
     data.batches = lambda step: range(step * size, (step + 1) * size)  # the peer's order, instead of a shuffled one
     if isinstance(module, PPOModule):

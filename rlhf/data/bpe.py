@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from rlhf.data.marks import Piece, Spans
+from rlhf.data.stops import stop_ids
 from rlhf.data.vocabulary import byte_of_character, bytes_of, fingerprint, read_json
 from rlhf.errors import DataError
 
@@ -24,6 +29,7 @@ class TiktokenTokenizer:
     Args:
         vocab: token (in GPT-2's printable alphabet for bytes) to id; may hold the end-of-text token.
         merges: pairs of tokens, most important first.
+        stop_ids: what ends a text, where it is more than end-of-text.
         pad_token: if it is not in `vocab`, it has the id after the highest.
 
     Raises:
@@ -31,6 +37,7 @@ class TiktokenTokenizer:
     """
 
     prefix_ids: tuple[int, ...] = ()
+    chat_templates: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
@@ -40,6 +47,7 @@ class TiktokenTokenizer:
         eos_token: str = END_OF_TEXT,
         pad_token: str | None = None,
         chat_template: str | None = None,
+        stop_ids: tuple[int, ...] = (),
     ) -> None:
         self.name = name
         self.eos_token = eos_token
@@ -47,6 +55,8 @@ class TiktokenTokenizer:
         self._merges = tuple(merges)
         self._vocab = {token: id for token, id in vocab.items() if token != eos_token}
         self.eos_id = vocab.get(eos_token, len(self._vocab))
+        self.stop_ids = stop_ids or (self.eos_id,)
+        self.special_texts = (eos_token,)
         self.pad_token = pad_token
         self.vocab_size = len(self._vocab) + 1
         self.pad_id = None if pad_token is None else self._pad_id(pad_token)
@@ -85,6 +95,32 @@ class TiktokenTokenizer:
     def encode_template(self, text: str) -> list[int]:
         """Ids of a template's own text, with end-of-text recognised."""
         return self._encoding.encode(text, allowed_special="all")
+
+    def encode_pieces(self, pieces: Sequence[Piece]) -> Spans:
+        """Ids of pieces as one text, end-of-text recognised in literal ones, and where each piece begins."""
+        runs: list[str | None] = [""]  # texts between end-of-text tokens, which are None
+        places: list[int] = []  # in bytes, an end-of-text token counts as one
+        length = 0
+        for piece in pieces:
+            places.append(length)
+            for number, part in enumerate(piece.text.split(self.eos_token) if piece.literal else [piece.text]):
+                if number:
+                    runs += [None, ""]
+                    length += 1
+                runs[-1] = f"{runs[-1]}{part}"
+                length += len(part.encode(errors="surrogatepass"))
+        places.append(length)
+        ids = [id for run in runs for id in ([self.eos_id] if run is None else self.encode(run))]
+        ends = {end: number for number, end in enumerate(accumulate(max(len(self.token_bytes(i)), 1) for i in ids), 1)}
+        ends[0] = 0
+        return Spans(ids, tuple(ends.get(place) for place in places))
+
+    def with_chat_template(self, source: str) -> TiktokenTokenizer:
+        """The same tokenizer with another chat template, which `save` writes too."""
+        other = copy.copy(self)
+        other.__dict__.pop("fingerprint", None)
+        other.chat_template = source
+        return other
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """Text of ids; what is not UTF-8 becomes U+FFFD, ids outside of the vocabulary nothing."""
@@ -174,9 +210,12 @@ def read_folder(folder: Path) -> TiktokenTokenizer | None:
         del vocab[pad]
     template = folder / "chat_template.jinja"
     chat = template.read_text(encoding="utf-8") if template.exists() else config.get("chat_template")
+    if not isinstance(chat, str | None) or (folder / "additional_chat_templates").exists():
+        return None  # several templates: the general loader knows their names
     name = Path(str(config.get("name_or_path") or folder)).name
+    stops = stop_ids(folder, vocab.get(eos, len(vocab)))
     try:
-        return TiktokenTokenizer(name, vocab, merges_list, eos, pad, chat if isinstance(chat, str) else None)
+        return TiktokenTokenizer(name, vocab, merges_list, eos, pad, chat, stops)
     except DataError:
         return None  # byte-level, but not in the order that tiktoken needs: the general loader takes it
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rlhf.data.hub import reachable
+from rlhf.data.marks import MarkedBackend, Piece, Spans
+from rlhf.data.stops import stop_ids
 from rlhf.data.vocabulary import byte_of_character, bytes_of, fingerprint
 from rlhf.errors import DataError
 
@@ -25,8 +29,9 @@ class HFTokenizer:
     def __init__(self, folder_or_name: str | Path) -> None:
         self.name = Path(folder_or_name).name
         self._tokenizer = _load(folder_or_name)
-        template = self._tokenizer.chat_template
-        self.chat_template: str | None = template.get("default") if isinstance(template, dict) else template
+        found = self._tokenizer.chat_template
+        self.chat_templates: dict[str, str] = dict(found) if isinstance(found, dict) else {}
+        self.chat_template: str | None = default_template(self.chat_templates) if isinstance(found, dict) else found
         if self._tokenizer.eos_token_id is None:
             raise DataError(f"{folder_or_name}: the tokenizer has no end-of-text token (eos_token); training needs one")
         self.eos_id: int = self._tokenizer.eos_token_id
@@ -38,16 +43,17 @@ class HFTokenizer:
         self._backend = self._tokenizer.backend_tokenizer
         self._backend.no_truncation()
         self._backend.no_padding()
-        self._plain = type(self._backend).from_str(self._backend.to_str())
-        self._plain.encode_special_tokens = True
+        self._plain = MarkedBackend(self._backend)
+        self.special_texts = self._plain.specials
+        self.stop_ids = stop_ids(folder_or_name, self.eos_id)
         begin = self._tokenizer.bos_token_id
         prepended = begin is not None and self._backend.encode("").ids == [begin]
         self.prefix_ids: tuple[int, ...] = (begin,) if prepended else ()
         # SentencePiece-like backends put a space before whatever they are given, also in the middle of a text: there
         # the pieces are encoded behind an anchor whose ids are then taken away.
-        whole, parts = self._ids(self._plain, "a b"), [self._ids(self._plain, part) for part in ("a", " b")]
+        whole, parts = self._plain.ids("a b"), [self._plain.ids(part) for part in ("a", " b")]
         self._anchor = "" if whole == parts[0] + parts[1] else "\n"
-        self._anchor_ids = self._ids(self._plain, self._anchor)
+        self._anchor_ids = self._plain.ids(self._anchor)
 
     @cached_property
     def _vocab(self) -> dict[str, int]:
@@ -68,25 +74,34 @@ class HFTokenizer:
         """sha256 over tokens, ids, end-of-text and chat template; a pad token with the highest id does not count."""
         return fingerprint(self._vocab, self.eos_token, self.chat_template)
 
-    @staticmethod
-    def _ids(backend: Any, text: str) -> list[int]:
-        return backend.encode(text, add_special_tokens=False).ids
-
-    def _encode(self, backend: Any, text: str) -> list[int]:
+    def _encode(self, ids_of: Callable[[str], list[int]], text: str) -> list[int]:
         if not self._anchor:
-            return self._ids(backend, text)
-        ids = self._ids(backend, self._anchor + text)
+            return ids_of(text)
+        ids = ids_of(self._anchor + text)
         if ids[: len(self._anchor_ids)] != self._anchor_ids:
             raise DataError(f"{self.name}: the tokenizer joins text over a line's end, so prompts can't go in pieces")
         return ids[len(self._anchor_ids) :]
 
     def encode(self, text: str) -> list[int]:
         """Ids of somebody's text; what looks like a special token in it is plain text."""
-        return self._encode(self._plain, _clean(text))
+        return self._encode(self._plain.ids, _clean(text))
 
     def encode_template(self, text: str) -> list[int]:
         """Ids of a template's own text, with special tokens recognised."""
-        return self._encode(self._backend, text)
+        return self._encode(lambda text: self._backend.encode(text, add_special_tokens=False).ids, text)
+
+    def encode_pieces(self, pieces: Sequence[Piece]) -> Spans:
+        """Ids of pieces as one text, special tokens recognised in literal ones, and where each piece begins."""
+        return self._plain.encode([replace(piece, text=_clean(piece.text)) for piece in pieces])
+
+    def with_chat_template(self, source: str) -> HFTokenizer:
+        """The same tokenizer with another chat template, which `save` writes too."""
+        other = copy.copy(self)
+        other.__dict__.pop("fingerprint", None)
+        other._tokenizer = copy.copy(self._tokenizer)
+        other.chat_template = other._tokenizer.chat_template = source
+        other.chat_templates = {}
+        return other
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """Text of ids; what is not UTF-8 becomes U+FFFD, ids outside of the vocabulary nothing."""
@@ -128,6 +143,11 @@ class HFTokenizer:
         copy.chat_template = self._tokenizer.chat_template
         copy.save_pretrained(folder)
         return copy.pad_token_id
+
+
+def default_template(templates: Mapping[str, str]) -> str | None:
+    """The one that is used where nobody names one."""
+    return templates.get("default") or (next(iter(templates.values())) if len(templates) == 1 else None)
 
 
 def _clean(text: str) -> str:

@@ -1,21 +1,20 @@
-"""The one module that makes text, tokens and masks.
+"""The one module that makes tokens of conversations: prompts, answers, and where each ends.
 
-A conversation is a row of pieces: literal ones that the template writes (headers, role markers, special tokens) and
-contents that people or models wrote. Pieces are encoded one by one, so a boundary between prompt and response is a
-boundary between tokens by construction, training and rollout share the prompt's ids, and special tokens or headers
-inside somebody's text stay plain text.
+How a conversation is written is a layout's matter: a tokenizer's chat template (`chat.py`) or the plain one
+(`plain.py`). Training and rollout share the prompt's ids, and special tokens or headers inside somebody's text stay
+plain text.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import ClassVar, Protocol
+from typing import Any, Protocol
 
-from rlhf.data.chat import render_pieces
+from rlhf.data.chat import ChatLayout, Encoded, Message
+from rlhf.data.plain import PlainLayout
 from rlhf.data.records import Prompt
 from rlhf.data.tokenizers import Tokenizer
 from rlhf.errors import DataError
@@ -33,79 +32,22 @@ class PromptTokens:
     cut: int = 0
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Text that the template wrote (`literal`, special tokens count) or somebody's content (they don't)."""
-
-    text: str
-    literal: bool
-
-
 class Layout(Protocol):
-    """How a template writes conversations down."""
-
-    def pieces(self, turns: Sequence[tuple[str, str]]) -> list[Piece]:
-        """The whole prompt up to where the answer begins; contents are one piece each, in the order of `turns`."""
-        ...
-
-    def response(self, text: str) -> str:
-        """The answer's content as it follows the prompt."""
-        ...
+    """How conversations are written down. `ChatLayout` says what the attributes mean."""
 
     @property
-    def identity(self) -> str:
-        """Text that differs where two layouts write differently."""
-        ...
-
-
-class PlainLayout:
-    """`### Human: {prompt}` newline `### Assistant:`, then the answer with its leading space.
-
-    The space belongs to the content: byte-level BPE glues it to the first word, so only this cut gives the ids of the
-    whole text. Turns repeat on lines of their own, a system turn is a line above the first header, and end-of-text
-    stands only after the last answer.
-    """
-
-    identity = "plain"
-    _headers: ClassVar[dict[str, str]] = {"user": "### Human:", "assistant": "### Assistant:"}
-
-    def pieces(self, turns: Sequence[tuple[str, str]]) -> list[Piece]:
-        pieces: list[Piece] = []
-        newline = ""
-        for role, text in turns:
-            if role == "system":
-                pieces.append(Piece(text, literal=False))
-            else:
-                pieces.append(Piece(newline + self._headers[role], literal=True))
-                pieces.append(Piece(" " + text, literal=False))
-            newline = "\n"
-        return [*pieces, Piece(newline + self._headers["assistant"], literal=True)]
-
-    def response(self, text: str) -> str:
-        return " " + text
-
-
-class ChatLayout:
-    """A tokenizer's own chat template."""
-
-    def __init__(self, template: str, special_tokens: dict[str, str]) -> None:
-        self._template = template
-        self._special_tokens = special_tokens
-
+    def identity(self) -> str: ...
     @property
-    def identity(self) -> str:
-        return json.dumps(["chat", self._template, sorted(self._special_tokens.items())])
-
-    def pieces(self, turns: Sequence[tuple[str, str]]) -> list[Piece]:
-        rendered = render_pieces(self._template, [role for role, _ in turns], self._special_tokens)
-        # Everything between two contents is one literal: special tokens and the text around them go together.
-        pieces = [Piece(rendered[0], literal=True)]
-        for (_, text), literal in zip(turns, rendered[1:], strict=True):
-            pieces += [Piece(text, literal=False), Piece(literal, literal=True)]
-        return pieces
-
-    def response(self, text: str) -> str:
-        return text
+    def end_id(self) -> int: ...
+    @property
+    def head(self) -> str: ...
+    @property
+    def tail(self) -> str: ...
+    @property
+    def opened(self) -> str: ...
+    def text(self, messages: Sequence[Message], tools: str = "") -> str: ...
+    def encode(self, messages: Sequence[Message], tools: str = "", contents: bool = False) -> Encoded: ...
+    def response(self, text: str, extras: Mapping[str, Any] | None = None) -> list[int]: ...
 
 
 class Template:
@@ -115,24 +57,30 @@ class Template:
         tokenizer: what encodes the pieces.
         start_id: the token that a document starts after: begin-of-text where the tokenizer prepends one by itself,
             otherwise end-of-text.
+        end_id: the token that ends a response: the layout's own end of turn, else end-of-text.
+        stop_ids: every token at which sampling stops: those that the model's files name, end-of-text, and `end_id`.
     """
 
     def __init__(self, tokenizer: Tokenizer, layout: Layout) -> None:
         self.tokenizer = tokenizer
         self._layout = layout
-        self._literals: dict[str, list[int]] = {}
-        # A chat template writes begin-of-text itself where it wants one.
-        self._prefix = list(tokenizer.prefix_ids) if isinstance(layout, PlainLayout) else []
         self.start_id = tokenizer.prefix_ids[0] if tokenizer.prefix_ids else tokenizer.eos_id
+        self.end_id = layout.end_id
+        self.stop_ids = tuple(dict.fromkeys([*tokenizer.stop_ids, tokenizer.eos_id, layout.end_id]))
 
     @property
     def fingerprint(self) -> str:
         """sha256, hexadecimal; equal where prompts and responses get equal ids."""
         return hashlib.sha256(f"{self.tokenizer.fingerprint}\n{self._layout.identity}".encode()).hexdigest()
 
+    @property
+    def opened(self) -> str:
+        """What the generation prompt opens and the template doesn't write for answers, such as `<think>`."""
+        return self._layout.opened
+
     def text(self, prompt: Prompt) -> str:
         """The prompt as one text, for people to read."""
-        return "".join(piece.text for piece in self._layout.pieces(_stripped(prompt.turns)))
+        return self._layout.text(_stripped(prompt.messages()), prompt.tools)
 
     def prompt(self, prompt: Prompt, limit: int | None = None) -> PromptTokens:
         """A prompt's ids, at most `limit` of them, up to where the response begins.
@@ -143,62 +91,68 @@ class Template:
         Raises:
             PromptTooLong: not even that fits.
         """
-        turns = _stripped(prompt.turns)
-        ids, _ = self._encode(turns)
-        full = sum(map(len, ids))
+        messages = _stripped(prompt.messages())
+        whole = self._layout.encode(messages, prompt.tools).ids
+        full = len(whole)
         if limit is None or full <= limit:
-            return PromptTokens(tuple(chain.from_iterable(ids)))
-        for first in range(len(turns)):
+            return PromptTokens(tuple(whole))
+        for first in range(len(messages)):
             # What stood before turn `first` is gone; only this turn's own text may be cut now.
             try:
-                ids, content = self._encode(turns[first:])
+                found = self._layout.encode(messages[first:], prompt.tools, contents=True)
             except DataError:
                 if first == 0:
                     raise
                 continue  # some chat templates insist on starting with the user: the next turn will do
-            excess = max(sum(map(len, ids)) - limit, 0)
-            if excess < len(ids[content]):
-                ids[content] = ids[content][excess:]
-                kept = tuple(chain.from_iterable(ids))
+            excess = max(len(found.ids) - limit, 0)
+            start, stop = found.contents[0]
+            if excess < stop - start or not excess:
+                kept = (*found.ids[:start], *found.ids[start + excess :])
                 return PromptTokens(kept, full - len(kept))
         raise PromptTooLong(
             f"a prompt of {full} tokens can't be cut to the {limit} that are left beside its response: "
             "its headers and one token of text need more; raise data.max_length"
         )
 
-    def response(self, text: str) -> list[int]:
-        """A response's ids, end-of-text last."""
-        return [*self.tokenizer.encode(self._layout.response(text.strip())), self.tokenizer.eos_id]
+    def response(self, text: str, extras: str = "") -> list[int]:
+        """A response's ids, the end token last.
+
+        Args:
+            extras: what it says beside its text, a JSON object; see `Demonstration.extras`.
+        """
+        return self._layout.response(text.strip(), json.loads(extras) if extras else None)
+
+    def ended(self, ids: Sequence[int]) -> bool:
+        """Whether a sampled response came to its end."""
+        return bool(ids) and ids[-1] in self.stop_ids
 
     def parse(self, ids: Iterable[int]) -> str:
-        """The text of a sampled response: what stands before the first end-of-text, without surrounding space."""
+        """The text of a sampled response: what stands before the first end, without surrounding space."""
         kept: list[int] = []
         for token in ids:
-            if token == self.tokenizer.eos_id:
+            if token in self.stop_ids:
                 break
             kept.append(int(token))
-        return self.tokenizer.decode(kept).strip()
-
-    def _encode(self, turns: Sequence[tuple[str, str]]) -> tuple[list[list[int]], int]:
-        """Ids piece by piece, and which of them is the oldest turn's content."""
-        pieces = self._layout.pieces(turns)
-        oldest = next(number for number, piece in enumerate(pieces) if not piece.literal)
-        return [self._prefix, *map(self._ids, pieces)], oldest + 1
-
-    def _ids(self, piece: Piece) -> list[int]:
-        if not piece.literal:
-            return self.tokenizer.encode(piece.text)
-        if piece.text not in self._literals:
-            self._literals[piece.text] = self.tokenizer.encode_template(piece.text)
-        return self._literals[piece.text]
+        text = self.tokenizer.decode(kept)
+        return text.removeprefix(self._layout.head).removesuffix(self._layout.tail).strip()
 
 
 def template_for(tokenizer: Tokenizer) -> Template:
-    """The tokenizer's chat template where it has one, otherwise the plain `### Human:` one."""
-    if tokenizer.chat_template is None:
-        return Template(tokenizer, PlainLayout())
-    return Template(tokenizer, ChatLayout(tokenizer.chat_template, dict(tokenizer.special_tokens)))
+    """The tokenizer's chat template where it has one, otherwise the plain `### Human:` one.
+
+    Raises:
+        DataError: several chat templates and none of them the default, or one that can't be used.
+    """
+    if tokenizer.chat_template is not None:
+        return Template(tokenizer, ChatLayout(tokenizer, tokenizer.chat_template))
+    if tokenizer.chat_templates:
+        names = ", ".join(tokenizer.chat_templates)
+        raise DataError(
+            f"data.chat_template: the tokenizer {tokenizer.name} has several chat templates ({names}) and none is the "
+            "default; pass one of these names"
+        )
+    return Template(tokenizer, PlainLayout(tokenizer))
 
 
-def _stripped(turns: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((role, text.strip()) for role, text in turns)
+def _stripped(messages: Iterable[Message]) -> list[Message]:
+    return [{**message, "content": message["content"].strip()} for message in messages]

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from rlhf.data.bpe import TiktokenTokenizer, read_folder
 from rlhf.data.gpt2_files import packaged_gpt2
 from rlhf.data.hf import HFTokenizer
+from rlhf.data.marks import Piece, Spans
 from rlhf.data.tiny import tiny_tokenizer
 from rlhf.errors import DataError
 
@@ -24,7 +25,9 @@ class Tokenizer(Protocol):
     """What the lab needs of a tokenizer.
 
     `vocab_size` is the highest id + 1 without a pad token that an export added: a pad token with the highest id of all
-    is not counted. `prefix_ids` is begin-of-text for models that expect one before any text, else empty.
+    is not counted. `prefix_ids` is begin-of-text for models that expect one before any text, else empty. `stop_ids` are
+    all tokens that end a text for the model, as its files say, end-of-text among them. `chat_template` is the one that
+    is used, `chat_templates` are those that have names. `special_texts` are the special tokens.
     """
 
     @property
@@ -40,6 +43,12 @@ class Tokenizer(Protocol):
     @property
     def chat_template(self) -> str | None: ...
     @property
+    def chat_templates(self) -> Mapping[str, str]: ...
+    @property
+    def stop_ids(self) -> tuple[int, ...]: ...
+    @property
+    def special_texts(self) -> Sequence[str]: ...
+    @property
     def special_tokens(self) -> Mapping[str, str]: ...
     @property
     def prefix_ids(self) -> Sequence[int]: ...
@@ -54,6 +63,14 @@ class Tokenizer(Protocol):
 
     def encode_template(self, text: str) -> list[int]:
         """Ids of a template's own text; special tokens are recognised."""
+        ...
+
+    def encode_pieces(self, pieces: Sequence[Piece]) -> Spans:
+        """Ids of pieces as one text, special tokens recognised in literal ones, and where each piece begins."""
+        ...
+
+    def with_chat_template(self, source: str) -> Tokenizer:
+        """The same tokenizer with another chat template, which `save` writes too."""
         ...
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from rlhf.errors import TrainingError
 from rlhf.models.adapters import has_adapter, merged_weights, plain, save_adapter
 from rlhf.models.language import LanguageModel, ScoreModel
-from rlhf.models.loading import PAD_TOKEN
+from rlhf.models.loading import PAD_TOKEN, end_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,12 +30,14 @@ def export(
     *,
     state_dict: dict[str, Tensor] | None = None,
     facts: dict[str, Any] | None = None,
+    stop_ids: tuple[int, ...] = (),
 ) -> None:
     """Write `model` to `folder`, with its adapter merged if it has one.
 
     Args:
         state_dict: full weights of `model.hf`, where they are gathered from shards; else the model's own.
         facts: further keys of `config.json`.
+        stop_ids: the tokens that end a text; empty: those that the model was loaded with.
 
     Raises:
         TrainingError: the disk is full or the folder can't be written; nothing of the old export is lost.
@@ -44,7 +46,10 @@ def export(
     config.tokenizer_fingerprint = tokenizer.fingerprint
     for key, value in (facts or {}).items():
         setattr(config, key, value)
-    own_pad = tokenizer.pad_id not in (None, tokenizer.eos_id)
+    if stop_ids:
+        end_at(model.hf, stop_ids)
+    # A pad token of its own is of no use where texts end with it: a scorer was then given another one when loaded.
+    own_pad = tokenizer.pad_id not in (None, tokenizer.eos_id) and config.pad_token_id in (None, tokenizer.pad_id)
     with _written(folder) as part:
         pad = tokenizer.save(part, pad_token=PAD_TOKEN if isinstance(model, ScoreModel) and not own_pad else None)
         if isinstance(model, ScoreModel):

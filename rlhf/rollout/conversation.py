@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rlhf.data.records import Prompt
@@ -97,7 +97,7 @@ class Conversation:
                 yield token
 
         try:
-            for piece in text_of(tokens(), self.template.tokenizer):
+            for piece in text_of(tokens(), self.template.tokenizer, self.template.stop_ids):
                 shown.append(piece)
                 show(piece)
         except KeyboardInterrupt:
@@ -106,18 +106,18 @@ class Conversation:
         text = "".join(shown)
         if text:
             self.turns = (*turns, ("assistant", text))
-        finished = drawn[-1:] == [self.template.tokenizer.eos_id]
+        finished = self.template.ended(drawn)
         return Reply(text, Prompt(turns), Row(prompt.ids, (tuple(drawn),)), prompt.cut, finished, interrupted)
 
 
-def text_of(tokens: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
-    """What stands before the first end-of-text, without surrounding space, as `Template.parse` has it, but while the
+def text_of(tokens: Iterable[int], tokenizer: Tokenizer, stop_ids: Sequence[int]) -> Iterator[str]:
+    """What stands before the first of `stop_ids`, without surrounding space, as `Template.parse` has it, but while the
     tokens still come: a piece has complete characters only, whose bytes may be spread over several tokens, and a
     character that never gets complete is left out."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     pending, started = "", False
     for token in tokens:
-        if token == tokenizer.eos_id:
+        if token in stop_ids:
             return
         pending += decoder.decode(tokenizer.token_bytes(token))
         if not started:

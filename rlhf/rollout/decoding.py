@@ -60,6 +60,7 @@ class Decoder:
     Args:
         prompts: their tokens; none is empty.
         uniforms: [prompts × samples, max_new_tokens], float64 in [0, 1): each response's draws.
+        stop_ids: the tokens that end a response.
         max_rows: sequences in hand at the same time.
 
     Raises:
@@ -73,10 +74,11 @@ class Decoder:
         sampling: Sampling,
         uniforms: np.ndarray,
         *,
-        eos_id: int,
+        stop_ids: Sequence[int],
         max_rows: int,
     ) -> None:
-        self.model, self.sampling, self.uniforms, self.eos_id = model, sampling, uniforms, eos_id
+        self.model, self.sampling, self.uniforms = model, sampling, uniforms
+        self.stop_ids = np.array(stop_ids)
         self.device = next(model.parameters()).device
         n, slots = sampling.samples_per_prompt, min(max_rows, len(uniforms))
         self.waiting = deque(
@@ -167,7 +169,7 @@ class Decoder:
         self.token[slots] = tokens
         drawn += 1
         found = tokens.cpu().numpy()
-        last = (found == self.eos_id) | (drawn == self.sampling.max_new_tokens)
+        last = np.isin(found, self.stop_ids) | (drawn == self.sampling.max_new_tokens)
         if last.any():
             self._leave(slots.start + last.nonzero()[0])
         return Drawn(rows, found, logprobs.float().cpu().numpy(), last)

@@ -45,9 +45,9 @@ class Completion:
     Attributes:
         request: position of its prompt in the list that was asked.
         sample: which of the prompt's samples.
-        tokens: what was drawn, end-of-text included where it was reached.
+        tokens: what was drawn, the token that ended it included where it was reached.
         logprobs: log-probability (nats) of each token under the distribution it was drawn from.
-        finished: whether end-of-text was reached within `max_new_tokens`.
+        finished: whether an end was reached within `max_new_tokens`.
     """
 
     request: int
@@ -55,6 +55,11 @@ class Completion:
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
     finished: bool
+
+
+def as_stops(stop_ids: int | Sequence[int]) -> tuple[int, ...]:
+    """The tokens that end a response, given as one or several."""
+    return (stop_ids,) if isinstance(stop_ids, int) else tuple(stop_ids)
 
 
 class Sampler(Protocol):

@@ -13,7 +13,7 @@ from rlhf.models.language import LanguageModel
 from rlhf.models.sharding import gathered
 from rlhf.rollout.decoding import Decoder
 from rlhf.rollout.packed import packed_weights
-from rlhf.rollout.sampling import Completion, Progress, Request, Sampling
+from rlhf.rollout.sampling import Completion, Progress, Request, Sampling, as_stops
 from rlhf.rollout.uniforms import uniforms
 
 
@@ -22,12 +22,13 @@ class TorchSampler:
 
     Args:
         model: the policy.
-        eos_id: the token that ends a response.
+        stop_ids: the tokens that end a response, or the only one.
         max_rows: sequences that are decoded at the same time, and so the size of the key–value cache.
     """
 
-    def __init__(self, model: LanguageModel, eos_id: int, max_rows: int = 64) -> None:
-        self.model, self.eos_id, self.max_rows = model, eos_id, max_rows
+    def __init__(self, model: LanguageModel, stop_ids: int | Sequence[int], max_rows: int = 64) -> None:
+        self.model, self.max_rows = model, max_rows
+        self.stop_ids = as_stops(stop_ids)
 
     @torch.no_grad()
     def sample(
@@ -66,7 +67,7 @@ class TorchSampler:
                 if ended and progress is not None:
                     progress(done, len(tokens))
         return [
-            Completion(row // n, row % n, tuple(drawn), tuple(logprobs[row]), drawn[-1] == self.eos_id)
+            Completion(row // n, row % n, tuple(drawn), tuple(logprobs[row]), drawn[-1] in self.stop_ids)
             for row, drawn in enumerate(tokens)
         ]
 
@@ -92,7 +93,7 @@ class TorchSampler:
         keys = [(request.number, sample) for request in requests for sample in range(sampling.samples_per_prompt)]
         numbers = uniforms(seed, iteration, keys, sampling.max_new_tokens, stream)
         prompts = [request.tokens for request in requests]
-        return Decoder(self.model, prompts, sampling, numbers, eos_id=self.eos_id, max_rows=self.max_rows)
+        return Decoder(self.model, prompts, sampling, numbers, stop_ids=self.stop_ids, max_rows=self.max_rows)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import torch
 
 from rlhf.models.adapters import merged_weights
 from rlhf.models.language import LanguageModel
-from rlhf.rollout.sampling import Completion, Progress, Request, Sampling
+from rlhf.rollout.sampling import Completion, Progress, Request, Sampling, as_stops
 
 
 class VLLMSampler:
@@ -25,16 +25,21 @@ class VLLMSampler:
 
     Args:
         policy: on one device, not sharded.
-        eos_id: the token that ends a response.
+        stop_ids: the tokens that end a response, or the only one.
         max_length: tokens of the longest prompt and answer together.
         max_rows: sequences that are decoded at the same time.
         memory: share of a GPU's memory that the engine may take, beside training.
     """
 
     def __init__(
-        self, policy: LanguageModel, eos_id: int, max_length: int, max_rows: int = 64, memory: float = 0.3
+        self,
+        policy: LanguageModel,
+        stop_ids: int | Sequence[int],
+        max_length: int,
+        max_rows: int = 64,
+        memory: float = 0.3,
     ) -> None:
-        self.policy, self.eos_id = policy, eos_id
+        self.policy, self.stop_ids = policy, as_stops(stop_ids)
         self.max_length, self.max_rows, self.memory = max_length, max_rows, memory
         self._engine: Any = None
         self._pushed: tuple[int, ...] = ()
@@ -67,14 +72,14 @@ class VLLMSampler:
                         top_k=sampling.top_k,
                         top_p=sampling.top_p,
                         seed=seed_of(seed, stream, iteration, request.number, sample),
-                        stop_token_ids=[self.eos_id],
+                        stop_token_ids=list(self.stop_ids),
                         detokenize=False,
                         logprobs=0,
                     )
                 )
         outputs = engine.generate(prompts, settings, use_tqdm=False)
         found = [
-            _completion(number, sample, output.outputs[0], self.eos_id)
+            _completion(number, sample, output.outputs[0], self.stop_ids)
             for (number, sample), output in zip(keys, outputs, strict=True)
         ]
         if progress is not None:
@@ -133,7 +138,7 @@ def seed_of(seed: int, stream: int, iteration: int, number: int, sample: int) ->
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
-def _completion(number: int, sample: int, output: Any, eos_id: int) -> Completion:
+def _completion(number: int, sample: int, output: Any, stop_ids: tuple[int, ...]) -> Completion:
     tokens = tuple(int(token) for token in output.token_ids)
     logprobs = tuple(float(at[token].logprob) for token, at in zip(tokens, output.logprobs, strict=True))
-    return Completion(number, sample, tokens, logprobs, tokens[-1:] == (eos_id,))
+    return Completion(number, sample, tokens, logprobs, tokens[-1] in stop_ids if tokens else False)

@@ -180,10 +180,10 @@ def test_begin_of_text_comes_once_where_the_tokenizer_wants_it(sentencepiece_fol
 def test_a_template_that_refuses_a_role_says_so(chat_folder: Path) -> None:
     tokenizer = HFTokenizer(chat_folder)
     tokenizer.chat_template = "{{ raise_exception('no system turn') }}"
-    with pytest.raises(DataError, match="refuses a conversation of user: no system turn"):
+    with pytest.raises(DataError, match=r"refuses a conversation of user.*: no system turn"):
         template_for(tokenizer).prompt(Prompt.of("hi"))
     tokenizer.chat_template = "{{ messages[0]['content'] * 2 }}"
-    with pytest.raises(DataError, match="once and in order"):
+    with pytest.raises(DataError, match="does not write an answer once"):
         template_for(tokenizer).prompt(Prompt.of("hi"))
     tokenizer.chat_template = "{% for %}"
     with pytest.raises(DataError, match="refuses"):

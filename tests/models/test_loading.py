@@ -22,6 +22,7 @@ class Few:
     """A tokenizer for the 53 tokens of the fixtures' models."""
 
     name, vocab_size, eos_id, eos_token, pad_id, fingerprint = "few", 53, 2, "</s>", None, "few"
+    stop_ids = (2,)
 
 
 @pytest.fixture
@@ -193,6 +194,12 @@ def test_an_export_with_another_tokenizer(architectures: dict[str, Any], tmp_pat
 @pytest.mark.parametrize("name", ["/no/such/folder", "nobody/no-such-model"])
 def test_nothing_there_and_no_network(name: str, few: Tokenizer) -> None:
     refused(name, few, "could not be loaded .*pass model.init=FOLDER .* or model.init=random")
+
+
+def test_logits_that_are_changed_afterwards(architectures: dict[str, Any]) -> None:
+    granite = architectures["llama"] | {"model_type": "granite", "logits_scaling": 4.0}
+    with pytest.raises(ParentError, match="a granite changes its logits after the output layer"):
+        load_policy(None, granite, TINY, seed=1)
 
 
 @pytest.mark.parametrize(

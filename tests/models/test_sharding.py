@@ -60,7 +60,7 @@ def test_learning_is_the_same_with_rollouts_and_scoring_in_between(
     assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
     seen = []
     for both in (plain, model):
-        samples = TorchSampler(both, eos_id=0).sample(REQUESTS, Sampling(8), seed=1, iteration=0)
+        samples = TorchSampler(both, stop_ids=0).sample(REQUESTS, Sampling(8), seed=1, iteration=0)
         step(both)
         loss = step(both)
         with torch.no_grad():
@@ -78,7 +78,7 @@ def test_a_rollout_gathers_once_and_gives_back(
     original = group._to_unsharded
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(group, "_to_unsharded", lambda self: (gathers.append(self), original(self)))
-        TorchSampler(model, eos_id=0).sample(REQUESTS, Sampling(20), seed=1, iteration=0)
+        TorchSampler(model, stop_ids=0).sample(REQUESTS, Sampling(20), seed=1, iteration=0)
     assert len(gathers) == 3  # two blocks and the root; at each token it would be sixty
     assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
 

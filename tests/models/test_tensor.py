@@ -78,7 +78,7 @@ def test_samples_and_whole_weights(alone: None, make_hf: Callable[..., Any], spl
     model = split_and_sharded(plain)
     requests = [Request(0, (1, 2, 3)), Request(1, (7,))]
     ours, theirs = (
-        TorchSampler(m, eos_id=0).sample(requests, Sampling(8), seed=1, iteration=0) for m in (model, plain)
+        TorchSampler(m, stop_ids=0).sample(requests, Sampling(8), seed=1, iteration=0) for m in (model, plain)
     )
     assert [s.tokens for s in ours] == [s.tokens for s in theirs]
     found = full_weights(model)

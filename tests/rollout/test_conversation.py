@@ -49,7 +49,7 @@ def test_pieces_are_whole_characters_and_make_the_text(tokenizer: Tokenizer) -> 
     split = 0
     for text in TEXTS:
         ids = [*tokenizer.encode(" " + text), tokenizer.eos_id, *tokenizer.encode("never read")]
-        pieces = list(text_of(ids, tokenizer))
+        pieces = list(text_of(ids, tokenizer, [tokenizer.eos_id]))
         assert "".join(pieces) == text.strip() == template_for(tokenizer).parse(ids)
         assert all(pieces) and "\ufffd" not in "".join(pieces)
         split += sum("\ufffd" in tokenizer.decode([token]) for token in ids)
@@ -66,7 +66,7 @@ def test_pieces_come_as_early_as_they_can(tokenizer: Tokenizer) -> None:
                 drawn.append(token)
                 yield token
 
-        for piece in text_of(tokens(), tokenizer):
+        for piece in text_of(tokens(), tokenizer, [tokenizer.eos_id]):
             shown += piece
             assert shown == tokenizer.decode(drawn).strip().rstrip("\ufffd").rstrip()
 
@@ -76,13 +76,13 @@ def test_bytes_that_are_no_text(tokenizer: Tokenizer) -> None:
     end = tokenizer.encode("end")
     for _ in range(300):
         ids = [*draw.choices([i for i in range(tokenizer.vocab_size) if i != tokenizer.eos_id], k=12), *end]
-        assert "".join(text_of(ids, tokenizer)) == template_for(tokenizer).parse(ids)
+        assert "".join(text_of(ids, tokenizer, [tokenizer.eos_id])) == template_for(tokenizer).parse(ids)
 
 
 def test_a_character_that_never_gets_complete_is_left_out(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("ok 龘")
     assert "\ufffd" in tokenizer.decode(ids[:-1])
-    assert "".join(text_of(ids[:-1], tokenizer)) == "ok"
+    assert "".join(text_of(ids[:-1], tokenizer, [tokenizer.eos_id])) == "ok"
 
 
 def test_the_whole_conversation_is_the_prompt(template: Template) -> None:
