@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from rlhf.data.chat import Encoded, Message, Refused
+from rlhf.data.chat import Encoded
+from rlhf.data.chat_text import Message, Refused
 from rlhf.data.marks import Piece
 from rlhf.data.tokenizers import Tokenizer
 

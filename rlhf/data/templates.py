@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rlhf.data.chat import ChatLayout, Encoded, Message
+from rlhf.data.chat import ChatLayout, Encoded
+from rlhf.data.chat_text import Message
 from rlhf.data.plain import PlainLayout
 from rlhf.data.records import Prompt
 from rlhf.data.tokenizers import Tokenizer
