@@ -9,15 +9,16 @@ from benchmarks.gpu.runner import main
 
 CHECKS = "benchmarks.gpu.checks"
 PARTS = [
-    Part("tiny", f"{CHECKS}.training:tiny", 75),
-    Part("options", f"{CHECKS}.options:compare", 60),
-    Part("sampling", f"{CHECKS}.sampling:compare", 40),
+    Part("tiny", f"{CHECKS}.training:tiny", 80),
+    Part("logprobs", f"{CHECKS}.logprobs:compare", 50),
+    Part("attention", f"{CHECKS}.attention:compare", 75),
+    Part("sampling", f"{CHECKS}.sampling:compare", 30),
+    Part("options", f"{CHECKS}.options:compare", 75),
+    Part("gpt2", f"{CHECKS}.training:gpt2", 90),
     Part("resume", f"{CHECKS}.resume:compare", 80),
     Part("layouts", f"{CHECKS}.layouts:compare", 60),
     Part("memory", f"{CHECKS}.memory:compare", 45),
     Part("profile", f"{CHECKS}.profile:summary", 45),
-    Part("gpt2", f"{CHECKS}.training:gpt2", 90),
-    Part("logprobs", f"{CHECKS}.logprobs:compare", 40),
 ]
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ from rlhf.models.loading import load_policy
 
 
 def model_of(context: Context, name: str) -> LanguageModel:
-    """Random weights, drawn on the device."""
+    """Random weights; large ones are drawn on the device."""
     shape = MODELS["tiny" if context.tiny else name]
     config = load([f"model={shape.model}"]).model
     tokenizer: Any = "gpt2" if shape.large else config.tokenizer
-    with torch.device(context.device):
-        return load_policy(None, dict(config.architecture) | shape.sizes, load_tokenizer(tokenizer), seed=0)
+    with torch.device(context.device if shape.large else "cpu"):
+        model = load_policy(None, dict(config.architecture) | shape.sizes, load_tokenizer(tokenizer), seed=0)
+    return model.to(context.device)
 
 
 def measure(context: Context, name: str) -> dict[str, Any]:

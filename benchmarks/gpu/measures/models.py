@@ -14,7 +14,7 @@ class Shape:
         batch: examples of a step.
         tokens_per_microbatch: ours.
         micro_batch: TRL's, without checkpointing.
-        large: weights are written in bf16, so that reading them doesn't take longer than what is measured.
+        large: weights are drawn on the device and written in bf16: making them must not take longer than measuring.
     """
 
     model: str
@@ -26,8 +26,8 @@ class Shape:
 
     def request(self, device: str) -> dict[str, Any]:
         """For `benchmarks.prepare`. All read GPT-2's vocabulary, which needs no download; logits are of full size."""
-        found: dict[str, Any] = {"model": self.model, "sizes": self.sizes, "device": device}
-        return found | ({"tokenizer": "gpt2", "dtype": "bfloat16"} if self.large else {})
+        found: dict[str, Any] = {"model": self.model, "sizes": self.sizes}
+        return found | ({"tokenizer": "gpt2", "device": device, "dtype": "bfloat16"} if self.large else {})
 
 
 QWEN_1_5B = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12}
