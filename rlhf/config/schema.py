@@ -67,7 +67,7 @@ class DataConfig:
         "how a record is written: a format of docs/quickstart.md, or of one's own; auto looks at its fields",
     )
     ignore: list[str] = key(list, "fields of records that count as if they were not there")
-    split: str = key("train", "which split of a hub data set is read")
+    split: str = key("train", "split of a hub data set, or of a folder with files that are named after splits")
     subset: str | None = key(None, "configuration of a hub data set, or folder within it; null: its default")
     seed: int = key(1, "what the embedded task contains, and how data is split", ge=0)
     max_length: int = key(512, "prompt and response together; longer prompts lose their front", ge=8, unit="tokens")

@@ -95,6 +95,9 @@ def _data_source(config: TrainConfig | CollectConfig | EvaluateConfig | Pipeline
     data = config.data
     if data.source == "assistant" and data.path is not None:
         raise ConfigError(f"data.path: {data.path} would not be read with data=assistant; add data=jsonl to read it")
+    if data.source != "hub" and (data.split != "train" or data.subset is not None):
+        name = "data.split" if data.split != "train" else "data.subset"
+        raise ConfigError(f"{name}: data={data.name} has none; data=hub data.path={data.path or 'FOLDER'} reads one")
     if data.val_path is not None:
         if data.source == "assistant":
             raise ConfigError("data.val_path: the embedded task has a validation set; add data=jsonl data.path=FILE")

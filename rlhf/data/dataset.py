@@ -64,8 +64,13 @@ def load(
         raise DataError(
             f"data.path is missing: data.source={source} needs data.path={'OWNER/NAME' if source == 'hub' else 'FILE'}"
         )
-    elif source == "file" or Path(path).exists():
+    elif source == "file":
         records = read(path, kind, on_error, format, ignore)
+    elif Path(path).exists():
+        folder = Path(path, subset or "")
+        if not folder.exists():
+            raise DataError(f"data.subset: {path} has no folder {subset!r}")
+        records = read(folder, kind, on_error, format, ignore, split)
     else:
         records = read_hub(path, kind, on_error, format, split, subset, ignore)
     items = records.items[:limit]

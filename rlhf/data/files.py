@@ -2,63 +2,33 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
+import io
 import json
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rlhf.errors import DataError, first_line
+from rlhf.data.containers import READABLE, TABLES, Source, kind_of, reading, sources
+from rlhf.data.folders import scan
+from rlhf.data.raw import BadRecord, Raw
+from rlhf.data.tables import columnar, delimited
+from rlhf.errors import DataError
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".txt")
-
-
-class BadRecord(Exception):
-    """One record can't be used. `reason` is a short name to count by, the message says what is wrong.
-
-    `where` is the place within a line that holds several records.
-    """
-
-    def __init__(self, reason: str, message: str, where: str = "") -> None:
-        super().__init__(message)
-        self.reason, self.where = reason, where
-
-
-@dataclass(frozen=True)
-class Raw:
-    """What stands at `place` (`file:line`; in parquet files the row, from 1): a value, or why there is none."""
-
-    place: str
-    value: Any = None
-    error: BadRecord | None = None
+__all__ = ["BadRecord", "Raw", "data_files", "file_sha256", "raw_values"]
 
 
 def data_files(path: Path) -> tuple[Path, ...]:
-    """The file itself, or all data files of a folder and its folders, sorted; hidden ones are left out.
+    """The file itself, or all data files of a folder and its folders, sorted; see `scan`.
 
     Raises:
         DataError: nothing there, an unknown type of file, or a folder without data files.
     """
     if path.is_dir():
-        found = tuple(
-            sorted(
-                file
-                for file in path.rglob("*")
-                if file.is_file()
-                and file.name.endswith(SUFFIXES)
-                and not any(part.startswith(".") for part in file.relative_to(path).parts)
-            )
-        )
-        if not found:
-            raise DataError(f"{path}: no data files in this folder; it may hold {', '.join(SUFFIXES)}")
-        return found
+        return scan(path).files
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; pass data.path=FILE")
-    if not path.name.endswith(SUFFIXES):
-        raise DataError(f"{path}: unknown type of file; use one of {', '.join(SUFFIXES)}")
+    if kind_of(path.name) is None:
+        raise DataError(f"{path}: unknown type of file; use one of {READABLE}")
     return (path,)
 
 
@@ -81,38 +51,42 @@ def raw_values(path: Path, whole_text: bool = False) -> Iterator[Raw]:
     Raises:
         DataError: the file as a whole can't be read; of lines that can't, `Raw.error` says so.
     """
-    try:
+    with reading(path):
         if path.stat().st_size == 0:
             yield Raw(f"{path}:1", error=BadRecord("empty_file", "the file is empty"))
-        elif path.name.endswith(".parquet"):
-            yield from _parquet(path)
-        elif path.name.endswith(".json"):
-            yield from _json_list(path)
-        elif path.name.endswith(".txt"):
-            yield from _text(path, whole_text)
-        else:
-            yield from _json_lines(path)
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{path}: not a complete gzip file ({error})") from error
-    except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror or error})") from error
+            return
+        for source in sources(path):
+            yield from _values(source, whole_text)
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str | BadRecord]]:
+def _values(source: Source, whole_text: bool) -> Iterator[Raw]:
+    if source.kind in TABLES:
+        yield from columnar(source)
+    elif source.kind in (".csv", ".tsv"):
+        yield from delimited(source)
+    elif source.kind == ".json":
+        yield from _json_list(source)
+    elif source.kind == ".txt":
+        yield from _text(source, whole_text)
+    else:
+        yield from _json_lines(source)
+
+
+def _lines(source: Source) -> Iterator[tuple[str, str | BadRecord]]:
     """Places and lines that are not blank, without a byte order mark."""
-    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+    with source.open() as file:
         for number, line in enumerate(file, 1):
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             except UnicodeDecodeError as error:
-                yield f"{path}:{number}", _not_utf8(error)
+                yield f"{source.place}:{number}", _not_utf8(error)
                 continue
             if text:
-                yield f"{path}:{number}", text
+                yield f"{source.place}:{number}", text
 
 
-def _json_lines(path: Path) -> Iterator[Raw]:
-    for place, line in _lines(path):
+def _json_lines(source: Source) -> Iterator[Raw]:
+    for place, line in _lines(source):
         if isinstance(line, BadRecord):
             yield Raw(place, error=line)
             continue
@@ -122,20 +96,23 @@ def _json_lines(path: Path) -> Iterator[Raw]:
             yield Raw(place, error=BadRecord("not_json", f"not JSON: {error}"))
 
 
-def _text(path: Path, whole: bool) -> Iterator[Raw]:
+def _text(source: Source, whole: bool) -> Iterator[Raw]:
     if whole:
         try:
-            yield Raw(f"{path}:1", path.read_text(encoding="utf-8-sig"))
+            with source.open() as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
+                yield Raw(f"{source.place}:1", text.read())
         except UnicodeDecodeError as error:
-            yield Raw(f"{path}:1", error=_not_utf8(error))
+            yield Raw(f"{source.place}:1", error=_not_utf8(error))
         return
-    for place, line in _lines(path):
+    for place, line in _lines(source):
         yield Raw(place, error=line) if isinstance(line, BadRecord) else Raw(place, line)
 
 
-def _json_list(path: Path) -> Iterator[Raw]:
+def _json_list(source: Source) -> Iterator[Raw]:
     """The items of a list, decoded one after another so that each has its line."""
-    content = path.read_bytes()
+    path = source.place
+    with source.open() as file:
+        content = file.read()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -173,21 +150,6 @@ def _skip(text: str, position: int) -> int:
     while text[position : position + 1] in (" ", "\t", "\n", "\r"):
         position += 1
     return position
-
-
-def _parquet(path: Path) -> Iterator[Raw]:
-    import pyarrow
-    import pyarrow.parquet
-
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield Raw(f"{path}:{number}", row)
-    except pyarrow.ArrowException as error:
-        raise DataError(f"{path}: not a readable parquet file ({first_line(error)})") from error
 
 
 def _not_utf8(error: UnicodeDecodeError) -> BadRecord:

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from rlhf.data.files import BadRecord, Raw, data_files, file_sha256, raw_values
+from rlhf.data.folders import SPLITS, scan, split_of, unread_sentence
 from rlhf.data.formats import detected, parse
 from rlhf.data.hub import only_cached, reachable
 from rlhf.data.importers import importer
@@ -46,17 +47,25 @@ class Records:
 
 
 def read(
-    path: str | Path, kind: Kind, on_error: OnError = "stop", format: str = "auto", ignore: Collection[str] = ()
+    path: str | Path,
+    kind: Kind,
+    on_error: OnError = "stop",
+    format: str = "auto",
+    ignore: Collection[str] = (),
+    split: str | None = None,
 ) -> Records:
     """Records of one kind from a file, or from all data files of a folder.
 
-    `.jsonl`, `.jsonl.gz`, `.json` (a list), `.parquet` and `.txt` (prompts: one a line; documents: the whole file).
+    The types of files are those of `containers`: a `.json` file holds a list, a `.txt` file prompts, one a line, or a
+    document. Files of a folder that are not read are named in a warning.
+
     The formats are those of `importers`. What is of no use by what the file itself says, such as pairs that differ
     before the last answer or answers labelled undesirable, is left out and counted (`meaning.TOLERATED`).
 
     Args:
         format: a name of `importers.names()`; `auto` looks at each record's fields.
         ignore: fields that count as if they were not there.
+        split: read only the files of a folder whose names tell this split; `None`: all of them.
         on_error: at a bad line, `stop` with an error or `skip` it and count its reason. A file that can't be read as a
             whole (no gzip, no parquet, broken JSON list) stops either way.
 
@@ -65,7 +74,7 @@ def read(
         FieldError: a field is not understood and could change the meaning, whatever `on_error` says.
     """
     _check_arguments(kind, on_error, format)
-    files = data_files(Path(path))
+    files = _files(Path(path), split)
     found = (raw for file in files for raw in raw_values(file, whole_text=kind == "documents"))
     return _collect(found, kind, on_error, format, str(path), files, ignore)
 
@@ -90,6 +99,18 @@ def read_hub(
     """
     _check_arguments(kind, on_error, format)
     return _collect(_hub_rows(name, split, subset), kind, on_error, format, name, (), ignore)
+
+
+def _files(path: Path, split: str | None) -> tuple[Path, ...]:
+    if not path.is_dir():
+        if split not in (None, "train") and split_of(PurePosixPath(path.name)) != SPLITS.get(str(split), split):
+            raise DataError(f"data.split: {path} is one file and has no split {split!r}; leave data.split out")
+        return data_files(path)
+    folder = scan(path)
+    files = folder.files if split is None else folder.of_split(path, split)
+    if sentence := unread_sentence(path, folder, files):
+        log.warning("%s", sentence)
+    return files
 
 
 def _hub_rows(name: str, split: str, subset: str | None) -> Iterator[Raw]:

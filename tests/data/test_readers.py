@@ -140,7 +140,7 @@ def test_lists_decode_as_json_does(rows: list[dict[str, str]], tmp_path_factory:
 def test_files_that_are_no_files(tmp_path: Path) -> None:
     cases: list[tuple[str, bytes | None, str]] = [
         ("missing.jsonl", None, "no such file or folder"),
-        ("a.csv", b"x", r"unknown type of file; use one of \.jsonl"),
+        ("a.xlsx", b"x", r"unknown type of file; use one of \.jsonl"),
         ("empty.jsonl", b"", "empty.jsonl:1: the file is empty"),
         ("blank.jsonl", b"\n\n", "no prompts in it"),
         ("a.jsonl.gz", b"plain", "not a complete gzip file"),

@@ -1,0 +1,106 @@
+"""Rows of CSV, TSV, Parquet and Arrow files as objects; what is empty in a row is left out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rlhf.data.containers import Source
+from rlhf.data.raw import BadRecord, Raw
+from rlhf.errors import DataError, first_line
+
+LONGEST_CELL = 1 << 27
+"""Characters: Python's own limit of 131,072 is less than a long document."""
+
+
+def delimited(source: Source) -> Iterator[Raw]:
+    """Rows of a CSV or TSV file with a line of names; the place is the line that a row begins on.
+
+    Raises:
+        DataError: two columns of one name, or a cell that never ends.
+    """
+    csv.field_size_limit(LONGEST_CELL)
+    with source.open() as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+        rows = csv.reader(text, delimiter="\t" if source.kind == ".tsv" else ",", strict=True)
+        names: list[str] | None = None
+        line = 1
+        try:
+            for cells in rows:
+                place, line = f"{source.place}:{line}", rows.line_num + 1
+                if not any(cells):
+                    continue
+                if names is None:
+                    names = [name.strip() for name in cells]
+                    if len({*names}) < len(names):
+                        twice = next(name for name in names if names.count(name) > 1)
+                        raise DataError(f"{place}: two columns have the name {twice!r}")
+                elif len(cells) != len(names):
+                    message = f"{len(cells)} cells, but the first line names {len(names)} columns"
+                    yield Raw(place, error=BadRecord("wrong_format", message))
+                else:
+                    yield Raw(place, {name: _cell(cell) for name, cell in zip(names, cells, strict=True) if cell})
+        except (csv.Error, UnicodeDecodeError) as error:
+            # Where the next row begins can't be told.
+            reason = f"not UTF-8: {error.reason}" if isinstance(error, UnicodeDecodeError) else f"not CSV: {error}"
+            raise DataError(f"{source.place}:{line}: {reason}") from error
+
+
+def _cell(text: str) -> Any:
+    """A list of messages, which a cell can hold only as JSON; anything else is text, even where it is JSON."""
+    if not text.startswith("[{"):
+        return text
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return found if all(isinstance(item, dict) and {"role", "from"} & item.keys() for item in found) else text
+
+
+def columnar(source: Source) -> Iterator[Raw]:
+    """Rows of a Parquet or Arrow file, numbered from 1.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    import pyarrow
+
+    kind = "a readable parquet file" if source.kind == ".parquet" else "a readable arrow file"
+    number = 0
+    try:
+        with source.open() as stream:
+            for batch in _parquet(stream) if source.kind == ".parquet" else _arrow(stream):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield Raw(f"{source.place}:{number}", row)
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{source.place}: not {kind} ({first_line(error)})") from error
+
+
+def _parquet(stream: Any) -> Iterator[Any]:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(stream) as file:
+        yield from file.iter_batches(batch_size=1024)
+
+
+def _arrow(stream: Any) -> Iterator[Any]:
+    """Batches of Arrow's stream, which `datasets` writes, or of its file, which has an index."""
+    import pyarrow
+
+    if stream.read(6) == b"ARROW1":
+        with pyarrow.ipc.open_file(pyarrow.PythonFile(stream)) as file:
+            for number in range(file.num_record_batches):
+                yield from _small(file.get_batch(number))
+        return
+    stream.seek(0)
+    with pyarrow.ipc.open_stream(stream) as batches:
+        for batch in batches:
+            yield from _small(batch)
+
+
+def _small(batch: Any) -> Iterator[Any]:
+    for start in range(0, batch.num_rows, 1024):
+        yield batch.slice(start, 1024)
