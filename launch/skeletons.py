@@ -8,8 +8,8 @@ from typing import Any
 from launch.build import build_tokenizer
 from rlhf.config import PlanConfig, PPOConfig
 from rlhf.models.adapters import Lora, add_lora
+from rlhf.models.architectures import skeleton
 from rlhf.models.language import LanguageModel, ScoreModel
-from rlhf.models.loading import skeleton
 from rlhf.models.offload import recompute_activations
 from rlhf.runs import Parent
 

@@ -31,6 +31,8 @@ class Batch:
         segments: [B, T] 0 = prompt, k >= 1 = k-th response of the row, -1 = padding.
         lengths: tokens of each row.
         branching: of each row, whether it has more than one response.
+        prompt_lengths: tokens of each row's prompt.
+        response_lengths: of each row, tokens of each of its responses.
         side_by_side: whether the rows share one line.
         target_rows: [N] line of each target token.
         target_sources: [N] index in T that predicts the target: the prompt's last token for a response's first.
@@ -66,6 +68,8 @@ class Batch:
     longest_response: int
     lengths: tuple[int, ...]
     branching: tuple[bool, ...]
+    prompt_lengths: tuple[int, ...]
+    response_lengths: tuple[tuple[int, ...], ...]
     side_by_side: bool
 
     @property
@@ -176,6 +180,8 @@ def collate(rows: Sequence[Row], pad_id: int = 0) -> Batch:
         longest_response=max((len(response) for row in rows for response in row.responses), default=0),
         lengths=tuple(row.length for row in rows),
         branching=branching,
+        prompt_lengths=tuple(len(row.prompt) for row in rows),
+        response_lengths=tuple(tuple(len(response) for response in row.responses) for row in rows),
         side_by_side=side_by_side,
     )
 

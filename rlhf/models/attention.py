@@ -29,6 +29,7 @@ class Trees:
         owners: [N] the row of each token.
         segments: [N] 0 = prompt, k >= 1 = k-th response of its row.
         positions: [N] its place on the path from its row's first token.
+        windows: sliding windows that layers have asked for so far.
     """
 
     lengths: tuple[int, ...]
@@ -36,6 +37,7 @@ class Trees:
     owners: Tensor
     segments: Tensor
     positions: Tensor
+    windows: set[int] = field(default_factory=set)
     _made: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -109,6 +111,8 @@ def attend(
     if trees is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     window = options.get("sliding_window")
+    if window is not None:
+        trees.windows.add(window)
     if query.device.type == "cuda":
         return flex_attention_forward(module, query, key, value, trees.block_mask(window), **options)
     parts = [

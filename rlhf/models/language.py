@@ -8,21 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from rlhf.models.attention import Trees, read_trees, unread_mask
+from rlhf.models.layouts import arranged, layout_of
+from rlhf.models.logits import head_of
 from rlhf.models.logprobs import Head, TokenStats, chosen_logprobs
 
 if TYPE_CHECKING:
     from rlhf.data.batch import Batch
 
 
-def backbone_states(backbone: nn.Module, batch: Batch) -> Tensor:
-    """Last hidden states [B, T, D] of every token of a batch.
+def backbone_states(backbone: nn.Module, batch: Batch, trees: Trees | None = None) -> Tensor:
+    """Last hidden states [B, T, D] of every token of a batch, which is in the model's layout.
 
     Padded rows need no mask: padding is on the right, and a causal model never looks right. Position ids are passed
     only for rows side by side, since `transformers` takes restarted positions without a mask for packed documents.
     """
     extra: dict[str, Any] = {}
     if batch.side_by_side:
-        extra = {"attention_mask": unread_mask(), "position_ids": batch.positions, "trees": Trees.of(batch)}
+        extra = {"attention_mask": unread_mask(), "position_ids": batch.positions, "trees": trees or Trees.of(batch)}
     states: Tensor = backbone(input_ids=batch.tokens, use_cache=False, **extra).last_hidden_state
     return states
 
@@ -37,7 +39,7 @@ class LanguageModel(nn.Module):
 
     def __init__(self, hf: Any, *, value_head: bool = False) -> None:
         super().__init__()
-        self.hf = read_trees(hf)
+        self.hf = read_trees(hf) if layout_of(hf) == "tree" else hf
         self.value_head: nn.Linear | None = None
         if value_head:
             self.add_value_head()
@@ -51,8 +53,7 @@ class LanguageModel(nn.Module):
     @property
     def head(self) -> Head:
         """The map from hidden states to vocabulary logits."""
-        head: Head = self.hf.get_output_embeddings()
-        return head
+        return head_of(self.hf)
 
     def next_logits(self, ids: Tensor, ends: Tensor, **extra: Any) -> Tensor:
         """Logits [B, V] of what follows the tokens ids[b, ends[b]], for decoding.
@@ -75,6 +76,7 @@ class LanguageModel(nn.Module):
         reference: tuple[Tensor, Head] | None = None,
     ) -> TokenStats | Tensor:
         """Log-probabilities of the batch's N target tokens; with `want_hidden`, the states [N, D] that predict them."""
+        batch = arranged(self.hf, batch)
         states = backbone_states(self.hf.base_model, batch)[batch.target_rows, batch.target_sources]
         if want_hidden:
             return states
@@ -98,7 +100,7 @@ class ScoreModel(nn.Module):
 
     def __init__(self, hf: Any) -> None:
         super().__init__()
-        self.hf = read_trees(hf)
+        self.hf = read_trees(hf) if layout_of(hf) == "tree" else hf
 
     @property
     def reward_mean(self) -> float:
@@ -118,6 +120,7 @@ class ScoreModel(nn.Module):
 
         `reward_mean` is subtracted from both, so that a critic that starts as the reward model expects what it pays.
         """
+        batch = arranged(self.hf, batch)
         where = {
             "ends": (batch.end_rows, batch.end_indices),
             "sources": (batch.target_rows, batch.target_sources),
@@ -147,14 +150,3 @@ def freeze(model: nn.Module) -> nn.Module:
 def count_parameters(model: nn.Module, *, trained: bool = False) -> int:
     """Shared tensors count once; with `trained`, only those that learn."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
-
-
-@torch.no_grad()
-def check_logits(model: LanguageModel) -> bool:
-    """Whether `head(hidden)` are the model's own logits (some architectures scale or cap them afterwards)."""
-    if getattr(model.hf.config.get_text_config(), "final_logit_softcapping", None):
-        return False  # a cap hardly shows in the small logits of a random model
-    ids = torch.arange(min(8, model.hf.config.get_text_config().vocab_size))[None].to(next(model.parameters()).device)
-    own = model.hf(input_ids=ids, use_cache=False).logits.float()
-    states = model.hf.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    return torch.allclose(model.head(states).float(), own, atol=1e-3, rtol=1e-3)

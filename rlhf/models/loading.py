@@ -11,10 +11,15 @@ from safetensors import SafetensorError
 
 from rlhf.data.hub import reachable
 from rlhf.data.stops import as_value
-from rlhf.errors import ConfigError, ParentError, first_line, nearest
+from rlhf.errors import ConfigError, ParentError, first_line
 from rlhf.models.adapters import share
+from rlhf.models.architectures import architecture_config, attention_of, impossible_sizes
+from rlhf.models.dropout import dropout_off, without_dropout
 from rlhf.models.fused import fuse_activations
-from rlhf.models.language import LanguageModel, ScoreModel, check_logits, hidden_size
+from rlhf.models.language import LanguageModel, ScoreModel, hidden_size
+from rlhf.models.layout_probe import choose_layout
+from rlhf.models.layouts import lay_out, layout_of
+from rlhf.models.logits import head_is_exact
 from rlhf.models.quantized import forget_scales, quantization
 from rlhf.storage.weights import INDEX, shard_names, weight_files
 
@@ -46,13 +51,12 @@ def load_policy(
         ConfigError: `architecture` is empty or not one of `transformers`; or nothing is there to quantise with.
     """
     hf = _load("causal", source, architecture, tokenizer, seed, quantize=quantize)
-    model = LanguageModel(hf, value_head=value_head)
-    if not check_logits(model):
+    if not head_is_exact(hf):
         raise ParentError(
-            f"model.init={source or 'random'}: a {hf.config.model_type} changes its logits after the output layer, "
-            "which this lab does not support; choose a GPT-2, Llama, Qwen2 or similar model"
+            f"model.init={source or 'random'}: architecture {hf.config.model_type} is not supported because it changes "
+            "its logits after the output layer in a way that this lab does not know"
         )
-    return model
+    return LanguageModel(hf, value_head=value_head)
 
 
 def load_scorer(
@@ -106,6 +110,7 @@ def scorer_on(policy: LanguageModel, source: str) -> ScoreModel:
     setattr(hf, hf.base_model_prefix, share(policy.hf).base_model)
     weight = next(policy.parameters())
     hf.score = torch.nn.Linear(hidden_size(hf), 1, bias=False, device=weight.device)
+    lay_out(hf, layout_of(policy.hf))
     return ScoreModel(hf.train())
 
 
@@ -131,7 +136,7 @@ def _load(
         if source is None:
             hf, fresh_head = _from_architecture(auto, architecture, tokenizer, extra), True
         else:
-            hf, fresh_head = _from_pretrained(auto, source, extra | quantization(quantize))
+            hf, fresh_head = _from_pretrained(auto, source, extra, quantization(quantize))
     if kind == "score" and not hasattr(hf, "score"):
         raise ParentError(f"{where}: {hf.config.model_type} has no scalar head on a causal model; choose another")
     if kind == "score" and fresh_head:
@@ -161,7 +166,9 @@ def _load(
         )
     end_at(hf, tokenizer.stop_ids)
     hf = fuse_activations(hf)
-    return (forget_scales(hf) if quantize != "none" else hf.float()).train()
+    hf = (forget_scales(hf) if quantize != "none" else hf.float()).train()
+    choose_layout(hf, where)
+    return hf
 
 
 def end_at(hf: Any, stop_ids: tuple[int, ...]) -> None:
@@ -171,105 +178,22 @@ def end_at(hf: Any, stop_ids: tuple[int, ...]) -> None:
         hf.generation_config.eos_token_id = as_value(stop_ids)
 
 
-def skeleton(kind: str, source: str | None, architecture: dict[str, Any], vocabulary: int | None) -> Any:
-    """A model of `transformers` as training has it, to be built on the meta device; in torch's default precision.
-
-    Args:
-        kind: `causal` or `score`.
-        source: model folder or hub name, of which the configuration is read; `None` builds `architecture`.
-        vocabulary: entries of the tokenizer, where the architecture doesn't say them.
-
-    Raises:
-        ParentError: the configuration can't be found.
-        ConfigError: `architecture` is not one of `transformers`.
-    """
-    import transformers
-
-    extra: dict[str, Any] = {"num_labels": 1} if kind == "score" else {}
-    if source is None:
-        config = architecture_config(architecture, {"vocab_size": vocabulary} if vocabulary else {}, extra)
-    else:
-        try:
-            offline = Path(source).is_dir() or not reachable()
-            config = transformers.AutoConfig.from_pretrained(
-                source, trust_remote_code=False, local_files_only=offline, **extra
-            )
-        except (OSError, ValueError) as error:
-            reason = first_line(error)
-            raise ParentError(
-                f"model.path: the sizes of {source} could not be read ({reason}); pass model.path=FOLDER with "
-                "config.json, or choose a model with sizes of its own, such as model=gpt2"
-            ) from error
-    auto = transformers.AutoModelForCausalLM if kind == "causal" else transformers.AutoModelForSequenceClassification
-    hf = auto.from_config(config, attn_implementation="sdpa", dtype=torch.get_default_dtype(), trust_remote_code=False)
-    return fuse_activations(without_dropout(hf)).train()
-
-
-def without_dropout(hf: Any) -> Any:
-    """Switch all dropout off, in place: log-probabilities of two passes must be comparable."""
-    text_config = hf.config.get_text_config()
-    for name in ("attn_pdrop", "embd_pdrop", "resid_pdrop", "summary_first_dropout", "attention_dropout", "dropout"):
-        if hasattr(text_config, name):
-            setattr(text_config, name, 0.0)
-    for module in hf.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "attention_dropout"):
-            module.attention_dropout = 0.0
-    return hf
-
-
 def _from_architecture(auto: Any, architecture: dict[str, Any], tokenizer: Tokenizer, extra: dict[str, Any]) -> Any:
     from huggingface_hub.errors import StrictDataclassError
 
     tokens = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
     config = architecture_config(architecture, {"vocab_size": tokenizer.vocab_size}, extra | tokens)
+    dropout_off(config)
     try:
-        return auto.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+        return auto.from_config(config, attn_implementation=attention_of(auto, config), trust_remote_code=False)
     except (ValueError, TypeError, StrictDataclassError) as error:
-        raise _impossible_sizes(architecture, error) from error
+        raise impossible_sizes(architecture, error) from error
 
 
-def architecture_config(architecture: dict[str, Any], defaults: dict[str, Any], extra: dict[str, Any]) -> Any:
-    """A `transformers` configuration of these sizes.
-
-    Args:
-        defaults: what the architecture may replace; `extra`: what it may not.
-
-    Raises:
-        ConfigError: it is not one of `transformers`.
-    """
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig
-
-    if "model_type" not in architecture:
-        raise ConfigError(
-            "model.init=random: model.architecture needs a model_type and sizes; choose model=tiny or gpt2"
-        )
-    kind = architecture["model_type"]
-    try:
-        usual = AutoConfig.for_model(kind)
-    except ValueError as error:
-        raise ConfigError(f"model.architecture.model_type: {kind!r} is not one that transformers knows") from error
-    # A misspelt size would be kept as an attribute that nobody reads, and the default size used in silence.
-    known = set(usual.to_dict()) | set(usual.attribute_map) | {"rope_theta"}
-    if unknown := [key for key in architecture if key not in known]:
-        raise ConfigError(f"model.architecture.{unknown[0]}: a {kind} has no such key{nearest(unknown[0], known)}")
-    try:
-        return AutoConfig.for_model(**(defaults | architecture | extra))
-    except (ValueError, TypeError, StrictDataclassError) as error:
-        raise _impossible_sizes(architecture, error) from error
-
-
-def _impossible_sizes(architecture: dict[str, Any], error: Exception) -> ConfigError:
-    reason = " ".join(str(error).split())
-    kind = architecture["model_type"]
-    return ConfigError(f"model.architecture: these sizes make no {kind} that the lab can use: {reason}")
-
-
-def _from_pretrained(auto: Any, source: str, extra: dict[str, Any]) -> tuple[Any, bool]:
+def _from_pretrained(auto: Any, source: str, head: dict[str, Any], extra: dict[str, Any]) -> tuple[Any, bool]:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
 
     folder = Path(source)
     if folder.is_dir() and not weight_files(folder):
@@ -277,17 +201,19 @@ def _from_pretrained(auto: Any, source: str, extra: dict[str, Any]) -> tuple[Any
             f"model.init={source}: the folder holds no .safetensors weights "
             "(pickled .bin files are not loaded; convert them with `save_pretrained`)"
         )
+    place: dict[str, Any] = {"trust_remote_code": False, "local_files_only": folder.is_dir() or not reachable()}
     try:
         if not folder.is_dir() and isinstance(index := try_to_load_from_cache(source, INDEX), str):
             shard_names(Path(index))  # the hub's client does not check the names that it reads from its cache
+        config = dropout_off(AutoConfig.from_pretrained(source, **place, **head))
         hf, report = auto.from_pretrained(
             source,
+            config=config,
             dtype=torch.float32,
-            attn_implementation="sdpa",
+            attn_implementation=attention_of(auto, config),
             use_safetensors=True,
             output_loading_info=True,
-            trust_remote_code=False,
-            local_files_only=folder.is_dir() or not reachable(),
+            **place,
             **extra,
         )
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError, StrictDataclassError) as error:

@@ -13,8 +13,8 @@ from rlhf.capacity.meter import ROOT, Log, Meter, Storage, fake
 from rlhf.capacity.trace import pretend
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
+from rlhf.models.architectures import skeleton
 from rlhf.models.language import LanguageModel
-from rlhf.models.loading import skeleton
 from rlhf.models.offload import recompute_activations
 
 SIZES = {"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64, "vocab_size": 40}

@@ -10,8 +10,8 @@ import torch
 from rlhf.capacity.trace import Tracer, sizes_of
 from rlhf.data.rows import Row
 from rlhf.models.adapters import Lora, add_lora
+from rlhf.models.architectures import skeleton
 from rlhf.models.language import LanguageModel, ScoreModel
-from rlhf.models.loading import skeleton
 from rlhf.models.offload import recompute_activations
 
 D, V, T, L = 16, 600, 64, 3

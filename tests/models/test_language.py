@@ -8,7 +8,7 @@ import torch
 
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
-from rlhf.models.language import LanguageModel, ScoreModel, check_logits, count_parameters, freeze
+from rlhf.models.language import LanguageModel, ScoreModel, count_parameters, freeze
 
 PAD = 52
 ROWS = [Row((1, 2, 3), ((4, 5, 6, 7, 8), (9,))), Row((11,), ((12, 13), (14, 15, 16), (17,))), Row((20, 21), ((22,),))]
@@ -78,15 +78,6 @@ def test_tied_weights_count_once(make_hf: Callable[..., Any], architectures: dic
     tied = count_parameters(make_hf("causal", architectures["llama"], tie_word_embeddings=True))
     untied = count_parameters(make_hf("causal", architectures["llama"]))
     assert untied - tied == 53 * 32
-
-
-def test_scaled_logits_are_noticed(make_hf: Callable[..., Any], architectures: dict[str, dict[str, Any]]) -> None:
-    assert all(check_logits(LanguageModel(make_hf("causal", options))) for options in architectures.values())
-    granite = make_hf("causal", architectures["llama"] | {"model_type": "granite", "logits_scaling": 4.0})
-    assert not check_logits(LanguageModel(granite))
-    granite.config.final_logit_softcapping = 30.0
-    granite.config.logits_scaling = 1.0
-    assert not check_logits(LanguageModel(granite))
 
 
 def test_where_to_read_scores_must_be_known(make_hf: Callable[..., Any], architecture: dict[str, Any]) -> None:

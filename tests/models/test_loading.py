@@ -196,12 +196,6 @@ def test_nothing_there_and_no_network(name: str, few: Tokenizer) -> None:
     refused(name, few, "could not be loaded .*pass model.init=FOLDER .* or model.init=random")
 
 
-def test_logits_that_are_changed_afterwards(architectures: dict[str, Any]) -> None:
-    granite = architectures["llama"] | {"model_type": "granite", "logits_scaling": 4.0}
-    with pytest.raises(ParentError, match="a granite changes its logits after the output layer"):
-        load_policy(None, granite, TINY, seed=1)
-
-
 @pytest.mark.parametrize(
     ("changes", "match"),
     [

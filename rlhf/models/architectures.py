@@ -1,0 +1,93 @@
+"""Configurations of `transformers`, and models without weights of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlhf.data.hub import reachable
+from rlhf.errors import ConfigError, ParentError, first_line, nearest
+from rlhf.models.dropout import dropout_off, without_dropout
+from rlhf.models.fused import fuse_activations
+from rlhf.models.layout_probe import guess_layout
+
+
+def skeleton(kind: str, source: str | None, architecture: dict[str, Any], vocabulary: int | None) -> Any:
+    """A model of `transformers` as training has it, to be built on the meta device; in torch's default precision.
+
+    Args:
+        kind: `causal` or `score`.
+        source: model folder or hub name, of which the configuration is read; `None` builds `architecture`.
+        vocabulary: entries of the tokenizer, where the architecture doesn't say them.
+
+    Raises:
+        ParentError: the configuration can't be found.
+        ConfigError: `architecture` is not one of `transformers`.
+    """
+    import transformers
+
+    extra: dict[str, Any] = {"num_labels": 1} if kind == "score" else {}
+    if source is None:
+        config = architecture_config(architecture, {"vocab_size": vocabulary} if vocabulary else {}, extra)
+    else:
+        try:
+            offline = Path(source).is_dir() or not reachable()
+            config = transformers.AutoConfig.from_pretrained(
+                source, trust_remote_code=False, local_files_only=offline, **extra
+            )
+        except (OSError, ValueError) as error:
+            reason = first_line(error)
+            raise ParentError(
+                f"model.path: the sizes of {source} could not be read ({reason}); pass model.path=FOLDER with "
+                "config.json, or choose a model with sizes of its own, such as model=gpt2"
+            ) from error
+    auto = transformers.AutoModelForCausalLM if kind == "causal" else transformers.AutoModelForSequenceClassification
+    options: dict[str, Any] = {"dtype": torch.get_default_dtype(), "trust_remote_code": False}
+    hf = auto.from_config(dropout_off(config), attn_implementation=attention_of(auto, config), **options)
+    guess_layout(hf)
+    return fuse_activations(without_dropout(hf)).train()
+
+
+def attention_of(auto: Any, config: Any) -> str:
+    """The attention that a model is built with: PyTorch's own where the architecture has it."""
+    found = auto._model_mapping.get(type(config), None)
+    return "sdpa" if getattr(found, "_supports_sdpa", True) else "eager"
+
+
+def architecture_config(architecture: dict[str, Any], defaults: dict[str, Any], extra: dict[str, Any]) -> Any:
+    """A `transformers` configuration of these sizes.
+
+    Args:
+        defaults: what the architecture may replace; `extra`: what it may not.
+
+    Raises:
+        ConfigError: it is not one of `transformers`.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    if "model_type" not in architecture:
+        raise ConfigError(
+            "model.init=random: model.architecture needs a model_type and sizes; choose model=tiny or gpt2"
+        )
+    kind = architecture["model_type"]
+    try:
+        usual = AutoConfig.for_model(kind)
+    except ValueError as error:
+        raise ConfigError(f"model.architecture.model_type: {kind!r} is not one that transformers knows") from error
+    # A misspelt size would be kept as an attribute that nobody reads, and the default size used in silence.
+    known = set(usual.to_dict()) | set(usual.attribute_map) | {"rope_theta"}
+    if unknown := [key for key in architecture if key not in known]:
+        raise ConfigError(f"model.architecture.{unknown[0]}: a {kind} has no such key{nearest(unknown[0], known)}")
+    try:
+        return AutoConfig.for_model(**(defaults | architecture | extra))
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        raise impossible_sizes(architecture, error) from error
+
+
+def impossible_sizes(architecture: dict[str, Any], error: Exception) -> ConfigError:
+    reason = " ".join(str(error).split())
+    kind = architecture["model_type"]
+    return ConfigError(f"model.architecture: these sizes make no {kind} that the lab can use: {reason}")
