@@ -19,7 +19,7 @@ ROWS = [
 class Few:
     """A tokenizer for the tiny models' tokens."""
 
-    name, vocab_size, eos_id, eos_token, pad_id, fingerprint = "few", VOCABULARY, 1, "</s>", 0, "few"
+    name, vocab_size, eos_id, stop_ids, eos_token, pad_id, fingerprint = "few", VOCABULARY, 1, (1,), "</s>", 0, "few"
 
 
 FEW: Any = Few()
