@@ -81,14 +81,14 @@ def _ask(
         found = sample_answers(sampler, loaded.template, rows, sampling, seed, progress)
         return {row.index: mine for row, mine in zip(rows, found, strict=True)}
 
-    rows = loaded.rows(held.prompts)
-    texts, _ = make_rows(held.texts, held.text_kind, loaded.template, loaded.max_length)
+    rows = loaded.rows(held.prompts, config.data.on_error)
+    texts, _ = make_rows(held.texts, held.text_kind, loaded.template, loaded.max_length, config.data.on_error)
     predicted = text_perplexity(loaded.policy, texts)
     return Collected(
         template=loaded.template.fingerprint,
         reads=loaded.max_length,
         answers={i: mine[0] for i, mine in answers(rows, "answers").items()},
-        guide={i: mine[0] for i, mine in answers(loaded.rows(guide), "guide").items()},
+        guide={i: mine[0] for i, mine in answers(loaded.rows(guide, "skip"), "guide").items()},
         best=answers(rows, "best of n", best) if best else {},
         bits_per_byte=predicted[0] if predicted is not None else None,
         perplexity=predicted[1] if predicted is not None else None,

@@ -22,7 +22,7 @@ from typing import NoReturn
 import hydra
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from launch import help, processes, provenance, signals
 from launch.compose import CONF, compose_point, hydra_session, options, plain, register
@@ -31,6 +31,7 @@ from launch.job import Job, PointError, Stage
 from launch.plan import Planner, Point, holds_run, resumes
 from launch.runner import INTERRUPTED
 from launch.sweep import conclude, plan_sweep, sweeps
+from launch.typed import check_flags
 from rlhf.errors import ConfigError, Interrupted, LostProcess, UserError
 from rlhf.plain_text import PrintableFormatter, one_line, printable
 from rlhf.runs import State, newest_run
@@ -125,6 +126,8 @@ class Program:
             else:
                 # For the sentence, if there is one to be said.
                 composed = compose_point(args.overrides, self.name)
+                if args.package and OmegaConf.select(composed, args.package) is None:
+                    raise ConfigError(f"--package: {args.package} is no key of this configuration")
                 if args.cfg == "job" and not args.package:
                     with readers_may_leave():
                         print(provenance.page(engine, composed, self.name, args.overrides, args.resolve), end="")
@@ -254,6 +257,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise ConfigError("--config-path, --config-name: refused; --config-dir DIR adds options, and --help shows all")
     if args.multirun and (args.cfg or args.info):
         raise ConfigError("--cfg, --info: show one run; leave -m out, and give each key one value")
+    check_flags(args)
     if args.experimental_rerun:
         raise ConfigError("--experimental-rerun: refused, since it unpickles a file; pass the overrides in config.yaml")
     return args

@@ -82,14 +82,14 @@ def read_rows(config: TrainConfig, template: Template, kind: Kind) -> StageRows:
     data = config.data
     dataset = load_data(data, kind)
     limit = prompt_limit(config) if kind == "prompts" else data.max_length
-    train, counts = make_rows(dataset.train, kind, template, limit)
-    val, val_counts = make_rows(dataset.val, kind, template, limit)
+    train, counts = make_rows(dataset.train, kind, template, limit, data.on_error)
+    val, val_counts = make_rows(dataset.val, kind, template, limit, data.on_error)
     counts = dict(dataset.counts) | {f"train_{k}": v for k, v in counts.items()}
     counts |= {f"val_{k}": v for k, v in val_counts.items()}
     if not train:
         raise DataError(f"data={data.name}: no example is left to train on ({counts}); raise data.max_length?")
     shown = as_prompts(dataset.val)[: config.train.samples]
-    shown_rows, _ = make_rows(shown, "prompts", template, max(1, prompt_limit(config)))
+    shown_rows, _ = make_rows(shown, "prompts", template, max(1, prompt_limit(config)), data.on_error)
     return StageRows(train, val, [shown[row.index] for row in shown_rows], shown_rows, counts)
 
 
@@ -234,6 +234,6 @@ def _ptx(config: TrainConfig, template: Template) -> Callable[[int], list[Row]] 
         val_fraction=0.0,
         test_fraction=0.0,
     )
-    rows, _ = make_rows(dataset.train, "documents", template, config.data.max_length)
+    rows, _ = make_rows(dataset.train, "documents", template, config.data.max_length, config.data.on_error)
     batches = OptimisationBatches(len(rows), config.train.batch_size, config.seed)
     return lambda update: [rows[i] for i in batches.batch(update)]

@@ -59,7 +59,7 @@ def perform(config: CollectConfig, run: Run) -> int:
     settings = config.collect
     loaded = load_model(run.parents["model.init"], config.strategy, config.rollout.max_new_tokens)
     prompts = prompts_of(config.data, "comparisons")[: settings.prompts]
-    rows = loaded.rows(prompts)
+    rows = loaded.rows(prompts, config.data.on_error)
     prompts = [prompts[row.index] for row in rows]
     answers = sample_answers(config, loaded, rows)
     if gold := annotates_by_judge(config):

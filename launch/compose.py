@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from launch import recipes
 from launch.explain import explain
+from launch.typed import check_typed
 from rlhf.config import ALGORITHMS, VERBS, AlgoConfig, Config, TrainConfig, validate
 from rlhf.data import importers
 from rlhf.errors import ConfigError, nearest
@@ -84,6 +85,7 @@ def compose_point(overrides: Sequence[str], config_name: str = "train") -> DictC
     except Exception as error:
         raise ConfigError(explain(error, overrides, options(), config_name)) from error
     _refuse_unknown_choices(composed, overrides, config_name)
+    check_typed(overrides, options(), config_name)
     return composed
 
 

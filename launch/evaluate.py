@@ -121,7 +121,9 @@ def side_by_side(
             "lower it"
         )
     if dropped := len(held.prompts) - len(kept):
-        log.warning("%d prompts are too long for one of the models and left out for all", dropped)
+        log.warning(
+            "%d prompts are too long for one of the models, or refused by its template, and left out for all", dropped
+        )
     prompts = [held.prompts[i] for i in kept]
     return Evaluation(
         prompts=prompts,

@@ -133,8 +133,12 @@ def _by_override(parsed: list[Override], options: dict[str, list[str]]) -> str |
             )
     for item in parsed:
         group = item.key_or_group
+        if not group:
+            return f"{item.input_line}: has no key; write key=value, such as train.max_steps=100"
         if item.is_delete() and group in REQUIRED:
             return f"{item.input_line}: the group {group} can't be left out"
+        if item.is_delete() and "." in group:
+            return f"{item.input_line}: a key can't be left out; leave ~{group} away to have its default"
         if group in options and not isinstance(item.value(), str):
             return f"{item.input_line}: no such option; {group} is one of {', '.join(options[group])}"
     return None

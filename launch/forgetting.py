@@ -23,7 +23,7 @@ def forgetting(config: TrainConfig, policy: LanguageModel, parent: Parent, templ
     if config.data.source != "assistant" or parent.source is None:
         return {}
     held = held_out(config.data, prompts=1, texts=TEXTS)
-    rows, _ = make_rows(held.texts, held.text_kind, template, config.data.max_length)
+    rows, _ = make_rows(held.texts, held.text_kind, template, config.data.max_length, config.data.on_error)
     before = load_policy(parent.source, {}, template.tokenizer, seed=0).to(next(policy.parameters()).device)
     freeze(before)
     then, now = (text_bits_per_byte(model, rows) for model in (before, policy))

@@ -37,10 +37,10 @@ class Loaded:
     max_length: int
     max_new_tokens: int
 
-    def rows(self, prompts: Sequence[Prompt]) -> list[Row]:
+    def rows(self, prompts: Sequence[Prompt], on_error: str = "stop") -> list[Row]:
         """Rows without responses, cut so that an answer fits behind; those that can't be cut so far are left out
         (`Row.index` tells which are there)."""
-        rows, _ = make_rows(prompts, "prompts", self.template, self.max_length - self.max_new_tokens)
+        rows, _ = make_rows(prompts, "prompts", self.template, self.max_length - self.max_new_tokens, on_error)
         return rows
 
     def sampler(self, engine: str, max_rows: int) -> Sampler:

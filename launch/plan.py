@@ -190,7 +190,7 @@ def points(overrides: Sequence[str], base: DictConfig) -> list[list[str]]:
     parameters = [f"{name}={value}" for name, value in (sweeper.get("params") or {}).items()]
     try:
         batches = BasicSweeper.split_arguments(parsed([*parameters, *overrides]), max_batch_size=None)
-    except HydraException as error:
+    except (HydraException, ValueError, TypeError, ArithmeticError) as error:
         raise ConfigError(f"--multirun: {error}; list the values, as in algo.lr=1e-4,1e-3") from error
     return [point for batch in batches for point in batch]
 

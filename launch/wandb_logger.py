@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from launch.groups import group_of
 from rlhf.config import LoggerConfig
+from rlhf.config.logger_rules import NAME, TAG
 from rlhf.runs import Run
 
 log = logging.getLogger("rlhf")
@@ -33,7 +34,8 @@ def build_wandb(config: LoggerConfig, run: Run, job: str, about: Sequence[str]) 
         about: further tags, such as the names of model and data.
     """
     mode = config.wandb
-    tags = list(dict.fromkeys([job, *about, *config.tags]))
+    # Names of models and data may be longer than a tag can be, and one that is refused would lose the run.
+    tags = list(dict.fromkeys(tag[:TAG] for tag in (job, *about, *config.tags) if tag.strip()))
     key = os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").exists()
     identity = run.summary.wandb_id or hashlib.sha256(f"{run.id}{run.dir}".encode()).hexdigest()[:12]
     run.save(wandb_id=identity)
@@ -69,13 +71,13 @@ def _logger(config: LoggerConfig, run: Run, identity: str, job: str, tags: list[
     logger = WandbLogger(
         project=config.project,
         entity=config.entity,
-        name=run.dir.name,
+        name=run.dir.name[:NAME],
         id=identity,
         save_dir=str(run.dir),
         offline=offline,
         tags=tags,
         resume=None if offline else "allow",
-        group=group_of(config.group, run.dir),
+        group=(group_of(config.group, run.dir) or "")[:NAME] or None,
         job_type=job,
         settings=wandb.Settings(**settings),
     )

@@ -123,7 +123,7 @@ def make_artifact(
     """
     import wandb
 
-    artifact = wandb.Artifact(name, type=kind, metadata={**card, **more})
+    artifact = wandb.Artifact(_safe(name), type=kind, metadata={**card, **more})
     with artifact.new_file("card.json", encoding="utf-8") as stream:
         json.dump(card, stream, indent=2, sort_keys=True, ensure_ascii=False)
     for inside, file in (files or {}).items():
@@ -132,4 +132,5 @@ def make_artifact(
 
 
 def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
+    """W&B takes letters of ASCII, digits and a few signs, 128 of them with what is appended."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name)[:100]

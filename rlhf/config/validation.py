@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from rlhf.config.algorithms import DPOConfig
 from rlhf.config.judges import check_evaluation
 from rlhf.config.keys import KeyInfo, keys, lookup
+from rlhf.config.logger_rules import check_logger
 from rlhf.config.memory import adapter, offload, quantized, quantizer, tensor_parallel
 from rlhf.config.paths import check_exists
 from rlhf.config.ppo_rules import PPO_RULES, reads_ptx
@@ -26,6 +27,10 @@ from rlhf.errors import ConfigError, nearest
 
 HUB_NAME = r"(?!.*\.(jsonl|json|gz|parquet|txt)$)[A-Za-z0-9][\w.-]*(/[\w.-]+)?"
 """`owner/name`; what ends like a data file is meant as one, so that a misspelt path is not looked up on the hub."""
+
+
+LARGEST = 2**63
+"""Whole numbers from here on fit into no tensor and into no file of numbers."""
 
 
 def validate(config: Config) -> None:
@@ -47,6 +52,7 @@ def validate_verb(config: Config) -> None:
     """Rules of the verbs that don't train."""
     if isinstance(config, CollectConfig | EvaluateConfig | PipelineConfig):
         _names(config)
+        _logger(config)
         _data_source(config)
     if not isinstance(config, PipelineConfig | ReportConfig):
         _rollout(config)
@@ -72,6 +78,8 @@ def validate_verb(config: Config) -> None:
 
 
 def _check_range(name: str, info: KeyInfo, value: object) -> None:
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise ConfigError(f"{name}: {str(value)[:12]}… is out of range, must be {info.allowed or 'below 2^63'}")
     if not isinstance(value, (int, float, str)) or info.accepts(value):
         return
     if isinstance(value, str):
@@ -89,6 +97,10 @@ def _names(config: TrainConfig | CollectConfig | EvaluateConfig | PipelineConfig
             raise ConfigError(
                 f"{name}: {value!r} can't be part of a directory's name; use letters, digits, '.', '_' and '-'"
             )
+
+
+def _logger(config: TrainConfig | CollectConfig | EvaluateConfig | PipelineConfig) -> None:
+    check_logger(config.logger)
 
 
 def _data_source(config: TrainConfig | CollectConfig | EvaluateConfig | PipelineConfig) -> None:
@@ -224,6 +236,7 @@ def _dpo(config: TrainConfig) -> None:
 
 RULES: tuple[Callable[[TrainConfig], None], ...] = (
     _names,
+    _logger,
     _data_source,
     _length,
     _weights,

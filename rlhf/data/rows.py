@@ -6,8 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rlhf.data.records import Document, Kind, Prompt, Record, as_demonstration, prompt_of, responses_of
+from rlhf.data.chat_text import Refused
+from rlhf.data.records import Document, Kind, Prompt, Record, as_demonstration, place_of, prompt_of, responses_of
 from rlhf.data.templates import PromptTooLong, Template
+from rlhf.errors import DataError
+
+REFUSED = "refused_by_template"
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Row:
 
 
 def make_rows(
-    records: Iterable[Record], kind: Kind, template: Template, max_length: int
+    records: Iterable[Record], kind: Kind, template: Template, max_length: int, on_error: str = "stop"
 ) -> tuple[list[Row], dict[str, int]]:
     """Rows of at most `max_length` tokens on every path from the first prompt token to a response's end.
 
@@ -46,15 +50,19 @@ def make_rows(
     Args:
         max_length: tokens. For comparisons it bounds the prompt and the longest response, not the sum of all; for
             prompts, the prompt alone (the caller keeps room for the answer).
+        on_error: at a conversation that the template refuses (a system turn, two turns of one role, …): `stop`, or
+            `skip` it and count it.
 
     Returns:
-        The rows, and counts: `rows`, `cut_prompts`, `dropped_too_long`, `without_pairs` (rankings that are all ties).
+        The rows, and counts: `rows`, `cut_prompts`, `dropped_too_long`, `without_pairs` (rankings that are all ties)
+        and, where there are some, `refused_by_template`.
 
     Raises:
+        DataError: the template refuses a conversation; the message begins with its `file:line`.
         TypeError: a record that holds less than `kind` needs (readers refuse such files before).
     """
     if kind == "documents":
-        return _blocks(records, template, max_length)
+        return _blocks(records, template, max_length, on_error)
     rows: list[Row] = []
     counts = Counter(rows=0, cut_prompts=0, dropped_too_long=0, without_pairs=0)
     for index, record in enumerate(records):
@@ -62,18 +70,28 @@ def make_rows(
         if kind == "comparisons" and not pairs:
             counts["without_pairs"] += 1
             continue
-        responses = tuple(tuple(template.response(text)) for text in texts)
-        room = max_length - max(map(len, responses), default=0)
         try:
+            responses = tuple(tuple(template.response(text)) for text in texts)
+            room = max_length - max(map(len, responses), default=0)
             tokens = template.prompt(prompt, room)
         except PromptTooLong:
             counts["dropped_too_long"] += 1
+            continue
+        except Refused as error:
+            _refuse(error, record, on_error)
+            counts[REFUSED] += 1
             continue
         counts["cut_prompts"] += tokens.cut > 0
         n_bytes = sum(len(text.strip().encode()) for text in texts)
         rows.append(Row(tokens.ids, responses, pairs, n_bytes, index))
     counts["rows"] = len(rows)
     return rows, dict(counts)
+
+
+def _refuse(error: Refused, record: Record, on_error: str) -> None:
+    if on_error == "stop":
+        place = f"{found}: " if (found := place_of(record)) else ""
+        raise DataError(f"{place}{error}; change the conversation, or pass data.on_error=skip") from error
 
 
 def _parts(record: Record, kind: Kind) -> tuple[Prompt, Sequence[str], tuple[tuple[int, int], ...]]:
@@ -88,13 +106,20 @@ def _parts(record: Record, kind: Kind) -> tuple[Prompt, Sequence[str], tuple[tup
     return prompt, texts, pairs
 
 
-def _blocks(records: Iterable[Record], template: Template, max_length: int) -> tuple[list[Row], dict[str, int]]:
+def _blocks(
+    records: Iterable[Record], template: Template, max_length: int, on_error: str
+) -> tuple[list[Row], dict[str, int]]:
     """The stream `text <eos> text <eos> ...` in blocks, each after one start token, so each token is predicted once."""
     if max_length < 2:
         raise ValueError(f"blocks need max_length >= 2, got {max_length}")
     stream: list[int] = []
+    refused = 0
     for record in records:
-        stream += _document(record, template)
+        try:
+            stream += _document(record, template)
+        except Refused as error:
+            _refuse(error, record, on_error)
+            refused += 1
     tokenizer = template.tokenizer
     sizes = {token: len(tokenizer.token_bytes(token)) for token in set(stream) - {tokenizer.eos_id}}
     step = max_length - 1
@@ -103,7 +128,8 @@ def _blocks(records: Iterable[Record], template: Template, max_length: int) -> t
         block = tuple(stream[start : start + step])
         n_bytes = sum(sizes.get(token, 0) for token in block)
         rows.append(Row((template.start_id,), (block,), (), n_bytes, len(rows)))
-    return rows, {"rows": len(rows), "cut_prompts": 0, "dropped_too_long": 0, "without_pairs": 0}
+    counts = {"rows": len(rows), "cut_prompts": 0, "dropped_too_long": 0, "without_pairs": 0}
+    return rows, counts | ({REFUSED: refused} if refused else {})
 
 
 def _document(record: Record, template: Template) -> list[int]:

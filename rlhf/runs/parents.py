@@ -115,6 +115,11 @@ def _check_architecture(key: str, given: str, parent: Parent, model: Mapping[str
 def from_pretrained_name(model: Mapping[str, Any], reason: str) -> Parent:
     if Path(model["path"]).is_dir():
         return from_folder("model.path", Path(model["path"]), reason)
+    path = str(model["path"])
+    if Path(path).exists():
+        raise ParentError(f"model.path: {path} is a file; pass the folder of a model, or OWNER/NAME on the hub")
+    if path.startswith(("/", ".")) or path.count("/") > 1:
+        raise ParentError(f"model.path: {path} does not exist, and is no OWNER/NAME of the hub; pass a folder")
     return Parent("pretrained", reason=reason, name=model["path"])
 
 

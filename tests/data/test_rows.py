@@ -4,10 +4,11 @@ from itertools import chain
 
 import pytest
 
-from rlhf.data.records import Comparison, Demonstration, Document, Prompt, Ranking, Record
+from rlhf.data.records import Comparison, Demonstration, Document, Kind, Prompt, Ranking, Record
 from rlhf.data.rows import make_rows
 from rlhf.data.templates import template_for
 from rlhf.data.tokenizers import load_tokenizer
+from rlhf.errors import DataError
 
 TOKENIZER = load_tokenizer("gpt2")
 TEMPLATE = template_for(TOKENIZER)
@@ -90,3 +91,24 @@ def test_blocks_hold_the_stream_once(max_length: int) -> None:
 def test_blocks_need_room() -> None:
     with pytest.raises(ValueError, match="max_length >= 2"):
         make_rows([Document("x")], "documents", TEMPLATE, 1)
+
+
+STRICT = """{%- for m in messages -%}
+{%- if m.role == 'system' -%}{{ raise_exception('System role not supported') }}{%- endif -%}
+{%- if (m.role == 'user') != (loop.index0 % 2 == 0) -%}{{ raise_exception('roles must alternate') }}{%- endif -%}
+{{ '<' + m.role + '>\\n' + m.content + eos_token }}
+{%- endfor -%}{%- if add_generation_prompt -%}{{ '<assistant>\\n' }}{%- endif -%}"""
+"""Refuses system turns and turns that don't alternate, as Gemma's and Mistral's do."""
+
+
+@pytest.mark.parametrize("roles", [("system", "user"), ("user", "user")])
+@pytest.mark.parametrize("kind", ["demonstrations", "prompts", "documents"])
+def test_a_conversation_that_the_template_refuses(roles: tuple[str, ...], kind: Kind) -> None:
+    template = template_for(TOKENIZER.with_chat_template(STRICT))
+    bad = Prompt(tuple((role, "hm") for role in roles), place="data.jsonl:7")
+    records = [Demonstration(Prompt.of("hi"), "hello"), Demonstration(bad, "yes"), Demonstration(Prompt.of("so"), "no")]
+    with pytest.raises(DataError, match=r"^data\.jsonl:7: .*data\.on_error=skip"):
+        make_rows(records, kind, template, 64)
+    rows, counts = make_rows(records, kind, template, 64, "skip")
+    assert counts["refused_by_template"] == 1
+    assert rows == make_rows([records[0], records[2]], kind, template, 64)[0] or [r.index for r in rows] == [0, 2]
