@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from rlhf.models.flex import block_mask, flex
+
 if TYPE_CHECKING:
     from rlhf.data.batch import Batch
 
@@ -80,43 +82,54 @@ class Trees:
         return masks
 
     def block_mask(self, window: int | None) -> Any:
-        """The same for FlexAttention (Dong et al. 2024), which leaves out blocks that nobody reads."""
-        from torch.nn.attention.flex_attention import create_block_mask
-
+        """The same for `flex`, over a padded length."""
         if ("block", window) not in self._made:
-            n = len(self.owners)
-
-            def reads(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-                return self.reads(query, key, window)
-
-            self._made["block", window] = create_block_mask(reads, None, None, n, n, device=str(self.owners.device))
+            self._made["block", window] = block_mask(self.owners, self.segments, self.positions, window)
         return self._made["block", window]
 
 
 def attend(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    trees: Trees | None = None,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention of query, key and value [1, heads, N, width] over `trees`, an option that the backbone hands through.
+    """Attention of query, key and value [B, heads, N, width]; over `trees`, which a backbone hands through, B = 1.
 
-    On CPU each row is an SDPA call of its own, with a mask only where it branches; on CUDA one FlexAttention with a
-    block mask. Without `trees`: `transformers`' own SDPA.
+    On CPU each row is a call of SDPA, with a mask only where it branches; on CUDA one FlexAttention with a block mask.
+    Without `trees`: `transformers`' own SDPA.
+
+    Args:
+        scaling, softcap, s_aux: as `transformers` calls what `flex` explains (its sinks). SDPA knows neither of the
+            last two, and older versions of `transformers` drop them in silence.
 
     Returns:
-        [1, N, heads, width], and `None` for the weights.
-    """
-    from transformers.integrations.flex_attention import flex_attention_forward
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+        [B, N, heads, width], and `None` for the weights.
 
-    trees: Trees | None = options.pop("trees", None)
+    Raises:
+        ValueError: options that rows side by side don't allow for.
+    """
     if trees is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return _attend_rows(module, query, key, value, attention_mask, scaling, softcap, s_aux, options), None
+    if options.get("position_bias") is not None:
+        raise ValueError("rows side by side have no position bias: it belongs to places in one row")
     window = options.get("sliding_window")
     if window is not None:
         trees.windows.add(window)
-    if query.device.type == "cuda":
-        return flex_attention_forward(module, query, key, value, trees.block_mask(window), **options)
+    if by_flex(query):
+        if options.get("dropout", 0.0) > 0:
+            raise ValueError("attention over rows side by side has no dropout on CUDA: set the model's to 0")
+        mask = trees.block_mask(window)
+        return flex(query, key, value, mask, window=window, scaling=scaling, softcap=softcap, sinks=s_aux), None
     parts = [
-        sdpa_attention_forward(module, q, k, v, mask, **options)[0]
+        _attend_rows(module, q, k, v, mask, scaling, softcap, s_aux, options)
         for q, k, v, mask in zip(
             # One split instead of slices: its backward pass concatenates, slices would fill zeros for each other.
             *(states.split(trees.lengths, dim=2) for states in (query, key, value)),
@@ -125,6 +138,46 @@ def attend(
         )
     ]
     return torch.cat(parts, dim=1), None
+
+
+def by_flex(query: Tensor) -> bool:
+    """Whether FlexAttention computes it: it has a backward pass for CUDA alone."""
+    return query.device.type == "cuda"
+
+
+def _attend_rows(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scaling: float | None,
+    softcap: float | None,
+    sinks: Tensor | None,
+    options: dict[str, Any],
+) -> Tensor:
+    """[B, N, heads, width] by SDPA; spelt out where scores are capped or share the softmax with a sink."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if softcap is None and sinks is None:
+        return sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, **options)[0]
+    groups = query.shape[1] // key.shape[1]
+    key, value = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (key, value))
+    scores = (query @ key.mT).float() * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    if options.get("position_bias") is not None:
+        scores = scores + options["position_bias"]
+    if mask is None and query.shape[2] > 1:
+        causal = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        scores = scores.masked_fill(~causal, -torch.inf)
+    elif mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+    if sinks is not None:
+        sinks = sinks.float()[None, :, None, None].expand(*scores.shape[:-1], 1)
+        scores = torch.cat([scores, sinks], dim=-1)
+    weights = scores.softmax(-1)[..., : key.shape[2]].to(value.dtype)
+    return (weights @ value).transpose(1, 2).contiguous()
 
 
 def read_trees(hf: Any) -> Any:

@@ -47,21 +47,6 @@ def test_only_rows_that_need_a_mask_have_one() -> None:
     assert trees.masks(torch.float32, 4)[1][0, 0, -1].tolist() == [-torch.inf, 0, 0, 0, 0]  # type: ignore[index]
 
 
-@torch.no_grad()
-def test_flex_attention_agrees() -> None:
-    from torch.nn.attention.flex_attention import flex_attention
-
-    trees = Trees.of(collate(ROWS))
-    query, key, value = torch.randn(3, 1, 2, len(trees.owners), 16).unbind()
-    for window in (None, 3):
-        found = flex_attention(query, key, value, block_mask=trees.block_mask(window))
-        index = torch.arange(len(trees.owners))
-        expected = torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=trees.reads(index[:, None], index[None, :], window)
-        )
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-
-
 def test_values_and_gradients_equal_rows_alone(make_hf: Callable[..., Any], architecture: dict[str, Any]) -> None:
     model = LanguageModel(make_hf("causal", architecture))
     found = []
