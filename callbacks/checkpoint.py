@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 from functools import partial
@@ -18,6 +17,7 @@ from callbacks.background import Background
 from rlhf.config import LoopConfig
 from rlhf.errors import REQUEUE, Interrupted, TrainingError
 from rlhf.runs.checkpoints import checkpoint_path, checkpoints, prune, set_aside, write_checkpoint
+from rlhf.storage.disk import disk_fault
 
 CODES = {signal.SIGINT: 128 + signal.SIGINT, signal.SIGTERM: REQUEUE, signal.SIGUSR1: REQUEUE}
 """Signals that end a run at the next step boundary, and what the program then exits with."""
@@ -119,10 +119,11 @@ class Checkpoint(L.Callback):
             write_checkpoint(path, state)
             prune(self.directory, self.config.keep_checkpoints, self.config.keep_every, best)
         except (OSError, RuntimeError) as error:
-            full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-            if not full and not isinstance(error, OSError):
+            # PyTorch's writer fails once more while it closes the file, and only that error is seen.
+            reason = disk_fault(error)
+            if reason is None and not isinstance(error, OSError):
                 raise
-            reason = "no space is left on the disk" if full else str(error)
+            reason = reason or str(error)
             kept = checkpoints(self.directory)
             last = f"the last whole one is {kept[-1].name}" if kept else "there is no earlier one"
             raise TrainingError(

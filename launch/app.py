@@ -14,8 +14,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,8 +26,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from launch import help, processes, provenance, signals
 from launch.compose import CONF, compose_point, hydra_session, options, plain, register
+from launch.explain import as_user_error
 from launch.handover import Handover
+from launch.home import at_home
 from launch.job import Job, PointError, Stage
+from launch.output import readers_may_leave
 from launch.plan import Planner, Point, holds_run, resumes
 from launch.runner import INTERRUPTED
 from launch.sweep import conclude, plan_sweep, sweeps
@@ -35,7 +38,8 @@ from launch.typed import check_flags
 from rlhf.errors import ConfigError, Interrupted, LostProcess, UserError
 from rlhf.plain_text import PrintableFormatter, one_line, printable
 from rlhf.runs import State, newest_run
-from rlhf.runs import inspect as inspect_directory
+from rlhf.runs.directory import inspect as inspect_directory
+from rlhf.runs.directory import make_directory
 
 Talk = Callable[[Point, list[str]], None]
 """What a verb without a run directory does: a planned point, and the overrides."""
@@ -101,12 +105,13 @@ class Program:
         return code
 
     def _report(self, error: BaseException, label: str = "") -> int:
-        self.errors.append(told(error))
-        return report(error, label)
+        self.errors.append(told(as_user_error(error)))
+        return report(as_user_error(error), label)
 
     def _dispatch(self, argv: list[str], handed: Handover) -> int:
         argv = with_searchpath(argv)
         args = parse(argv)
+        args.overrides = at_home(args.overrides)
         if self.prepare is not None:
             args.overrides = self.prepare(list(args.overrides))
         planner = Planner(Path("outputs").absolute(), handed.parents)
@@ -184,6 +189,7 @@ class Program:
             found = newest_run(planner.outputs, point.id) if resumes(point.config) else None
             directory = found or self._fresh(overrides, Path(composed.hydra.run.dir).absolute())
         self.directory = directory
+        make_directory(directory)
         if inspect_directory(directory, point.id, resumes(point.config), plain(point.config)) is State.FINISHED:
             print(f"{directory} is finished; nothing to do")
             return None
@@ -211,17 +217,6 @@ class Program:
             with readers_may_leave():
                 print(said.getvalue(), end="")
         return 0
-
-
-@contextmanager
-def readers_may_leave() -> Iterator[None]:
-    """What is only shown may be cut short, as by `| head`: that is no error."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _nothing(_: DictConfig) -> None:

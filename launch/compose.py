@@ -16,9 +16,11 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from launch import recipes
-from launch.explain import explain
+from launch.explain import explain, interpolation
+from launch.home import at_home, expand_home
 from launch.typed import check_typed
 from rlhf.config import ALGORITHMS, VERBS, AlgoConfig, Config, TrainConfig, validate
 from rlhf.data import importers
@@ -81,7 +83,7 @@ def compose_point(overrides: Sequence[str], config_name: str = "train") -> DictC
         ConfigError: an override is impossible; in one sentence.
     """
     try:
-        composed = compose(config_name, list(overrides), return_hydra_config=True)
+        composed = compose(config_name, at_home(overrides), return_hydra_config=True)
     except Exception as error:
         raise ConfigError(explain(error, overrides, options(), config_name)) from error
     _refuse_unknown_choices(composed, overrides, config_name)
@@ -113,7 +115,10 @@ def to_config(composed: DictConfig) -> Config:
     task = composed.copy()
     with open_dict(task):
         task.pop("hydra", None)
-    config: Any = OmegaConf.to_object(task)
+    try:
+        config: Any = expand_home(OmegaConf.to_object(task))
+    except OmegaConfBaseException as error:
+        raise ConfigError(interpolation(error)) from error
     assert isinstance(config, tuple(VERBS.values()))
     _refuse_additions(task, config, "")
     if (data := getattr(config, "data", None)) is not None and data.format not in importers.names():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,8 +14,11 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from rlhf.config import ALGORITHMS, VERBS, Key, TrainConfig, keys
 from rlhf.config.reference import type_name
-from rlhf.errors import UserError, nearest
+from rlhf.errors import ConfigError, TrainingError, UserError, nearest
+from rlhf.plain_text import one_line
+from rlhf.storage.disk import reason_of
 
+ON_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG)
 REQUIRED = ("algo", "model", "data", "strategy", "rollout", "logger", "callbacks")
 
 
@@ -151,3 +156,41 @@ def _first_line(chain: list[BaseException]) -> str:
 
 def _short(error: Any) -> str:
     return str(error).strip().split("\n")[0].rstrip(".:\r")
+
+
+def interpolation(error: BaseException) -> str:
+    """What is wrong with a value that refers to another key, or to the environment.
+
+    Args:
+        error: what OmegaConf raised when it was read.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, UserError):
+            return str(cause)
+    key = str(getattr(error, "full_key", None) or "").removeprefix("algo.algo.") or "configuration"
+    text = one_line(_short(error))
+    if found := re.search(r"Environment variable '([^']+)' not found", text):
+        return f"{key}: the environment variable {found[1]} is not set; set it, or write ${{oc.env:{found[1]},DEFAULT}}"
+    if found := re.search(r"Interpolation key '([^']+)' not found", text):
+        known = {name for table in _tables("train").values() for name in table}
+        return f"{key}: ${{{found[1]}}} refers to a key that is not there{nearest(found[1], known)}"
+    if found := re.search(r"Unsupported interpolation type (\S+)", text):
+        return f"{key}: there is no resolver {found[1]}; ${{oc.env:NAME}} reads a variable, ${{KEY}} another key"
+    return f"{key}: can't be resolved: {text}"
+
+
+def as_user_error(error: BaseException) -> BaseException:
+    """What a library raised over a configuration that can't be resolved, or a disk that can't be written, as an error
+    that a user can fix; any other error as it is."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OmegaConfBaseException):
+        return ConfigError(interpolation(error))
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in ON_DISK:
+            place = cause.filename2 or cause.filename or "a file"
+            return TrainingError(
+                f"{place}: could not be written or read: {reason_of(cause)}; free some space or choose another place, "
+                "and run the same command again, with resume=true where a run was under way"
+            )
+    return error

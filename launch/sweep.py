@@ -18,6 +18,7 @@ from launch.search import search_to_resume
 from launch.space import search_of
 from rlhf.errors import UserError
 from rlhf.plain_text import one_line
+from rlhf.runs.directory import make_directory
 from rlhf.storage.inside import check_inside
 
 
@@ -53,8 +54,11 @@ def plan_sweep(overrides: list[str], planner: Planner, job: Job) -> list[str]:
         if any(resumes(point.config) for point in planned):
             found = planner.sweep_to_resume([point.id for point in planned])
     sweep = found or Path(str(base.hydra.sweep.dir)).absolute()
+    given = any(item.startswith("hydra.sweep.dir=") for item in overrides)
+    # The name has the time in it, and Hydra will look at the clock once more.
+    make_directory(sweep if given else sweep.parent, "hydra.sweep.dir")
     check_inside(sweep)
-    if found is None or any(item.startswith("hydra.sweep.dir=") for item in overrides):
+    if found is None or given:
         return []
     return [f"hydra.sweep.dir={processes.quoted(found)}"]
 

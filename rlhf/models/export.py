@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from rlhf.errors import TrainingError
 from rlhf.models.adapters import has_adapter, merged_weights, plain, save_adapter
 from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.loading import PAD_TOKEN, end_at
+from rlhf.storage.disk import disk_fault
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,8 +88,7 @@ def _written(folder: Path) -> Iterator[Path]:
         _exchange(part, folder, old)
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in an error of its own
         shutil.rmtree(part, ignore_errors=True)
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        reason = "no space is left on the disk" if full else str(error)
+        reason = disk_fault(error) or str(error)
         raise TrainingError(
             f"{folder}: the export could not be written: {reason}; the last checkpoint is whole: "
             "free some space and run the same command with resume=true"

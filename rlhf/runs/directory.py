@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,11 @@ from rlhf.runs.lock import Lock
 from rlhf.runs.parents import Parent
 from rlhf.runs.search import read_config
 from rlhf.runs.summary import Summary, now, versions
+from rlhf.storage.disk import reason_of
 from rlhf.storage.inside import check_inside
+
+LONGEST = 200
+"""Characters of a path that a sentence shows."""
 
 
 class State(Enum):
@@ -85,18 +90,18 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        told = isinstance(error, (UserError, LostProcess))
+        text = None if error is None else str(error) if told else f"{type(error).__name__}: {error}"
         try:
             if error is None:
                 self.save(status="finished", finished_at=now(), error=None)
             elif isinstance(error, (KeyboardInterrupt, Interrupted)):
                 self.save(status="interrupted")
             else:
-                told = isinstance(error, (UserError, LostProcess))
-                text = str(error) if told else f"{type(error).__name__}: {error}"
                 self.save(status="failed", error=text)
         except OSError:
             # A full disk is often why the run failed; the first error is the one to report.
-            if error is None:
+            if not self.summary.overwrite(self.dir) and error is None:
                 raise
         finally:
             if self._lock is not None:
@@ -112,8 +117,14 @@ def inspect(directory: Path, run_id: str, resume: bool, config: Mapping[str, Any
     Raises:
         ConfigError: it is not empty and `resume` is false, or it holds another experiment or something else.
     """
-    check_inside(directory)
-    entries = _content(directory)
+    try:
+        check_inside(directory)
+        entries = _content(directory)
+    except (OSError, ValueError) as error:
+        shown = f"{str(directory)[:LONGEST]}{'…' if len(str(directory)) > LONGEST else ''}"
+        raise ConfigError(
+            f"hydra.run.dir: {shown} can't be read: {error.args[-1]}; choose another directory"
+        ) from error
     if not entries or _came_to_nothing(directory):
         return State.NEW
     if not resume:
@@ -160,6 +171,24 @@ def _content(directory: Path) -> list[str]:
     return [entry.name for entry in directory.iterdir() if entry.name != LOCK_FILE and entry.suffix != ".log"]
 
 
+def make_directory(directory: Path, key: str = "hydra.run.dir") -> None:
+    """Make sure that a directory is there and that files can be made in it, before work is done that would be lost.
+
+    Raises:
+        ConfigError: it can't be made or written: its name is too long, the disk is full or read-only, say.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(f"{key}: {directory} is a file, or lies below one; choose a directory") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        shown = str(directory) if len(str(directory)) < LONGEST else f"{str(directory)[:LONGEST]}…"
+        reason = reason_of(error) if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"{key}: {shown} can't be written: {reason}; choose another directory") from error
+
+
 def open_run(
     directory: Path,
     run_id: str,
@@ -178,12 +207,10 @@ def open_run(
         ConfigError: as `inspect`, or the run is finished, or another process is in the directory.
     """
     directory = directory.absolute()
+    make_directory(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         check_inside(directory)  # the lock is a file of it too
         lock = Lock(directory)
-    except FileExistsError:
-        raise ConfigError(f"hydra.run.dir: {directory} is a file; choose a directory") from None
     except OSError as error:
         raise ConfigError(f"hydra.run.dir: {directory} can't be written: {error.strerror}") from error
     try:

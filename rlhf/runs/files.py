@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf.errors import TrainingError
+from rlhf.storage.disk import reason_of
 
 
 @contextmanager
@@ -24,9 +24,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = "no space is left on the disk" if error.errno == errno.ENOSPC else error.strerror or str(error)
         raise TrainingError(
-            f"{path}: could not be written: {reason}; mend it and run the same command with resume=true, "
+            f"{path}: could not be written: {reason_of(error)}; mend it and run the same command with resume=true, "
             "which continues from the last checkpoint"
         ) from error
 

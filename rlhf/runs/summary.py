@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -13,12 +15,15 @@ from typing import Any, NotRequired, TypedDict, get_type_hints
 
 from rlhf.errors import ParentError
 from rlhf.runs.files import atomic_write_json
+from rlhf.storage.inside import no_links
 from rlhf.storage.reading import Unreadable, read_json
 from rlhf.storage.shapes import fits
 
 STATUSES = ("running", "finished", "failed", "interrupted")
 PACKAGES = ("torch", "lightning", "transformers", "hydra-core", "tokenizers", "rlhf-lab")
 FILE = "summary.json"
+SHORT = 160
+"""Characters of an error that are kept where there is no space for more."""
 
 
 def now() -> str:
@@ -120,3 +125,22 @@ class Summary:
         if self.status not in STATUSES:
             raise ValueError(f"status {self.status!r} is not one of {STATUSES}")
         atomic_write_json(directory / FILE, dataclasses.asdict(self))
+
+    def overwrite(self, directory: Path) -> bool:
+        """Write into the blocks that the file already has, where a full disk has none for a new one.
+
+        Returns: whether it fitted: without indentation it mostly does.
+        """
+        content = dataclasses.asdict(self)
+        try:
+            with open(directory / FILE, "r+b", opener=no_links) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                for length in (SHORT, SHORT // 4, 0):
+                    content["error"] = self.error and self.error[:length]
+                    text = json.dumps(content, separators=(",", ":")).encode()
+                    if len(text) <= size:
+                        stream.write(text.ljust(size))
+                        return True
+        except OSError:
+            pass
+        return False

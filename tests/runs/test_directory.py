@@ -118,7 +118,7 @@ def test_a_killed_run_can_be_resumed(tmp_path: Path) -> None:
 def test_a_file_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for opener in (lambda p: inspect(p, ID, True), lambda p: open_run(p, ID, True)):
-        with pytest.raises(ConfigError, match="is a file; choose a directory"):
+        with pytest.raises(ConfigError, match="file is a file"):
             opener(tmp_path / "file")
 
 
