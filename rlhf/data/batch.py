@@ -39,7 +39,7 @@ class Batch:
         target_indices: [N] index in T of the target itself.
         target_tokens: [N] its id.
         target_response: [N] its flat response number, 0..R-1.
-        target_times: [N] its place in its response, from 0.
+        target_times: [N] its place in its response, from 0; of a conversation, what is only read counts too.
         end_rows, end_indices: [R] where each response's last token stands.
         pairs: [P, 2] flat response numbers (chosen, rejected).
         pair_weights: [P] 1 / number of pairs of the row, float.
@@ -140,7 +140,8 @@ def collate(rows: Sequence[Row], pad_id: int = 0) -> Batch:
         weights += [1 / len(row.pairs) for _ in row.pairs]
         for segment, response in enumerate(row.responses, 1):
             begin = first + len(row_tokens)
-            for time, token in enumerate(response):
+            for time in row.trained(response):
+                token = response[time]
                 source = begin + time - 1 if time else first + start - 1
                 targets.append((line, source, begin + time, token, len(ends), time))
             row_tokens += response

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from rlhf.data.chat_text import ChatText, Message, answer
+from rlhf.data.chat_text import ChatText, Message, Refused, answer
 from rlhf.data.marks import Piece, Spans
 from rlhf.data.tokenizers import Tokenizer
 from rlhf.errors import DataError
@@ -113,6 +113,40 @@ class ChatLayout:
             if spans.bounds[1] is not None:
                 return spans.ids[spans.bounds[1] :]
         return self._encode([written]).ids
+
+    def conversation(
+        self, messages: Sequence[Message], tools: str = ""
+    ) -> tuple[list[int], dict[int, tuple[int, int]]] | None:
+        """A whole conversation's ids, and for each of the assistant's turns, by its place, which of them it says.
+
+        `None` where the template writes an answer otherwise in it than at its end: without its thoughts, say, or
+        without an end token.
+        """
+        whole = self._text.render(messages, tools)
+        whole = whole[: len(whole) - len(self._text.after)] + self._text.end
+        parts: list[str] = []
+        at = 0
+        answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+        for place in answers:
+            try:
+                prompt = self._prompt(messages[:place], tools)
+            except Refused:
+                return None
+            said = self._response(messages[place])
+            if len(prompt) < at or not whole.startswith(prompt) or not whole.startswith(said, len(prompt)):
+                return None
+            parts += [whole[at : len(prompt)], said]
+            at = len(prompt) + len(said)
+        spans = self._encode([*parts, whole[at:]])
+        found: dict[int, tuple[int, int]] = {}
+        for number, place in enumerate(answers):
+            start, stop = spans.bounds[2 * number + 1], spans.bounds[2 * number + 2]
+            message = dict(messages[place])
+            alone = self.response(message.pop("content"), {k: v for k, v in message.items() if k != "role"})
+            if start is None or stop is None or spans.ids[start:stop] != alone:
+                return None
+            found[place] = start, stop
+        return spans.ids, found
 
     @property
     def _glued(self) -> str:

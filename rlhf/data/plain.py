@@ -60,6 +60,10 @@ class PlainLayout:
             raise _no_place()
         return [*self._tokenizer.encode(" " + text), self._tokenizer.eos_id]
 
+    def conversation(self, messages: Sequence[Message], tools: str = "") -> None:
+        """Only the last answer is followed by end-of-text, so that each has to be learnt alone."""
+        return None
+
     def _pieces(self, messages: Sequence[Message], tools: str) -> list[Piece]:
         """Contents are one piece each, in the order of the turns."""
         pieces: list[Piece] = []

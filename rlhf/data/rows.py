@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
 
 from rlhf.data.chat_text import Refused
-from rlhf.data.records import Document, Kind, Prompt, Record, as_demonstration, place_of, prompt_of, responses_of
+from rlhf.data.records import (
+    Demonstration,
+    Document,
+    Kind,
+    Prompt,
+    Record,
+    as_demonstration,
+    place_of,
+    prompt_of,
+    responses_of,
+)
 from rlhf.data.templates import PromptTooLong, Template
 from rlhf.errors import DataError
 
 REFUSED = "refused_by_template"
+
+TrainOn = Literal["all", "last"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +38,8 @@ class Row:
         pairs: (better, worse) indices into `responses`.
         n_bytes: UTF-8 bytes of the responses' text, for bits per byte.
         index: position in the data set the row was made from (documents: number of the block).
+        context: ranges of the only response that are read and not trained on: what stands between the assistant's
+            turns of a conversation.
     """
 
     prompt: tuple[int, ...]
@@ -31,15 +47,33 @@ class Row:
     pairs: tuple[tuple[int, int], ...] = ()
     n_bytes: int = 0
     index: int = 0
+    context: tuple[tuple[int, int], ...] = ()
 
     @property
     def length(self) -> int:
         """Tokens in the row: the prompt once and all responses."""
         return len(self.prompt) + sum(map(len, self.responses))
 
+    def trained(self, response: Sequence[int]) -> Sequence[int]:
+        """Places in a response whose tokens are trained on."""
+        if not self.context:
+            return range(len(response))
+        read = {place for start, stop in self.context for place in range(start, stop)}
+        return [place for place in range(len(response)) if place not in read]
+
+    @property
+    def n_targets(self) -> int:
+        """Tokens that are trained on."""
+        return sum(len(self.trained(response)) for response in self.responses)
+
 
 def make_rows(
-    records: Iterable[Record], kind: Kind, template: Template, max_length: int, on_error: str = "stop"
+    records: Iterable[Record],
+    kind: Kind,
+    template: Template,
+    max_length: int,
+    on_error: str = "stop",
+    train_on: TrainOn = "all",
 ) -> tuple[list[Row], dict[str, int]]:
     """Rows of at most `max_length` tokens on every path from the first prompt token to a response's end.
 
@@ -52,6 +86,7 @@ def make_rows(
             prompts, the prompt alone (the caller keeps room for the answer).
         on_error: at a conversation that the template refuses (a system turn, two turns of one role, …): `stop`, or
             `skip` it and count it.
+        train_on: of a demonstration of several turns, learn `all` of the assistant's, or the `last`.
 
     Returns:
         The rows, and counts: `rows`, `cut_prompts`, `dropped_too_long`, `without_pairs` (rankings that are all ties)
@@ -66,6 +101,13 @@ def make_rows(
     rows: list[Row] = []
     counts = Counter(rows=0, cut_prompts=0, dropped_too_long=0, without_pairs=0)
     for index, record in enumerate(records):
+        if kind == "demonstrations" and (demonstration := _of_several_turns(record)) is not None:
+            try:
+                rows += _turns(demonstration, template, max_length, index, train_on, counts)
+            except Refused as error:
+                _refuse(error, record, on_error)
+                counts[REFUSED] += 1
+            continue
         prompt, texts, pairs = _parts(record, kind)
         if kind == "comparisons" and not pairs:
             counts["without_pairs"] += 1
@@ -106,6 +148,54 @@ def _parts(record: Record, kind: Kind) -> tuple[Prompt, Sequence[str], tuple[tup
     return prompt, texts, pairs
 
 
+def _of_several_turns(record: Record) -> Demonstration | None:
+    """The demonstration of a record, where it is not just its last turn that may be learnt."""
+    if isinstance(record, Document | Prompt):
+        return None
+    found = as_demonstration(record)
+    return found if any(found.learnt[:-1]) or not found.learnt[-1] or found.extras else None
+
+
+def _turns(
+    record: Demonstration, template: Template, max_length: int, index: int, train_on: TrainOn, counts: Counter[str]
+) -> list[Row]:
+    """One row of a conversation, in which all of its answers are learnt, or a row for each of them.
+
+    One is as good as several where the template writes an earlier turn as it writes the last, its end included, and
+    the whole fits. Templates that cut thoughts out of earlier answers, or end the last one alone, need several.
+    """
+    turns = (*record.prompt.turns, ("assistant", record.response))
+    places = [place for place, (role, _) in enumerate(turns) if role == "assistant"]
+    learnt = [place for place, weight in zip(places, record.learnt, strict=True) if weight]
+    if train_on == "last":
+        learnt = [place for place in learnt if place == places[-1]]
+    counts["without_answer"] += not learnt
+    whole = template.conversation(record) if len(learnt) > 1 else None
+    if whole is not None:
+        ids, spans = whole
+        mine = [spans[place] for place in learnt]
+        (first, _), (_, last) = mine[0], mine[-1]
+        if last <= max_length:
+            gaps = tuple((stop - first, start - first) for (_, stop), (start, _) in pairwise(mine))
+            n_bytes = sum(len(turns[place][1].strip().encode()) for place in learnt)
+            return [Row(tuple(ids[:first]), (tuple(ids[first:last]),), (), n_bytes, index, gaps)]
+    rows = []
+    extras = dict(record.prompt.extras) | {len(turns) - 1: record.extras}
+    for place in learnt:
+        prompt = replace(
+            record.prompt, turns=turns[:place], extras=tuple((i, e) for i, e in record.prompt.extras if i < place)
+        )
+        response = tuple(template.response(turns[place][1], extras.get(place, "")))
+        try:
+            tokens = template.prompt(prompt, max_length - len(response))
+        except PromptTooLong:
+            counts["dropped_too_long"] += 1
+            continue
+        counts["cut_prompts"] += tokens.cut > 0
+        rows.append(Row(tokens.ids, (response,), (), len(turns[place][1].strip().encode()), index))
+    return rows
+
+
 def _blocks(
     records: Iterable[Record], template: Template, max_length: int, on_error: str
 ) -> tuple[list[Row], dict[str, int]]:
@@ -138,4 +228,5 @@ def _document(record: Record, template: Template) -> list[int]:
     if isinstance(record, Prompt):
         raise TypeError("a prompt can't serve as one of the documents")
     demonstration = as_demonstration(record)
-    return [*template.prompt(demonstration.prompt).ids, *template.response(demonstration.response)]
+    response = template.response(demonstration.response, demonstration.extras)
+    return [*template.prompt(demonstration.prompt).ids, *response]

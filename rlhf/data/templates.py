@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from rlhf.data.chat import ChatLayout, Encoded
 from rlhf.data.chat_text import Message
 from rlhf.data.plain import PlainLayout
-from rlhf.data.records import Prompt
+from rlhf.data.records import Demonstration, Prompt
 from rlhf.data.tokenizers import Tokenizer
 from rlhf.errors import DataError
 
@@ -49,6 +49,9 @@ class Layout(Protocol):
     def text(self, messages: Sequence[Message], tools: str = "") -> str: ...
     def encode(self, messages: Sequence[Message], tools: str = "", contents: bool = False) -> Encoded: ...
     def response(self, text: str, extras: Mapping[str, Any] | None = None) -> list[int]: ...
+    def conversation(
+        self, messages: Sequence[Message], tools: str = ""
+    ) -> tuple[list[int], dict[int, tuple[int, int]]] | None: ...
 
 
 class Template:
@@ -122,6 +125,13 @@ class Template:
             extras: what it says beside its text, a JSON object; see `Demonstration.extras`.
         """
         return self._layout.response(text.strip(), json.loads(extras) if extras else None)
+
+    def conversation(self, record: Demonstration) -> tuple[list[int], dict[int, tuple[int, int]]] | None:
+        """A whole conversation's ids, and for each of the assistant's turns, by its place, which of them it says.
+
+        `None` where an answer has other tokens in it than as a response of its own: it has to be learnt alone.
+        """
+        return self._layout.conversation(_stripped(record.messages()), record.prompt.tools)
 
     def ended(self, ids: Sequence[int]) -> bool:
         """Whether a sampled response came to its end."""

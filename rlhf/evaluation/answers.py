@@ -110,7 +110,7 @@ def text_perplexity(model: LanguageModel, rows: Sequence[Row]) -> tuple[float, f
     if not n_bytes:
         return None
     nats = -sum(response_logprobs(model, rows))
-    tokens = sum(len(response) for row in rows for response in row.responses)
+    tokens = sum(row.n_targets for row in rows)
     return bits_per_byte(nats, n_bytes), math.exp(nats / tokens)
 
 
