@@ -18,6 +18,7 @@ from lightning_modules.reference import Reference, key_of
 from lightning_modules.reward import RewardModule
 from lightning_modules.sft import PretrainModule, SFTModule
 from rlhf.config import PPOConfig, TrainConfig
+from rlhf.data.chosen_template import with_chosen_template
 from rlhf.data.dataset import load
 from rlhf.data.records import Kind, Prompt, as_prompts
 from rlhf.data.rows import Row, make_rows
@@ -65,7 +66,7 @@ def build_tokenizer(config: TrainConfig, parent: Parent) -> Tokenizer:
                 f"model.path: model={config.model.name} has no tokenizer of its own; pass model.path=FOLDER or "
                 "model.tokenizer=gpt2"
             )
-    return load_tokenizer(kind, folder)
+    return with_chosen_template(load_tokenizer(kind, folder), config.data.chat_template, config.data.template_kwargs)
 
 
 def prompt_limit(config: TrainConfig) -> int:
@@ -82,8 +83,9 @@ def read_rows(config: TrainConfig, template: Template, kind: Kind) -> StageRows:
     data = config.data
     dataset = load_data(data, kind)
     limit = prompt_limit(config) if kind == "prompts" else data.max_length
-    train, counts = make_rows(dataset.train, kind, template, limit, data.on_error)
-    val, val_counts = make_rows(dataset.val, kind, template, limit, data.on_error)
+    train_on: Any = data.train_on
+    train, counts = make_rows(dataset.train, kind, template, limit, data.on_error, train_on)
+    val, val_counts = make_rows(dataset.val, kind, template, limit, data.on_error, train_on)
     counts = dict(dataset.counts) | {f"train_{k}": v for k, v in counts.items()}
     counts |= {f"val_{k}": v for k, v in val_counts.items()}
     if not train:

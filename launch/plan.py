@@ -91,6 +91,9 @@ class Planner:
             hashes["model.path"] = init.sha256
         if not isinstance(config, ChatConfig | ReportConfig) and config.data.is_local:
             hashes["data.path"] = self._sha256(str(config.data.path))
+        chosen = config.data.chat_template if isinstance(config, TrainConfig) else None
+        if chosen is not None and Path(chosen).is_file():
+            hashes["data.chat_template"] = self._sha256(chosen)
         if not isinstance(config, ChatConfig | ReportConfig) and config.data.val_path is not None:
             hashes["data.val_path"] = self._sha256(config.data.val_path)
         if isinstance(config, TrainConfig) and isinstance(config.algo, PPOConfig) and config.algo.ptx_path is not None:

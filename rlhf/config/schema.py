@@ -71,6 +71,19 @@ class DataConfig:
     subset: str | None = key(None, "configuration of a hub data set, or folder within it; null: its default")
     seed: int = key(1, "what the embedded task contains, and how data is split", ge=0)
     max_length: int = key(512, "prompt and response together; longer prompts lose their front", ge=8, unit="tokens")
+    chat_template: str | None = key(
+        None,
+        "how conversations are written: a Jinja file, or the name of one of the tokenizer's chat templates; null: its "
+        "default, else ### Human:",
+    )
+    template_kwargs: dict[str, Any] = key(
+        dict, "keyword arguments of the chat template, such as {enable_thinking: false}; exports carry them"
+    )
+    train_on: str = key(
+        "all",
+        "which of the assistant's turns a demonstration teaches: all (those of weight 0 excepted), or the last",
+        choices=("all", "last"),
+    )
     on_error: str = key("stop", "at a bad line: stop, or skip it and count", choices=("stop", "skip"))
     val_fraction: float = key(0.05, "share of prompts held out for validation", ge=0, lt=1)
     test_fraction: float = key(0.05, "share of prompts held out for the final test", ge=0, lt=1)

@@ -50,6 +50,13 @@ def validate(config: Config) -> None:
 
 def validate_verb(config: Config) -> None:
     """Rules of the verbs that don't train."""
+    if isinstance(config, CollectConfig | EvaluateConfig) and (
+        config.data.chat_template or config.data.template_kwargs
+    ):
+        raise ConfigError(
+            "data.chat_template: this reads models as they were trained, and exports carry their chat template and its "
+            "arguments; leave it out, or put the template into the model's folder"
+        )
     if isinstance(config, CollectConfig | EvaluateConfig | PipelineConfig):
         _names(config)
         _logger(config)

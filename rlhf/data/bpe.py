@@ -38,6 +38,7 @@ class TiktokenTokenizer:
 
     prefix_ids: tuple[int, ...] = ()
     chat_templates: Mapping[str, str] = MappingProxyType({})
+    former_fingerprint: str | None = None
 
     def __init__(
         self,
@@ -118,6 +119,7 @@ class TiktokenTokenizer:
     def with_chat_template(self, source: str) -> TiktokenTokenizer:
         """The same tokenizer with another chat template, which `save` writes too."""
         other = copy.copy(self)
+        other.former_fingerprint = self.fingerprint
         other.__dict__.pop("fingerprint", None)
         other.chat_template = source
         return other

@@ -29,6 +29,7 @@ class HFTokenizer:
     def __init__(self, folder_or_name: str | Path) -> None:
         self.name = Path(folder_or_name).name
         self._tokenizer = _load(folder_or_name)
+        self.former_fingerprint: str | None = None
         found = self._tokenizer.chat_template
         self.chat_templates: dict[str, str] = dict(found) if isinstance(found, dict) else {}
         self.chat_template: str | None = default_template(self.chat_templates) if isinstance(found, dict) else found
@@ -97,6 +98,7 @@ class HFTokenizer:
     def with_chat_template(self, source: str) -> HFTokenizer:
         """The same tokenizer with another chat template, which `save` writes too."""
         other = copy.copy(self)
+        other.former_fingerprint = self.fingerprint
         other.__dict__.pop("fingerprint", None)
         other._tokenizer = copy.copy(self._tokenizer)
         other.chat_template = other._tokenizer.chat_template = source

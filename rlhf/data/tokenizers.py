@@ -27,7 +27,8 @@ class Tokenizer(Protocol):
     `vocab_size` is the highest id + 1 without a pad token that an export added: a pad token with the highest id of all
     is not counted. `prefix_ids` is begin-of-text for models that expect one before any text, else empty. `stop_ids` are
     all tokens that end a text for the model, as its files say, end-of-text among them. `chat_template` is the one that
-    is used, `chat_templates` are those that have names. `special_texts` are the special tokens.
+    is used, `chat_templates` are those that have names. `special_texts` are the special tokens. `former_fingerprint` is
+    that of the same tokenizer before it was given another chat template.
     """
 
     @property
@@ -44,6 +45,8 @@ class Tokenizer(Protocol):
     def chat_template(self) -> str | None: ...
     @property
     def chat_templates(self) -> Mapping[str, str]: ...
+    @property
+    def former_fingerprint(self) -> str | None: ...
     @property
     def stop_ids(self) -> tuple[int, ...]: ...
     @property

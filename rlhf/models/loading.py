@@ -159,7 +159,7 @@ def _load(
             f"{tokenizer.name} has {tokenizer.vocab_size}; pass the model that belongs to the tokenizer"
         )
     theirs = getattr(hf.config, "tokenizer_fingerprint", None)
-    if theirs is not None and theirs != tokenizer.fingerprint:
+    if theirs not in (None, tokenizer.fingerprint, tokenizer.former_fingerprint):
         raise ParentError(
             f"{where}: the model was trained with another tokenizer than {tokenizer.name} (its ids or chat template "
             "differ); pass the model that belongs to the tokenizer"

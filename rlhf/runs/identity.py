@@ -22,7 +22,10 @@ IGNORED_KEYS = (
 
 ADDED: dict[str, Any] = {
     "algo.kl_guard": "off",
+    "data.chat_template": None,
     "data.ignore": [],
+    "data.template_kwargs": {},
+    "data.train_on": "all",
     "data.val_path": None,
     "model.adapter": "none",
     "model.quantize": "none",

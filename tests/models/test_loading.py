@@ -22,7 +22,7 @@ class Few:
     """A tokenizer for the 53 tokens of the fixtures' models."""
 
     name, vocab_size, eos_id, eos_token, pad_id, fingerprint = "few", 53, 2, "</s>", None, "few"
-    stop_ids = (2,)
+    stop_ids, former_fingerprint = (2,), None
 
 
 @pytest.fixture
