@@ -37,6 +37,14 @@ def _ppo_batch(config: TrainConfig) -> None:
                 f"train.batch_size: {episodes} episodes can't be divided by algo.{name}={value}; "
                 f"pass a multiple of {value}, such as {max(1, round(episodes / value)) * value}"
             )
+    # Minibatches are made of prompts with all of their samples: one without a prompt would have no loss.
+    prompts = episodes // config.algo.samples_per_prompt
+    if prompts < config.algo.minibatches:
+        raise ConfigError(
+            f"algo.minibatches: {config.algo.minibatches} is more than the {prompts} prompts of an iteration, "
+            f"train.batch_size={episodes} over algo.samples_per_prompt={config.algo.samples_per_prompt}; pass "
+            f"algo.minibatches={prompts} or train.batch_size={config.algo.minibatches * config.algo.samples_per_prompt}"
+        )
 
 
 def _ppo_ranks(config: TrainConfig) -> None:

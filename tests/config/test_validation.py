@@ -178,6 +178,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "train.batch_size: 32 episodes can't be divided by algo.minibatches=5; pass a multiple of 5, such as 30",
     ),
     (
+        {"algo": PPOConfig(samples_per_prompt=4, minibatches=4), "train": LoopConfig(batch_size=8)},
+        "algo.minibatches: 4 is more than the 2 prompts of an iteration",
+    ),
+    (
         {"algo": PPOConfig(samples_per_prompt=64), "train": LoopConfig(batch_size=32)},
         "train.batch_size: 32 episodes can't be divided by algo.samples_per_prompt=64;",
     ),
