@@ -46,8 +46,15 @@ def skeleton(kind: str, source: str | None, architecture: dict[str, Any], vocabu
     auto = transformers.AutoModelForCausalLM if kind == "causal" else transformers.AutoModelForSequenceClassification
     options: dict[str, Any] = {"dtype": torch.get_default_dtype(), "trust_remote_code": False}
     hf = auto.from_config(dropout_off(config), attn_implementation=attention_of(auto, config), **options)
-    guess_layout(hf)
+    guess_layout(with_backbone(hf))
     return fuse_activations(without_dropout(hf)).train()
+
+
+def with_backbone(hf: Any) -> Any:
+    """Make `base_model` of a model its backbone, in place, where it is the model itself (Llama 4 beside its images)."""
+    if hf.base_model is hf and hasattr(hf, "model"):
+        hf.base_model_prefix = "model"
+    return hf
 
 
 def attention_of(auto: Any, config: Any) -> str:

@@ -66,6 +66,25 @@ class LanguageModel(nn.Module):
         states = self.hf.base_model(input_ids=ids, use_cache=True, **extra).last_hidden_state
         return self.head(states[torch.arange(len(ids), device=ids.device), ends])
 
+    def generate(self, ids: Tensor, *, max_new_tokens: int, use_cache: bool, **options: Any) -> Tensor:
+        """`generate` of `transformers`, greedily and without the settings that a model brings along.
+
+        Args:
+            ids: [B, T] tokens, without padding.
+            options: such as `logits_processor`.
+        """
+        from transformers import GenerationConfig
+
+        before = self.hf.generation_config
+        # Whatever is not given would be taken from there.
+        self.hf.generation_config = GenerationConfig(max_new_tokens=max_new_tokens, use_cache=use_cache, pad_token_id=0)
+        try:
+            # Parameters are gathered while a rollout lasts, so no process has to wait for the others' steps.
+            found: Tensor = self.hf.generate(ids, attention_mask=torch.ones_like(ids), synced_gpus=False, **options)
+        finally:
+            self.hf.generation_config = before
+        return found
+
     def forward(
         self,
         batch: Batch,

@@ -13,7 +13,7 @@ from rlhf.data.hub import reachable
 from rlhf.data.stops import as_value
 from rlhf.errors import ConfigError, ParentError, first_line
 from rlhf.models.adapters import share
-from rlhf.models.architectures import architecture_config, attention_of, impossible_sizes
+from rlhf.models.architectures import architecture_config, attention_of, impossible_sizes, with_backbone
 from rlhf.models.dropout import dropout_off, without_dropout
 from rlhf.models.fused import fuse_activations
 from rlhf.models.language import LanguageModel, ScoreModel, hidden_size
@@ -165,7 +165,7 @@ def _load(
             "differ); pass the model that belongs to the tokenizer"
         )
     end_at(hf, tokenizer.stop_ids)
-    hf = fuse_activations(hf)
+    hf = fuse_activations(with_backbone(hf))
     hf = (forget_scales(hf) if quantize != "none" else hf.float()).train()
     choose_layout(hf, where)
     return hf

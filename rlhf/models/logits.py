@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlhf.models.logprobs import Head
 
@@ -51,23 +51,25 @@ def head_of(hf: Any) -> Head:
 
 @torch.no_grad()
 def head_is_exact(hf: Any) -> bool:
-    """Whether `head_of` gives a model's own logits, as they are and where they are large."""
+    """Whether `head_of` gives a model's own logits where they are large."""
     layer = hf.get_output_embeddings()
     device = hf.get_input_embeddings().weight.device
-    ids = torch.arange(1, min(8, hf.config.get_text_config().vocab_size), device=device)[None]
+    ids = torch.arange(1, min(6, hf.config.get_text_config().vocab_size), device=device)[None]
+    head, factor = head_of(hf), 1.0
+
+    def enlarge(module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        nonlocal factor
+        factor = LARGE / max(float(nn.functional.linear(inputs[0].float(), layer.weight.float()).abs().max()), 1e-6)
+        return (inputs[0] * factor, *inputs[1:])
+
     states = hf.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    head = head_of(hf)
-    largest = float(layer(states).abs().max())
-    for factor in (1.0, LARGE / max(largest, 1e-6)):
-        hook = layer.register_forward_pre_hook(lambda module, inputs, factor=factor: (inputs[0] * factor, *inputs[1:]))
-        try:
-            own = hf(input_ids=ids, use_cache=False).logits.float()
-        finally:
-            hook.remove()
-        # Relative, since logits of some architectures are scaled down by their width.
-        if not torch.allclose(head(states * factor).float(), own, atol=1e-3 * float(own.abs().max()), rtol=1e-3):
-            return False
-    return True
+    hook = layer.register_forward_pre_hook(enlarge)
+    try:
+        own = hf(input_ids=ids, use_cache=False).logits.float()
+    finally:
+        hook.remove()
+    # Relative, since logits of some architectures are scaled down by their width.
+    return torch.allclose(head(states * factor).float(), own, atol=1e-3 * float(own.abs().max()), rtol=1e-3)
 
 
 def _number(config: Any, name: str) -> float | None:

@@ -60,8 +60,9 @@ def shard(
         fully_shard(block, **options)
     fully_shard(model, **options)
     model.keeps_gathered = keep_gathered
-    if hasattr(model, "next_logits"):
-        register_fsdp_forward_method(model, "next_logits")
+    for name in ("next_logits", "generate"):
+        if hasattr(model, name):
+            register_fsdp_forward_method(model, name)
 
 
 def data_mesh(device: str, ranks: int, shard_size: int | None = None) -> DeviceMesh:

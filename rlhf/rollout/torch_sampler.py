@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -11,7 +11,8 @@ from torch import nn
 
 from rlhf.models.language import LanguageModel
 from rlhf.models.sharding import gathered
-from rlhf.rollout.decoding import Decoder
+from rlhf.rollout.decoding import Drawn
+from rlhf.rollout.engine_probe import decoder_of
 from rlhf.rollout.packed import packed_weights
 from rlhf.rollout.sampling import Completion, Progress, Request, Sampling, as_stops
 from rlhf.rollout.uniforms import uniforms
@@ -89,11 +90,12 @@ class TorchSampler:
 
     def _decoder(
         self, requests: Sequence[Request], sampling: Sampling, *, seed: int, iteration: int, stream: int
-    ) -> Decoder:
+    ) -> Iterable[Drawn]:
         keys = [(request.number, sample) for request in requests for sample in range(sampling.samples_per_prompt)]
         numbers = uniforms(seed, iteration, keys, sampling.max_new_tokens, stream)
         prompts = [request.tokens for request in requests]
-        return Decoder(self.model, prompts, sampling, numbers, stop_ids=self.stop_ids, max_rows=self.max_rows)
+        decoder = decoder_of(self.model)
+        return decoder(self.model, prompts, sampling, numbers, stop_ids=self.stop_ids, max_rows=self.max_rows)
 
 
 @contextmanager

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
 
 from rlhf.errors import ConfigError
 from rlhf.models.language import LanguageModel
+from rlhf.rollout.decoding import Decoder
+from rlhf.rollout.engine_probe import decoder_of
 from rlhf.rollout.sampling import Completion, Request, Sampling, filtered_logits
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.rollout.uniforms import uniforms
@@ -56,7 +59,8 @@ def check_equal(found: list[Completion], expected: list[Completion]) -> None:
 
 
 def read(policy: LanguageModel) -> list[tuple[int, int]]:
-    """The [B, T] of every forward pass that is yet to come."""
+    """The [B, T] of every forward pass that is yet to come, but for those that try the decoder."""
+    decoder_of(policy)
     shapes: list[tuple[int, int]] = []
     policy.hf.base_model.register_forward_pre_hook(
         lambda _, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
@@ -87,11 +91,11 @@ def test_windows_hide_what_is_far(layer_types: list[str] | None) -> None:
     check_equal(sample(policy, max_rows=5), plainly(policy))
 
 
-def test_layers_without_attention_are_refused(make_policy: Callable[..., LanguageModel]) -> None:
+def test_layers_without_attention_have_no_slots(make_policy: Callable[..., LanguageModel]) -> None:
     policy = make_policy("llama")
     policy.hf.config.layer_types = ["full_attention", "linear_attention"]
     with pytest.raises(ConfigError, match="layers of linear_attention"):
-        sample(policy)
+        Decoder(policy, [(3,)], SAMPLING, np.zeros((3, 12)), stop_ids=(EOS,), max_rows=3)
 
 
 def test_a_prompt_is_read_once_for_all_of_its_samples(make_policy: Callable[..., LanguageModel]) -> None:
@@ -140,9 +144,11 @@ def test_the_cache_has_the_size_that_is_needed(
             made.append((slots, capacity))
             super().__init__(slots, capacity)
 
+    policy = make_policy("gpt2")
+    decoder_of(policy)
     monkeypatch.setattr(decoding, "SlotCache", Counted)
     for max_rows, slots in ((4, 4), (64, 21)):
-        sample(make_policy("gpt2"), max_rows=max_rows)
+        sample(policy, max_rows=max_rows)
         assert made.pop() == (slots, 7 + 12 - 1) and not made
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rlhf.models.language import LanguageModel
+from rlhf.rollout.engine_probe import decoder_of
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 
@@ -29,6 +30,7 @@ def test_streamed_tokens_are_those_of_sample(policy: LanguageModel, changes: dic
 def test_a_token_is_there_before_the_next_one_is_computed(make_policy: Callable[..., LanguageModel]) -> None:
     policy = make_policy("gpt2")
     passes: list[bool] = []
+    decoder_of(policy)  # tried once, with passes of its own
     policy.hf.base_model.register_forward_hook(lambda *_: passes.append(torch.is_grad_enabled()))
     tokens = TorchSampler(policy, EOS).stream(REQUESTS[1], SAMPLING, seed=1, iteration=2)
     assert len(passes) == 0
