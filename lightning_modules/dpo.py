@@ -17,6 +17,7 @@ from rlhf.config import DPOConfig, TrainConfig
 from rlhf.data.batch import Batch, collate
 from rlhf.errors import TrainingError
 from rlhf.models.language import LanguageModel
+from rlhf.models.selection import select
 from rlhf.objectives.preference import DPOResult, accuracy, dpo
 
 log = logging.getLogger("rlhf")
@@ -126,10 +127,11 @@ class DPOModule(StageModule):
         logprobs = response_logprobs(self.policy, batch)
         theirs = torch.cat([self.reference[f"{split}/{i}"] for i in batch.row_index.tolist()]).to(logprobs)
         chosen, rejected = batch.pairs[:, 0], batch.pairs[:, 1]
+        picked = select(logprobs, chosen), select(logprobs, rejected)
         lengths = torch.bincount(batch.target_response, minlength=batch.n_responses)
         result = dpo(
-            logprobs[chosen],
-            logprobs[rejected],
+            picked[0],
+            picked[1],
             theirs[chosen],
             theirs[rejected],
             beta=self.algo.beta,
@@ -138,7 +140,7 @@ class DPOModule(StageModule):
             chosen_lengths=lengths[chosen],
             rejected_lengths=lengths[rejected],
         )
-        return result, logprobs[chosen], logprobs[rejected]
+        return result, *picked
 
     def report(self, batch: Batch, result: DPOResult, chosen: Tensor, rejected: Tensor) -> Means:
         weights = batch.pair_weights

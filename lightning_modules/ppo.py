@@ -175,7 +175,7 @@ class PPOModule(StageModule):
         for epoch in range(self.algo.epochs):
             for rows in self.minibatches(episodes, epoch):
                 micros = equalise(cut(rows, self.config.train.tokens_per_microbatch), episodes.rows)
-                terms = [Term(micros, lambda batch: self.loss_sum(episodes, batch), target_tokens)]
+                terms = []
                 if self.ptx is not None:
                     documents = cut(
                         self.ptx(self.step * updates + len(history)),
@@ -184,6 +184,9 @@ class PPOModule(StageModule):
                         self.data_ranks,
                     )
                     terms.append(Term(documents, self.ptx_loss, target_tokens, self.algo.ptx_coef))
+                # Last, since gradients are synchronised with the last backward pass: this one reaches a critic of its
+                # own too, which the documents never do, and ddp counts each parameter once.
+                terms.append(Term(micros, lambda batch: self.loss_sum(episodes, batch), target_tokens))
                 history.append(optimise(self, terms))
                 self.on_progress("learning", len(history), updates)
                 # 1.5 as in Spinning Up and Stable-Baselines3; the update that went too far has been made.

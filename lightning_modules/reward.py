@@ -17,6 +17,7 @@ from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
 from rlhf.evaluation.intervals import wilson
 from rlhf.models.language import ScoreModel
+from rlhf.models.selection import select
 from rlhf.objectives.preference import accuracy, bradley_terry, expected_calibration_error
 
 
@@ -36,7 +37,7 @@ class RewardModule(StageModule):
     def scores(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Scores of chosen and rejected, [P] each."""
         scores = self.scorer(batch)
-        return scores[batch.pairs[:, 0]], scores[batch.pairs[:, 1]]
+        return select(scores, batch.pairs[:, 0]), select(scores, batch.pairs[:, 1])
 
     def report(self, batch: Batch, chosen: Tensor, rejected: Tensor) -> Means:
         means = Means()

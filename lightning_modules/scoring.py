@@ -105,5 +105,5 @@ def judge_rows(rows: list[Row], module: PPOModule) -> dict[str, list[float]]:
         if micro.live:
             index = batch.row_index.cpu()
             scores[index] = scorers.reward(batch).float().cpu()
-            kls[index] = gap.new_zeros(batch.n_responses).index_add(0, batch.target_response, gap).cpu()
+            kls[index] = batch.pad_responses(gap).sum(-1).cpu()
     return {"score": scores.tolist(), "kl": kls.tolist()}

@@ -156,7 +156,7 @@ class PPOConfig(AlgoConfig):
         choices=("separate", "shared"),
         source="Stiennon et al. 2020",
     )
-    critic_lr: float | None = key(None, "learning rate of the critic; null: as lr", gt=0, le=1)
+    critic_lr: float | None = key(None, "learning rate of a separate critic; null: as lr", gt=0, le=1)
     epochs: int = key(4, "passes over an iteration's episodes", ge=1, source="Ziegler et al. 2019")
     minibatches: int = key(1, "updates in each of those passes", ge=1, source="Huang et al. 2024")
     samples_per_prompt: int = key(1, "responses sampled for each prompt", ge=1)

@@ -98,6 +98,15 @@ def _ppo_ptx(config: TrainConfig) -> None:
         )
 
 
+def _ppo_critic(config: TrainConfig) -> None:
+    algo = config.algo
+    if isinstance(algo, PPOConfig) and algo.critic == "shared" and algo.critic_lr not in (None, algo.lr):
+        raise ConfigError(
+            f"algo.critic_lr: {algo.critic_lr:g} would be ignored: with algo.critic=shared the critic is a head on the "
+            f"policy and learns at algo.lr={algo.lr:g}; change algo.value_coef instead, or pass algo.critic=separate"
+        )
+
+
 def reads_ptx(config: TrainConfig) -> None:
     """The file of the pretraining loss is there."""
     if isinstance(config.algo, PPOConfig) and config.algo.ptx_path is not None:
@@ -110,5 +119,6 @@ PPO_RULES: tuple[Callable[[TrainConfig], None], ...] = (
     _ppo_ranks,
     _ppo_kl,
     _ppo_ptx,
+    _ppo_critic,
     reads_ptx,
 )

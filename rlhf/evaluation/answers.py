@@ -81,7 +81,7 @@ def response_logprobs(
     for micro in microbatches(numbered, budget):
         batch = collate(micro).to(device)
         logprobs = model(batch, temperature=temperature).logprobs.double()
-        sums = logprobs.new_zeros(batch.n_responses).index_add(0, batch.target_response, logprobs)
+        sums = batch.pad_responses(logprobs).sum(-1)
         for row, value in zip(micro, sums.tolist(), strict=True):
             found[row.index] = value
     return found

@@ -11,6 +11,7 @@ from rlhf.models.attention import Trees, read_trees, unread_mask
 from rlhf.models.layouts import arranged, layout_of
 from rlhf.models.logits import head_of
 from rlhf.models.logprobs import Head, TokenStats, chosen_logprobs
+from rlhf.models.selection import select_at
 
 if TYPE_CHECKING:
     from rlhf.data.batch import Batch
@@ -96,7 +97,8 @@ class LanguageModel(nn.Module):
     ) -> TokenStats | Tensor:
         """Log-probabilities of the batch's N target tokens; with `want_hidden`, the states [N, D] that predict them."""
         batch = arranged(self.hf, batch)
-        states = backbone_states(self.hf.base_model, batch)[batch.target_rows, batch.target_sources]
+        states = backbone_states(self.hf.base_model, batch)
+        states = select_at(states, batch.target_rows, batch.target_sources)
         if want_hidden:
             return states
         stats = chosen_logprobs(
@@ -108,7 +110,7 @@ class LanguageModel(nn.Module):
             reference=reference,
         )
         if self.value_head is not None:
-            stats.values = self.value_head(states).squeeze(-1).float()
+            stats.values = scalars(self.value_head, states)
         return stats
 
 
@@ -144,7 +146,22 @@ class ScoreModel(nn.Module):
             "ends": (batch.end_rows, batch.end_indices),
             "sources": (batch.target_rows, batch.target_sources),
         }[at]
-        return self.hf.score(backbone_states(self.hf.base_model, batch)[where]).squeeze(-1).float() - self.reward_mean
+        states = select_at(backbone_states(self.hf.base_model, batch), *where)
+        return scalars(self.hf.score, states) - self.reward_mean
+
+
+def scalars(head: nn.Module, states: Tensor) -> Tensor:
+    """[N] values or scores of states [N, D], in fp32 whatever the precision of the backbone.
+
+    In bf16 scores around −7 are 0.03 apart, and comparisons tie that don't. Autocast is off here, and a shard's
+    gathered head, which is in its compute dtype, is widened.
+    """
+    with torch.autocast(states.device.type, enabled=False):
+        if type(head) is not nn.Linear:  # an adapter's or a splitting layer's own forward pass
+            dtype = next((p.dtype for p in head.parameters()), torch.float32)
+            return head(states.to(dtype)).squeeze(-1).float()
+        bias = None if head.bias is None else head.bias.float()
+        return nn.functional.linear(states.float(), head.weight.float(), bias).squeeze(-1)
 
 
 def sliding_window(backbone: nn.Module) -> int | None:

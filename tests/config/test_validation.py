@@ -197,6 +197,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"algo": PPOConfig(kl_controller="adaptive", kl_coef=0)},
         "algo.kl_coef: 0 stays 0 under algo.kl_controller=adaptive",
     ),
+    ({"algo": PPOConfig(critic="shared", critic_lr=1e-3)}, "algo.critic_lr: 0.001 would be ignored"),
     ({"algo": PPOConfig(ptx_path="x.txt")}, "algo.ptx_path: x.txt would not be read with algo.ptx_coef=0"),
     ({"algo": PPOConfig(ptx_coef=1, ptx_path="/no/x.txt")}, "algo.ptx_path: /no/x.txt does not exist"),
 ]
@@ -220,6 +221,7 @@ ALLOWED: list[dict[str, Any]] = [
     {"callbacks": CallbacksConfig(samples=False), "rollout": RolloutConfig(max_new_tokens=600)},
     {"algo": DPOConfig(label_smoothing=0.1)},
     {"algo": PPOConfig(ptx_coef=1)},
+    {"algo": PPOConfig(critic_lr=1e-3)},
     {"algo": SFTConfig(warmup_steps=9), "train": LoopConfig(max_steps=10)},
     {"train": LoopConfig(max_steps=1)},
     {"data": DataConfig(source="hub", path="Anthropic/hh-rlhf")},

@@ -8,7 +8,7 @@ import torch
 
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
-from rlhf.models.language import LanguageModel, ScoreModel, count_parameters, freeze
+from rlhf.models.language import LanguageModel, ScoreModel, count_parameters, freeze, scalars
 
 PAD = 52
 ROWS = [Row((1, 2, 3), ((4, 5, 6, 7, 8), (9,))), Row((11,), ((12, 13), (14, 15, 16), (17,))), Row((20, 21), ((22,),))]
@@ -83,3 +83,28 @@ def test_tied_weights_count_once(make_hf: Callable[..., Any], architectures: dic
 def test_where_to_read_scores_must_be_known(make_hf: Callable[..., Any], architecture: dict[str, Any]) -> None:
     with pytest.raises(KeyError):
         ScoreModel(make_hf("score", architecture))(collate(ROWS), at="start")
+
+
+@torch.no_grad()
+def test_scores_and_values_are_fp32_in_any_precision(make_hf: Callable[..., Any], architecture: dict[str, Any]) -> None:
+    """In bf16 numbers around -7 are 0.03 apart: 200 scores would be a dozen. Heads in bf16 are widened as well."""
+    states = torch.randn(200, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
+    head = torch.nn.Linear(32, 1)
+    head.weight.mul_(0.1)
+    head.bias.fill_(-7)
+    for dtype in (torch.float32, torch.bfloat16):
+        head.to(dtype)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = scalars(head, states)
+        exact = states.double() @ head.weight[0].double() + head.bias.double()
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=0)
+    model = ScoreModel(make_hf("score", architecture))
+    shared = LanguageModel(make_hf("causal", architecture), value_head=True)
+    assert shared.value_head is not None
+    shared.value_head.weight.normal_(generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        stats: Any = shared(collate(ROWS))
+        for found in (model(collate(ROWS)), model(collate(ROWS), at="sources"), stats.values):
+            assert found.dtype == torch.float32
+            assert (found != found.bfloat16().float()).any()

@@ -38,6 +38,12 @@ def test_every_stage_on_every_layout(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_documents_beside_a_critic_of_its_own(tmp_path: Path) -> None:
+    """PPO-ptx on copies: documents don't reach the critic, whose gradients ddp must add up all the same, once."""
+    check([Cell("ppo", "ddp", extra="algo.ptx_coef=0.1 algo.critic=separate")], tmp_path)
+
+
+@pytest.mark.slow
 def test_groups_that_shard_a_copy_each(tmp_path: Path) -> None:
     wide = "train.batch_size=16"  # every process needs a prompt, and they get four samples each
     cells = [Cell(stage, "fsdp", extra=wide, own="strategy.shard_size=2") for stage in ("sft", "ppo")]
