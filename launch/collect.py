@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from launch.completions import Kept
 from launch.datasets import load_data
 from launch.loaded import Loaded, load_model, load_reward_judge
 from launch.terminal import plain, table
@@ -30,8 +31,11 @@ from rlhf.evaluation.reward_models import check_scores
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.uniforms import EVALUATE
 from rlhf.runs import Run, atomic_write_text
+from rlhf.runs.files import writing
 
-FILE = "preferences.jsonl"
+FILE, COMPLETIONS = "preferences.jsonl", "completions.jsonl"
+BATCHES = 8
+"""Batches of `rollout.max_rows` that are sampled before their answers are put on disk."""
 
 log = logging.getLogger("rlhf")
 
@@ -61,7 +65,8 @@ def perform(config: CollectConfig, run: Run) -> int:
     prompts = prompts_of(config.data, "comparisons")[: settings.prompts]
     rows = loaded.rows(prompts, config.data.on_error)
     prompts = [prompts[row.index] for row in rows]
-    answers = sample_answers(config, loaded, rows)
+    kept = Kept(run.dir / COMPLETIONS, run.id)
+    answers = sample_answers(config, loaded, rows, kept)
     if gold := annotates_by_judge(config):
         answers = [mix_in(config, prompt, texts) for prompt, texts in zip(prompts, answers, strict=True)]
     answers = [shuffled(config.seed, p, texts) for p, texts in zip(prompts, answers, strict=True)]
@@ -81,12 +86,14 @@ def perform(config: CollectConfig, run: Run) -> int:
         )
     if not lines:
         raise DataError("no prompt got two different answers and an opinion on them; raise collect.samples")
-    atomic_write_text(run.dir / FILE, "\n".join(lines) + "\n")
+    with writing(run.dir / FILE):
+        atomic_write_text(run.dir / FILE, "\n".join(lines) + "\n")
     final: dict[str, float] = {"rankings": len(lines), "pairs": counts["pairs"]}
     if gold:
         final |= _gold_facts(prompts, answers, settings.noise)
     log.info("%s", "  ".join(f"{name} {value:.4g}" for name, value in final.items()))
     run.save(final={name: round(value, 6) for name, value in final.items()}, steps=len(lines))
+    kept.forget()
     log.info("preferences: %s", run.dir / FILE)
     _show(prompts, answers, ranks)
     return len(lines)
@@ -110,24 +117,35 @@ def prompts_of(data: DataConfig, kind: Kind) -> list[Prompt]:
     return as_prompts([*dataset.train, *dataset.val])
 
 
-def sample_answers(config: CollectConfig, loaded: Loaded, rows: Sequence[Row]) -> list[list[str]]:
-    """Different answers of each prompt: one at each temperature and top-k in turn, doubles and empty ones left out."""
+def sample_answers(config: CollectConfig, loaded: Loaded, rows: Sequence[Row], kept: Kept) -> list[list[str]]:
+    """Different answers of each prompt: one at each temperature and top-k in turn, doubles and empty ones left out.
+
+    Args:
+        kept: answers of an earlier try, which are not sampled again; what is sampled is added at once.
+    """
     settings = config.collect
     sampler = loaded.sampler(config.rollout.engine, config.rollout.max_rows)
     answers: list[dict[str, None]] = [{} for _ in rows]
     ways = zip(cycle(settings.temperatures), cycle(settings.top_k), strict=False)
+    size = config.rollout.max_rows * BATCHES
     for number, (temperature, top_k) in enumerate(islice(ways, settings.samples)):
         sampling = Sampling(loaded.max_new_tokens, temperature, top_k, config.rollout.top_p)
-        completions = sampler.sample(
-            [Request(row.index, row.prompt) for row in rows],
-            sampling,
-            seed=config.seed,
-            iteration=number,
-            stream=EVALUATE,
-        )
-        for completion in completions:
-            if text := loaded.template.parse(completion.tokens):
-                answers[completion.request][text] = None
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            texts = kept.find(number, start, len(part))
+            if texts is None:
+                completions = sampler.sample(
+                    [Request(row.index, row.prompt) for row in part],
+                    sampling,
+                    seed=config.seed,
+                    iteration=number,
+                    stream=EVALUATE,
+                )
+                texts = [loaded.template.parse(completion.tokens) for completion in completions]
+                kept.add(number, start, texts)
+            for mine, text in zip(answers[start : start + size], texts, strict=True):
+                if text:
+                    mine[text] = None
         log.info("sampled %d of %d at temperature %g", number + 1, settings.samples, temperature)
     return [list(texts) for texts in answers]
 

@@ -74,7 +74,7 @@ class CollectConfig:
     logger: LoggerConfig = field(default_factory=lambda: LoggerConfig(wandb="off"))
     collect: CollectSettings = field(default_factory=CollectSettings)
     seed: int = key(1, "sampling and the annotator's noise", ge=0, le=2**32 - 1)
-    resume: bool = key(False, "do nothing where the same collection is finished")
+    resume: bool = key(False, "continue the same collection where it stopped; do nothing where it is finished")
 
 
 @dataclass

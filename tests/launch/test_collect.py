@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from rlhf.data.records import Prompt, Ranking, as_prompts
 from rlhf.data.tokenizers import load_tokenizer
 from rlhf.models.export import export
 from rlhf.models.loading import load_policy, load_scorer
+from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Summary
 
 SMALL = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128, "initializer_range": 0.1}
@@ -142,3 +145,23 @@ def test_a_single_turn_is_written_as_text_and_a_conversation_as_messages(main: M
     assert read("out/preferences.jsonl", "prompts").items == [
         Prompt((("user", "Hi."), ("assistant", "Yes?"), ("user", "Go.")))
     ]
+
+
+def test_a_full_disk_loses_no_answer(main: Main, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    """What was sampled before the rankings could not be written is not sampled again, and gives the same rankings."""
+    assert main(directory="whole") == 0
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("launch.collect.atomic_write_text", full)
+        assert main() == 2
+    assert "preferences.jsonl" in capfd.readouterr().err
+    assert Summary.read(Path("out")).status == "failed"
+    assert Path("out/completions.jsonl").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(TorchSampler, "sample", lambda *_, **__: pytest.fail("sampled again"))
+        assert main("resume=true") == 0
+    assert lines() == lines("whole")
+    assert not Path("out/completions.jsonl").exists()
