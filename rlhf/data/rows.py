@@ -211,11 +211,18 @@ def _blocks(
             _refuse(error, record, on_error)
             refused += 1
     tokenizer = template.tokenizer
-    sizes = {token: len(tokenizer.token_bytes(token)) for token in set(stream) - {tokenizer.eos_id}}
+    counted = set(stream) - {tokenizer.eos_id, *tokenizer.prefix_ids}
+    sizes = {token: len(tokenizer.token_bytes(token)) for token in counted}
     step = max_length - 1
     rows: list[Row] = []
-    for start in range(0, len(stream), step):
+    start = 0
+    while start < len(stream):
+        # The token that the block starts after is the document's own begin-of-text, where one begins here.
+        start += bool(tokenizer.prefix_ids) and stream[start] == template.start_id
         block = tuple(stream[start : start + step])
+        start += step
+        if not block:
+            break
         n_bytes = sum(sizes.get(token, 0) for token in block)
         rows.append(Row((template.start_id,), (block,), (), n_bytes, len(rows)))
     counts = {"rows": len(rows), "cut_prompts": 0, "dropped_too_long": 0, "without_pairs": 0}
@@ -223,10 +230,13 @@ def _blocks(
 
 
 def _document(record: Record, template: Template) -> list[int]:
+    """Its tokens, after the begin-of-text that the tokenizer prepends by itself, once: templates may write it too."""
+    prefix = list(template.tokenizer.prefix_ids)
     if isinstance(record, Document):
-        return [*template.tokenizer.encode(record.text), template.tokenizer.eos_id]
+        return [*prefix, *template.tokenizer.encode(record.text), template.tokenizer.eos_id]
     if isinstance(record, Prompt):
         raise TypeError("a prompt can't serve as one of the documents")
     demonstration = as_demonstration(record)
     response = template.response(demonstration.response, demonstration.extras)
-    return [*template.prompt(demonstration.prompt).ids, *response]
+    prompt = list(template.prompt(demonstration.prompt).ids)
+    return [*([] if prompt[: len(prefix)] == prefix else prefix), *prompt, *response]

@@ -88,6 +88,26 @@ def test_blocks_hold_the_stream_once(max_length: int) -> None:
     assert [row.index for row in rows] == list(range(len(rows)))
 
 
+@pytest.mark.parametrize("max_length", [2, 3, 7, 100])
+def test_every_document_begins_once(max_length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tokenizer that wants begin-of-text has it in front of each document, whether or not the template wrote it."""
+    tokenizer = load_tokenizer("gpt2")
+    begin, eos = 50000, tokenizer.eos_id
+    monkeypatch.setattr(tokenizer, "prefix_ids", (begin,))
+    records: list[Record] = [Document("One."), Demonstration(Prompt.of("hi"), "hello"), Document("Two.")]
+    rows, _ = make_rows(records, "documents", template_for(tokenizer), max_length)
+    texts = ["One.", "### Human: hi\n### Assistant: hello", "Two."]
+    stream = [token for text in texts for token in (begin, *tokenizer.encode(text), eos)]
+    assert all(row.prompt == (begin,) for row in rows)
+    found = [token for row in rows for token in (*row.prompt, *row.responses[0])]
+    assert all(row.responses[0][0] != begin for row in rows)
+    # Blocks in the middle of a document start after begin-of-text too; what is learned is the stream.
+    assert [t for t in found if t != begin] == [t for t in stream if t != begin]
+    if max_length == 100:
+        assert found == stream
+    assert sum(row.n_bytes for row in rows) == sum(map(len, texts))
+
+
 def test_blocks_need_room() -> None:
     with pytest.raises(ValueError, match="max_length >= 2"):
         make_rows([Document("x")], "documents", TEMPLATE, 1)
