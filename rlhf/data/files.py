@@ -14,6 +14,9 @@ from rlhf.data.raw import BadRecord, Raw
 from rlhf.data.tables import columnar, delimited
 from rlhf.errors import DataError
 
+LONGEST = 64 * 2**20
+"""Bytes of a line, unpacked: a file of some KiB can unpack to a line that fills the memory."""
+
 __all__ = ["BadRecord", "Raw", "data_files", "file_sha256", "raw_values"]
 
 
@@ -75,7 +78,14 @@ def _values(source: Source, whole_text: bool) -> Iterator[Raw]:
 def _lines(source: Source) -> Iterator[tuple[str, str | BadRecord]]:
     """Places and lines that are not blank, without a byte order mark."""
     with source.open() as file:
-        for number, line in enumerate(file, 1):
+        number = 0
+        while line := file.readline(LONGEST + 1):
+            number += 1
+            if len(line) > LONGEST:
+                while (rest := file.readline(LONGEST)) and not rest.endswith(b"\n"):
+                    continue
+                yield f"{source.place}:{number}", BadRecord("too_long", f"longer than {LONGEST >> 20} MiB")
+                continue
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             except UnicodeDecodeError as error:

@@ -21,6 +21,7 @@ from rlhf.models.layout_probe import choose_layout
 from rlhf.models.layouts import lay_out, layout_of
 from rlhf.models.logits import head_is_exact
 from rlhf.models.quantized import forget_scales, quantization
+from rlhf.models.sizes import check_sizes
 from rlhf.storage.weights import INDEX, shard_names, weight_files
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ def _from_pretrained(auto: Any, source: str, head: dict[str, Any], extra: dict[s
         if not folder.is_dir() and isinstance(index := try_to_load_from_cache(source, INDEX), str):
             shard_names(Path(index))  # the hub's client does not check the names that it reads from its cache
         config = dropout_off(AutoConfig.from_pretrained(source, **place, **head))
+        check_sizes(config, f"model.init={source}")
         hf, report = auto.from_pretrained(
             source,
             config=config,
