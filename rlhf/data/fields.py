@@ -54,7 +54,7 @@ def clean(value: Any, shown: str) -> str:
 
 def decoded(value: Any) -> Any:
     """A list or object that stands as text, as tables without nested columns hold them; anything else as it is."""
-    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+    if not isinstance(value, str) or not value[:100].lstrip().startswith(("[", "{")):
         return value
     try:
         found = json.loads(value)

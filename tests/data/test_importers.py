@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from importlib.metadata import EntryPoint
 from itertools import combinations
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -20,6 +22,7 @@ from rlhf.data.files import BadRecord
 from rlhf.data.formats import detected, parse
 from rlhf.data.meaning import LEFT_OUT, NOTHING_LEARNT, UNDESIRABLE, UNKNOWN_FIELD, WITHOUT_COMPARISON
 from rlhf.data.records import Comparison, Demonstration, Document, Kind, Labelled, Prompt, Ranking
+from rlhf.errors import DataError
 
 HI = Prompt.of("hi")
 SYSTEM = Prompt((("system", "be brief"), ("user", "hi")))
@@ -434,6 +437,40 @@ def test_an_example_with_a_fault_becomes_records_or_a_sentence(
 ) -> None:
     for format in ("auto", name):
         check(broken(EXAMPLES[name][0], path, value), kind, format)
+
+
+SHP = """
+FIELDS = {"history": "the question", "labels": "which is better"}
+def matches(fields): return fields.keys() >= FIELDS.keys()
+def parse(fields, kind):
+    from rlhf.data.answers import standard_records
+    yield from standard_records({"prompt": fields["history"], "response": str(fields["labels"])}, kind)
+"""
+
+
+def test_an_importer_of_another_package_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere_shp.py").write_text(SHP)
+    (tmp_path / "elsewhere_bad.py").write_text("FIELDS = {}")
+    monkeypatch.syspath_prepend(tmp_path)
+    points = [EntryPoint(name, f"elsewhere_{name}", importers.GROUP) for name in ("shp", "bad")]
+    monkeypatch.setattr(importers, "entry_points", lambda group: points[:1])
+    value = {"history": "hi", "labels": 1, "system": "x"}
+    importers._modules.cache_clear()
+    try:
+        assert "shp" in importers.names()
+        assert read({"history": "hi", "labels": 1}, "demonstrations") == [Demonstration(HI, "1")]
+        (error,) = parse(value, "demonstrations")
+        assert isinstance(error, BadRecord) and error.reason == UNKNOWN_FIELD and "system" in str(error)
+        monkeypatch.setattr(importers, "entry_points", lambda group: points)
+        importers._modules.cache_clear()
+        with pytest.raises(DataError, match=r"the importer bad .* has no matches"):
+            importers.importer("bad")
+    finally:
+        monkeypatch.undo()
+        importers._modules.cache_clear()
+        importers.importer.cache_clear()
+    with pytest.raises(DataError, match=r"data\.format: 'alpacca' .*did you mean alpaca"):
+        importers.importer("alpacca")
 
 
 def test_nesting_without_end_is_a_sentence() -> None:
