@@ -19,12 +19,14 @@ from lightning_modules.reward import RewardModule
 from lightning_modules.sft import PretrainModule, SFTModule
 from rlhf.config import PPOConfig, TrainConfig
 from rlhf.data.chosen_template import with_chosen_template
+from rlhf.data.cuts import warning
 from rlhf.data.dataset import load
 from rlhf.data.records import Kind, Prompt, as_prompts
 from rlhf.data.rows import Row, make_rows
 from rlhf.data.stream import OptimisationBatches
 from rlhf.data.templates import Template
 from rlhf.data.tokenizers import Tokenizer, load_tokenizer
+from rlhf.data.unknown import check_unknown
 from rlhf.errors import ConfigError, DataError
 from rlhf.models.language import LanguageModel
 from rlhf.models.loading import load_policy, load_scorer
@@ -84,8 +86,13 @@ def read_rows(config: TrainConfig, template: Template, kind: Kind) -> StageRows:
     dataset = load_data(data, kind)
     limit = prompt_limit(config) if kind == "prompts" else data.max_length
     train_on: Any = data.train_on
-    train, counts = make_rows(dataset.train, kind, template, limit, data.on_error, train_on)
-    val, val_counts = make_rows(dataset.val, kind, template, limit, data.on_error, train_on)
+    truncate: Any = data.truncate
+    train, counts = make_rows(dataset.train, kind, template, limit, data.on_error, train_on, truncate)
+    val, val_counts = make_rows(dataset.val, kind, template, limit, data.on_error, train_on, truncate)
+    if (said := warning(counts, limit, data.max_length - limit)) is not None:
+        log.warning("%s", said)
+    if (said := check_unknown(dataset.train, train, template.tokenizer, data.max_unknown)) is not None:
+        log.warning("%s", said)
     counts = dict(dataset.counts) | {f"train_{k}": v for k, v in counts.items()}
     counts |= {f"val_{k}": v for k, v in val_counts.items()}
     if not train:

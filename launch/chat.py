@@ -66,7 +66,7 @@ def converse(config: Config, parents: Mapping[str, Parent]) -> None:
             loaded.max_length - loaded.max_new_tokens,
             sampling,
             config.seed,
-            (config.chat.system or "").strip(),
+            config.chat.system if (config.chat.system or "").strip() else None,
         )
     except DataError as error:
         raise ConfigError(f"chat.system: {error}") from error
@@ -109,7 +109,8 @@ class Talk:
             if line.startswith("/"):
                 self._command(name, value.strip())
             elif line.strip():
-                self._turn(line.strip())
+                # The space in front of a line that is no command is not the user's.
+                self._turn(line.removeprefix(" ") if line.startswith(" /") else line)
 
     def note(self, text: str) -> None:
         """A line that neither side of the conversation said."""
@@ -130,7 +131,7 @@ class Talk:
         except UserError as error:
             self.note(str(error))
             return
-        if reply.text:
+        if reply.text.strip():
             print()
         # Ctrl-C may come while a large reward model reads.
         with suppress(KeyboardInterrupt):
@@ -147,7 +148,7 @@ class Talk:
             return
         if not reply.finished:
             yield f"stopped at {len(reply.row.responses[0])} tokens"
-        elif not reply.text:
+        elif not reply.text.strip():
             yield "no answer"
         if self.scorer is not None:
             score = self._score(self.scorer, reply)
@@ -210,8 +211,8 @@ def typed() -> Iterator[str]:
         if not terminal:
             if not line:
                 return
-            print(PROMPT + printable(line.rstrip("\n")))
-        yield line.rstrip("\n")
+            print(PROMPT + printable(line.rstrip("\r\n")))
+        yield line.rstrip("\r\n")
 
 
 def write(piece: str) -> None:

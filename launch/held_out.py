@@ -98,4 +98,4 @@ def guide_prompts(file: Path = GUIDE) -> list[Prompt]:
         lines = file.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise ConfigError(f"evaluation.guide: {file} can't be read; pass evaluation.guide=false") from error
-    return [Prompt.of(line) for line in lines if line.strip()]
+    return [Prompt.of(line.strip()) for line in lines if line.strip()]

@@ -70,7 +70,16 @@ class DataConfig:
     split: str = key("train", "split of a hub data set, or of a folder with files that are named after splits")
     subset: str | None = key(None, "configuration of a hub data set, or folder within it; null: its default")
     seed: int = key(1, "what the embedded task contains, and how data is split", ge=0)
-    max_length: int = key(512, "prompt and response together; longer prompts lose their front", ge=8, unit="tokens")
+    max_length: int = key(512, "prompt and response together; see truncate for longer ones", ge=8, unit="tokens")
+    truncate: str = key(
+        "prompt",
+        "of an example beyond max_length: prompt (its oldest turns go; dropped where the response alone is too long), "
+        "response (the end of too long responses goes too), or drop",
+        choices=("prompt", "response", "drop"),
+    )
+    max_unknown: float = key(
+        0.05, "share of tokens that the tokenizer knows only as <unk>, above which a run is refused", ge=0, le=1
+    )
     chat_template: str | None = key(
         None,
         "how conversations are written: a Jinja file, or the name of one of the tokenizer's chat templates; null: its "

@@ -37,7 +37,10 @@ NEEDED: dict[Kind, str] = {
 ANSWERS = ("messages", "response", "completion", "chosen", "responses")
 """Fields that hold an answer to imitate, the first that is there."""
 
-_MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+# Files that passed through Windows end their lines in \r\n. The space after a marker is the layout's.
+_MARKER = re.compile(r"(?:^|\r?\n\r?\n)(Human|Assistant):[ ]?")
+_ANSWERED = re.compile(r"\s*Human:.*\n\r?\nAssistant:", re.DOTALL)
+_WAITING = re.compile(r"(\s*Human:.*?)\r?\n\r?\nAssistant:\s*", re.DOTALL)
 _ROLE = {"Human": "user", "Assistant": "assistant"}
 
 
@@ -88,7 +91,7 @@ def _comparison(fields: Fields, kind: Kind) -> Comparison | Ranking:
     chosen, rejected = _conversation(fields, "chosen"), _conversation(fields, "rejected")
     if _said(chosen[:-1]) != _said(rejected[:-1]):
         raise BadRecord(DIFFER, "chosen and rejected differ before the last Assistant turn")
-    if _said(chosen[-1:]) == _said(rejected[-1:]):
+    if _said(chosen[-1:]) == _said(rejected[-1:]):  # but for white space at their ends
         raise BadRecord("equal_answers", "chosen and rejected are equal")
     return _compared(fields, chosen, rejected)
 
@@ -101,7 +104,7 @@ def _compared(fields: Fields, chosen: Turns, rejected: Turns) -> Comparison:
 
 
 def _said(turns: Turns) -> list[tuple[str, str, str]]:
-    return [(turn.role, turn.text, turn.extras) for turn in turns]
+    return [(turn.role, turn.text.rstrip(), turn.extras) for turn in turns]
 
 
 def _ranking(fields: Fields) -> Ranking:
@@ -146,10 +149,13 @@ def _conversation(fields: Fields, name: str, answered: bool = True) -> Turns:
     elif isinstance(value, dict) and {"role", "from"} & value.keys():  # one message, the answer
         turns = (*_question(fields), *messages_of([value], name))
     else:
-        turns = (*_question(fields), Turn("assistant", text_of(fields, name)))
+        text = text_of(fields, name)
+        if isinstance(fields.get("prompt"), str) and _WAITING.fullmatch(fields["prompt"]) is not None:
+            text = text.removeprefix(" ")  # the transcript's space after its last marker
+        turns = (*_question(fields), Turn("assistant", text))
     if turns[-1].role != "assistant":
         raise BadRecord("bad_turns", f"{name} must end with the assistant's turn, found the {turns[-1].role}'s")
-    if answered and not turns[-1].text and not turns[-1].extras:
+    if answered and not turns[-1].text.strip() and not turns[-1].extras:
         raise BadRecord("empty_field", f"the last Assistant turn of {name} is empty")
     return turns
 
@@ -158,7 +164,7 @@ def is_complete(value: Any) -> bool:
     """Whether an answer brings its prompt along: an HH transcript, or messages that don't start with the answer."""
     if isinstance(value, list):
         return is_messages(value) and messages_of(value[:1], "chosen")[0].role != "assistant"
-    return isinstance(value, str) and value.lstrip().startswith("Human:") and "\n\nAssistant:" in value
+    return isinstance(value, str) and _ANSWERED.match(value) is not None
 
 
 def _question(fields: Fields) -> Turns:
@@ -167,14 +173,14 @@ def _question(fields: Fields) -> Turns:
     if isinstance(value, list):
         return in_context(fields, messages_of(value, "prompt"))
     text = text_of(fields, "prompt")
-    if text.startswith("Human:") and text.endswith("\n\nAssistant:"):  # HH's prompts wait behind the next header
-        return in_context(fields, _transcript(text.removesuffix("\n\nAssistant:"), "prompt"))
+    if (waiting := _WAITING.fullmatch(text)) is not None:  # HH's prompts wait behind the next header
+        return in_context(fields, _transcript(waiting[1], "prompt"))
     return in_context(fields, (Turn("user", text),))
 
 
 def _transcript(text: str, name: str) -> Turns:
-    parts = _MARKER.split(text.strip())
-    if parts[0].strip():
+    parts = _MARKER.split(text.lstrip())
+    if parts[0]:
         raise BadRecord("bad_turns", f"{name} must start with Human: or Assistant:")
     pairs = zip(parts[1::2], parts[2::2], strict=True)
     return tuple(Turn(_ROLE[role], clean(said, name)) for role, said in pairs)

@@ -60,6 +60,7 @@ class TiktokenTokenizer:
         self.special_texts = (eos_token,)
         self.pad_token = pad_token
         self.vocab_size = len(self._vocab) + 1
+        self.unknown_id: int | None = None  # every byte has a token
         self.pad_id = None if pad_token is None else self._pad_id(pad_token)
         _check(name, self._vocab, self._merges, self.eos_id)
 

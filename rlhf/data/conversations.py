@@ -172,7 +172,7 @@ def in_context(fields: Fields, turns: Turns) -> Turns:
     """
     said: dict[str, None] = {}
     for name in SYSTEM:
-        if name in fields and (text := content_of(fields[name], name)):
+        if name in fields and (text := content_of(fields[name], name)).strip():
             said[text] = None
     opening = turns[:1] if turns and turns[0].role == "system" else ()
     before = _history(fields.get("history")) if fields.get("history") else ()

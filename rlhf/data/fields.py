@@ -32,13 +32,13 @@ def text_of(fields: Fields, name: str, shown: str | None = None) -> str:
     if name not in fields:
         raise BadRecord("missing_field", f"{shown} is missing; {listed(fields)}")
     text = clean(fields[name], shown)
-    if not text:
+    if not text.strip():
         raise BadRecord("empty_field", f"{shown} is empty")
     return text
 
 
 def clean(value: Any, shown: str) -> str:
-    """Text without surrounding white space; it may be empty.
+    """Text as it is, white space included; it may be empty.
 
     Raises:
         BadRecord: it is no text, or holds half a character.
@@ -49,7 +49,7 @@ def clean(value: Any, shown: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise BadRecord("not_utf8", f"{shown} holds half a character (a lone surrogate)") from error
-    return value.strip()
+    return value
 
 
 def decoded(value: Any) -> Any:

@@ -76,7 +76,7 @@ def _values(source: Source, whole_text: bool) -> Iterator[Raw]:
 
 
 def _lines(source: Source) -> Iterator[tuple[str, str | BadRecord]]:
-    """Places and lines that are not blank, without a byte order mark."""
+    """Places and lines that are not blank, without their ends and a byte order mark."""
     with source.open() as file:
         number = 0
         while line := file.readline(LONGEST + 1):
@@ -87,11 +87,11 @@ def _lines(source: Source) -> Iterator[tuple[str, str | BadRecord]]:
                 yield f"{source.place}:{number}", BadRecord("too_long", f"longer than {LONGEST >> 20} MiB")
                 continue
             try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
                 yield f"{source.place}:{number}", _not_utf8(error)
                 continue
-            if text:
+            if text.strip():
                 yield f"{source.place}:{number}", text
 
 

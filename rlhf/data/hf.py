@@ -38,6 +38,7 @@ class HFTokenizer:
         self.eos_id: int = self._tokenizer.eos_token_id
         self.eos_token = str(self._tokenizer.eos_token)
         self.pad_id: int | None = self._tokenizer.pad_token_id
+        self.unknown_id: int | None = self._tokenizer.unk_token_id
         self.special_tokens: dict[str, str] = {
             key: str(value) for key, value in self._tokenizer.special_tokens_map.items() if isinstance(value, str)
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -51,7 +51,7 @@ class Prompt:
             if role == "tool" and before not in ("assistant", "tool"):
                 raise ValueError(f"turn {index + 1} has the role 'tool', but no assistant's turn is in front of it")
             # A tool may have nothing to say, and the assistant may call one without a word.
-            if not text and role != "tool" and index not in spoken:
+            if not text.strip() and role != "tool" and index not in spoken:
                 raise ValueError(f"turn {index + 1} ({role}) is empty")
             before = role
         if before not in ("user", "tool"):
@@ -60,7 +60,7 @@ class Prompt:
     @classmethod
     def of(cls, text: str) -> Prompt:
         """A single question by the user."""
-        return cls((("user", text.strip()),))
+        return cls((("user", text),))
 
     @property
     def text(self) -> str:
@@ -176,12 +176,15 @@ def place_of(record: Record) -> str:
 
 
 def key_of(record: Record) -> str:
-    """What decides the split a record falls in: its prompt, or a document's text."""
+    """What decides the split a record falls in: its prompt, or a document's text.
+
+    White space around texts doesn't count: the same question with a line's end after it is no held-out one.
+    """
     prompt = prompt_of(record)
     if prompt is not None:
-        return prompt.key
+        return replace(prompt, turns=tuple((role, text.strip()) for role, text in prompt.turns)).key
     assert isinstance(record, Document)
-    return record.text
+    return record.text.strip()
 
 
 def as_prompts(records: Iterable[Record]) -> list[Prompt]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
 from rlhf.data.chat_text import Refused
+from rlhf.data.cuts import Fitted, PromptTokens, PromptTooLong, Tally, Truncate, fit
 from rlhf.data.records import (
     Demonstration,
     Document,
@@ -20,7 +21,7 @@ from rlhf.data.records import (
     prompt_of,
     responses_of,
 )
-from rlhf.data.templates import PromptTooLong, Template
+from rlhf.data.templates import Template
 from rlhf.errors import DataError
 
 REFUSED = "refused_by_template"
@@ -74,12 +75,13 @@ def make_rows(
     max_length: int,
     on_error: str = "stop",
     train_on: TrainOn = "all",
+    truncate: Truncate = "prompt",
 ) -> tuple[list[Row], dict[str, int]]:
     """Rows of at most `max_length` tokens on every path from the first prompt token to a response's end.
 
     Records may hold more than `kind` needs: the best answer of a comparison serves as a demonstration, the prompt of
-    anything as a prompt, and whole conversations as documents. A prompt too long loses the front of its text, by one
-    cut for all its responses; a response is never cut.
+    anything as a prompt, and whole conversations as documents. What is too long is cut or dropped by one policy, see
+    `cuts.py`; a prompt is cut once for all its responses.
 
     Args:
         max_length: tokens. For comparisons it bounds the prompt and the longest response, not the sum of all; for
@@ -87,10 +89,11 @@ def make_rows(
         on_error: at a conversation that the template refuses (a system turn, two turns of one role, …): `stop`, or
             `skip` it and count it.
         train_on: of a demonstration of several turns, learn `all` of the assistant's, or the `last`.
+        truncate: what may be cut; of documents, which go in blocks, nothing is.
 
     Returns:
-        The rows, and counts: `rows`, `cut_prompts`, `dropped_too_long`, `without_pairs` (rankings that are all ties)
-        and, where there are some, `refused_by_template`.
+        The rows, and counts: `rows`, `without_pairs` (rankings that are all ties), those of `cuts.Tally` and, where
+        there are some, `refused_by_template`.
 
     Raises:
         DataError: the template refuses a conversation; the message begins with its `file:line`.
@@ -99,35 +102,57 @@ def make_rows(
     if kind == "documents":
         return _blocks(records, template, max_length, on_error)
     rows: list[Row] = []
-    counts = Counter(rows=0, cut_prompts=0, dropped_too_long=0, without_pairs=0)
+    tally, counts = Tally(), {"without_pairs": 0}
     for index, record in enumerate(records):
-        if kind == "demonstrations" and (demonstration := _of_several_turns(record)) is not None:
-            try:
-                rows += _turns(demonstration, template, max_length, index, train_on, counts)
-            except Refused as error:
-                _refuse(error, record, on_error)
-                counts[REFUSED] += 1
-            continue
-        prompt, texts, pairs = _parts(record, kind)
-        if kind == "comparisons" and not pairs:
-            counts["without_pairs"] += 1
-            continue
         try:
-            responses = tuple(tuple(template.response(text)) for text in texts)
-            room = max_length - max(map(len, responses), default=0)
-            tokens = template.prompt(prompt, room)
-        except PromptTooLong:
-            counts["dropped_too_long"] += 1
-            continue
+            if kind == "demonstrations" and (demonstration := _of_several_turns(record)) is not None:
+                found = _turns(demonstration, template, max_length, index, train_on, truncate, tally)
+                counts["without_answer"] = counts.get("without_answer", 0) + (found is None)
+                rows += found or []
+                continue
+            prompt, texts, pairs = _parts(record, kind)
+            if kind == "comparisons" and not pairs:
+                counts["without_pairs"] += 1
+                continue
+            responses = [template.response(text) for text in texts]
+            row = _fitted(template, prompt, texts, responses, pairs, max_length, index, truncate, tally)
+            rows += [row] if row is not None else []
         except Refused as error:
             _refuse(error, record, on_error)
-            counts[REFUSED] += 1
-            continue
-        counts["cut_prompts"] += tokens.cut > 0
-        n_bytes = sum(len(text.strip().encode()) for text in texts)
-        rows.append(Row(tokens.ids, responses, pairs, n_bytes, index))
-    counts["rows"] = len(rows)
-    return rows, dict(counts)
+            counts[REFUSED] = counts.get(REFUSED, 0) + 1
+    return rows, {"rows": len(rows), **tally.counts(), **counts}
+
+
+def _fitted(
+    template: Template,
+    prompt: Prompt,
+    texts: Sequence[str],
+    responses: Sequence[Sequence[int]],
+    pairs: tuple[tuple[int, int], ...],
+    max_length: int,
+    index: int,
+    truncate: Truncate,
+    tally: Tally,
+) -> Row | None:
+    """A row that fits; `None` where the example is dropped."""
+    whole = template.prompt(prompt)
+    length = len(whole.ids) + max(map(len, responses), default=0)
+    try:
+        found = fit(whole, partial(template.prompt, prompt), responses, max_length, truncate)
+    except PromptTooLong as error:
+        tally.drop(length, error)
+        return None
+    # Two answers that begin alike may be the same one once their ends are gone.
+    left = tuple((a, b) for a, b in pairs if found.responses[a] != found.responses[b])
+    if pairs and not left:
+        tally.drop(length)
+        return None
+    tally.keep(length, found)
+    written = zip(texts, found.responses, responses, strict=True)
+    n_bytes = sum(
+        len((text if len(kept) == len(ids) else template.parse(kept)).encode()) for text, kept, ids in written
+    )
+    return Row(found.prompt.ids, found.responses, left, n_bytes, index)
 
 
 def _refuse(error: Refused, record: Record, on_error: str) -> None:
@@ -157,19 +182,27 @@ def _of_several_turns(record: Record) -> Demonstration | None:
 
 
 def _turns(
-    record: Demonstration, template: Template, max_length: int, index: int, train_on: TrainOn, counts: Counter[str]
-) -> list[Row]:
+    record: Demonstration,
+    template: Template,
+    max_length: int,
+    index: int,
+    train_on: TrainOn,
+    truncate: Truncate,
+    tally: Tally,
+) -> list[Row] | None:
     """One row of a conversation, in which all of its answers are learnt, or a row for each of them.
 
     One is as good as several where the template writes an earlier turn as it writes the last, its end included, and
     the whole fits. Templates that cut thoughts out of earlier answers, or end the last one alone, need several.
+    `None` where nothing is left to learn.
     """
     turns = (*record.prompt.turns, ("assistant", record.response))
     places = [place for place, (role, _) in enumerate(turns) if role == "assistant"]
     learnt = [place for place, weight in zip(places, record.learnt, strict=True) if weight]
     if train_on == "last":
         learnt = [place for place in learnt if place == places[-1]]
-    counts["without_answer"] += not learnt
+    if not learnt:
+        return None
     whole = template.conversation(record) if len(learnt) > 1 else None
     if whole is not None:
         ids, spans = whole
@@ -177,7 +210,8 @@ def _turns(
         (first, _), (_, last) = mine[0], mine[-1]
         if last <= max_length:
             gaps = tuple((stop - first, start - first) for (_, stop), (start, _) in pairwise(mine))
-            n_bytes = sum(len(turns[place][1].strip().encode()) for place in learnt)
+            n_bytes = sum(len(turns[place][1].encode()) for place in learnt)
+            tally.keep(last, Fitted(PromptTokens(()), ()))
             return [Row(tuple(ids[:first]), (tuple(ids[first:last]),), (), n_bytes, index, gaps)]
     rows = []
     extras = dict(record.prompt.extras) | {len(turns) - 1: record.extras}
@@ -185,14 +219,10 @@ def _turns(
         prompt = replace(
             record.prompt, turns=turns[:place], extras=tuple((i, e) for i, e in record.prompt.extras if i < place)
         )
-        response = tuple(template.response(turns[place][1], extras.get(place, "")))
-        try:
-            tokens = template.prompt(prompt, max_length - len(response))
-        except PromptTooLong:
-            counts["dropped_too_long"] += 1
-            continue
-        counts["cut_prompts"] += tokens.cut > 0
-        rows.append(Row(tokens.ids, (response,), (), len(turns[place][1].strip().encode()), index))
+        text = turns[place][1]
+        responses = [template.response(text, extras.get(place, ""))]
+        row = _fitted(template, prompt, [text], responses, (), max_length, index, truncate, tally)
+        rows += [row] if row is not None else []
     return rows
 
 

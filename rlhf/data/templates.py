@@ -10,27 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import takewhile
 from typing import Any, Protocol
 
 from rlhf.data.chat import ChatLayout, Encoded
 from rlhf.data.chat_text import Message
+from rlhf.data.cuts import PromptTokens, shorten
 from rlhf.data.plain import PlainLayout
 from rlhf.data.records import Demonstration, Prompt
 from rlhf.data.tokenizers import Tokenizer
 from rlhf.errors import DataError
-
-
-class PromptTooLong(DataError):
-    """Even the shortest form of a prompt, its last turn's headers and one token of text, does not fit."""
-
-
-@dataclass(frozen=True)
-class PromptTokens:
-    """A prompt's ids as training and rollout see them, and how many tokens its front lost."""
-
-    ids: tuple[int, ...]
-    cut: int = 0
 
 
 class Layout(Protocol):
@@ -84,39 +74,20 @@ class Template:
 
     def text(self, prompt: Prompt) -> str:
         """The prompt as one text, for people to read."""
-        return self._layout.text(_stripped(prompt.messages()), prompt.tools)
+        return self._layout.text(prompt.messages(), prompt.tools)
 
     def prompt(self, prompt: Prompt, limit: int | None = None) -> PromptTokens:
         """A prompt's ids, at most `limit` of them, up to where the response begins.
 
-        Too long, it loses the front of its text: the oldest turn first, token by token, headers staying; a turn whose
-        text would be eaten wholly goes with its header; of the last user turn at least one token stays.
+        What is too long is cut, see `cuts.shorten`.
 
         Raises:
-            PromptTooLong: not even that fits.
+            PromptTooLong: even the shortest form doesn't fit.
         """
-        messages = _stripped(prompt.messages())
-        whole = self._layout.encode(messages, prompt.tools).ids
-        full = len(whole)
-        if limit is None or full <= limit:
-            return PromptTokens(tuple(whole))
-        for first in range(len(messages)):
-            # What stood before turn `first` is gone; only this turn's own text may be cut now.
-            try:
-                found = self._layout.encode(messages[first:], prompt.tools, contents=True)
-            except DataError:
-                if first == 0:
-                    raise
-                continue  # some chat templates insist on starting with the user: the next turn will do
-            excess = max(len(found.ids) - limit, 0)
-            start, stop = found.contents[0]
-            if excess < stop - start or not excess:
-                kept = (*found.ids[:start], *found.ids[start + excess :])
-                return PromptTokens(kept, full - len(kept))
-        raise PromptTooLong(
-            f"a prompt of {full} tokens can't be cut to the {limit} that are left beside its response: "
-            "its headers and one token of text need more; raise data.max_length"
-        )
+        encode = partial(self._layout.encode, tools=prompt.tools)
+        if limit is None:
+            return PromptTokens(tuple(encode(prompt.messages()).ids))
+        return shorten(prompt.messages(), partial(encode, contents=True), limit)
 
     def response(self, text: str, extras: str = "") -> list[int]:
         """A response's ids, the end token last.
@@ -124,28 +95,46 @@ class Template:
         Args:
             extras: what it says beside its text, a JSON object; see `Demonstration.extras`.
         """
-        return self._layout.response(text.strip(), json.loads(extras) if extras else None)
+        return self._layout.response(text, json.loads(extras) if extras else None)
 
     def conversation(self, record: Demonstration) -> tuple[list[int], dict[int, tuple[int, int]]] | None:
         """A whole conversation's ids, and for each of the assistant's turns, by its place, which of them it says.
 
         `None` where an answer has other tokens in it than as a response of its own: it has to be learnt alone.
         """
-        return self._layout.conversation(_stripped(record.messages()), record.prompt.tools)
+        return self._layout.conversation(record.messages(), record.prompt.tools)
 
     def ended(self, ids: Sequence[int]) -> bool:
         """Whether a sampled response came to its end."""
         return bool(ids) and ids[-1] in self.stop_ids
 
+    @property
+    def head(self) -> str:
+        """What a response's tokens hold in front of its text, such as the space after `Assistant:`."""
+        return self._layout.head
+
+    @property
+    def tail(self) -> str:
+        """What they hold between the text and the end token."""
+        return self._layout.tail
+
     def parse(self, ids: Iterable[int]) -> str:
-        """The text of a sampled response: what stands before the first end, without surrounding space."""
-        kept: list[int] = []
-        for token in ids:
-            if token in self.stop_ids:
-                break
-            kept.append(int(token))
-        text = self.tokenizer.decode(kept)
-        return text.removeprefix(self._layout.head).removesuffix(self._layout.tail).strip()
+        """The text of a sampled response, what stands before the first end, with all white space of its own."""
+        kept = list(map(int, takewhile(lambda token: token not in self.stop_ids, ids)))
+        return self._decode(kept).removeprefix(self.head).removesuffix(self.tail)
+
+    def _decode(self, ids: list[int]) -> str:
+        """Text of ids from the middle of a text: SentencePiece's decoders take a space at a text's start for theirs."""
+        anchor, text = self._anchor
+        return self.tokenizer.decode([*anchor, *ids]).removeprefix(text)
+
+    @cached_property
+    def _anchor(self) -> tuple[list[int], str]:
+        tokenizer = self.tokenizer
+        if tokenizer.decode(tokenizer.encode("  a")) == "  a":
+            return [], ""
+        ids = tokenizer.encode("a")
+        return ids, tokenizer.decode(ids)
 
 
 def template_for(tokenizer: Tokenizer) -> Template:
@@ -163,7 +152,3 @@ def template_for(tokenizer: Tokenizer) -> Template:
             "default; pass one of these names"
         )
     return Template(tokenizer, PlainLayout(tokenizer))
-
-
-def _stripped(messages: Iterable[Message]) -> list[Message]:
-    return [{**message, "content": message["content"].strip()} for message in messages]

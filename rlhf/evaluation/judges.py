@@ -12,9 +12,10 @@ import torch
 
 from rlhf.data.assistant import Verdict, judge
 from rlhf.data.batch import collate, microbatches
+from rlhf.data.cuts import PromptTooLong
 from rlhf.data.records import Prompt
 from rlhf.data.rows import Row
-from rlhf.data.templates import PromptTooLong, Template
+from rlhf.data.templates import Template
 from rlhf.models.language import ScoreModel, sliding_window
 
 ROW_TOKENS = 1024

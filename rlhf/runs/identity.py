@@ -16,6 +16,7 @@ IGNORED_KEYS = (
     "train.keep_best",
     "train.async_checkpoint",
     "train.max_bad_steps",
+    "data.max_unknown",
 )
 """The same for single keys."""
 
@@ -26,6 +27,7 @@ ADDED: dict[str, Any] = {
     "data.ignore": [],
     "data.template_kwargs": {},
     "data.train_on": "all",
+    "data.truncate": "prompt",
     "data.val_path": None,
     "model.adapter": "none",
     "model.quantize": "none",

@@ -23,7 +23,7 @@ def parse(value: Any, kind: Any, format: str = "auto", ignore: tuple[str, ...] =
 
 
 TALK = Prompt((("user", "hi"), ("assistant", "hello"), ("user", "and?")))
-USER, REPLY = {"role": "user", "content": " hi "}, {"role": "assistant", "content": "hello\n"}
+USER, REPLY = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}
 AND, WELL = {"role": "user", "content": "and?"}, {"role": "assistant", "content": "well"}
 BAD = {"role": "assistant", "content": "bad"}
 RANKED = [{"text": "b", "rank": 2}, {"text": "a", "rank": 1}]
@@ -33,7 +33,12 @@ HH = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: and?\n\nAssistant: "
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ({"prompt": " hi\n", "response": " hello "}, Demonstration(HI, "hello")),
+        # White space is content: indentation is what makes code right.
+        ({"prompt": " hi\n", "response": "    hello "}, Demonstration(Prompt.of(" hi\n"), "    hello ")),
+        (
+            {"messages": [USER | {"content": "\thi "}, REPLY | {"content": "\n  x\r\n"}]},
+            Demonstration(Prompt.of("\thi "), "\n  x\r\n"),
+        ),
         ({"prompt": "hi", "completion": "hello"}, Demonstration(HI, "hello")),
         ({"prompt": [USER], "completion": [REPLY]}, Demonstration(HI, "hello")),
         ({"messages": [USER, REPLY]}, Demonstration(HI, "hello")),
@@ -58,13 +63,22 @@ def test_demonstrations(value: dict[str, Any], expected: Demonstration) -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ({"prompt": "hi", "chosen": " a", "rejected": "b "}, Comparison(HI, "a", "b")),
+        ({"prompt": "hi", "chosen": " a", "rejected": "b "}, Comparison(HI, " a", "b ")),
+        ({"prompt": "hi", "chosen": "  a", "rejected": "a"}, Comparison(HI, "  a", "a")),
         ({"prompt": "hi", "responses": RANKED}, Ranking(HI, ("b", "a"), (2, 1))),
         ({"chosen": HH + "well", "rejected": HH + "bad"}, Comparison(TALK, "well", "bad")),
         ({"prompt": [USER], "chosen": [REPLY], "rejected": [BAD]}, Comparison(HI, "hello", "bad")),
         ({"chosen": [USER, REPLY], "rejected": [USER, BAD]}, Comparison(HI, "hello", "bad")),
         # UltraFeedback repeats the prompt as text beside the whole conversations.
         ({"prompt": "hi", "chosen": [USER, REPLY], "rejected": [USER, BAD]}, Comparison(HI, "hello", "bad")),
+        # The space after a marker is the transcript's, what follows is the answer's.
+        ({"chosen": HH + "  well\n", "rejected": HH + "bad "}, Comparison(TALK, "  well\n", "bad ")),
+        # Files that passed through Windows.
+        (
+            {name: (HH + text).replace("\n", "\r\n") for name, text in (("chosen", "a\nb"), ("rejected", "bad"))},
+            Comparison(TALK, "a\r\nb", "bad"),
+        ),
+        ({"prompt": HH.replace("\n", "\r\n"), "chosen": " well", "rejected": " bad"}, Comparison(TALK, "well", "bad")),
         # HH's prompts split off, as in rm-static.
         ({"prompt": HH, "chosen": " well", "rejected": " bad"}, Comparison(TALK, "well", "bad")),
     ],
@@ -94,7 +108,7 @@ def test_prompts(value: Any, expected: Prompt) -> None:
 
 
 def test_documents() -> None:
-    assert parse({"text": " a b\n"}, "documents") == Document("a b")
+    assert parse({"text": " a b\n"}, "documents") == Document(" a b\n")
     assert parse("a b", "documents") == Document("a b")
     assert parse({"prompt": "hi", "response": "x"}, "documents") == Demonstration(HI, "x")
     assert parse({"prompt": "hi", "chosen": "x", "rejected": "y"}, "documents") == Demonstration(HI, "x")
@@ -135,8 +149,8 @@ def test_plain_words_that_look_like_headers_are_text() -> None:
         ("demonstrations", {"messages": [USER, REPLY, WELL]}, "bad_turns", "last turn of a prompt is the user's"),
         ("comparisons", {"prompt": "a", "response": "b"}, "missing_field", "need prompt with chosen and rejected, or"),
         ("comparisons", {"prompt": "a", "chosen": "b"}, "missing_field", "the fields are prompt, chosen"),
-        ("comparisons", {"prompt": "a", "chosen": "b ", "rejected": " b"}, "equal_answers", "are equal"),
-        ("comparisons", {"chosen": HH + "a", "rejected": HH + " a"}, "equal_answers", "are equal"),
+        ("comparisons", {"prompt": "a", "chosen": "b ", "rejected": "b\n"}, "equal_answers", "are equal"),
+        ("comparisons", {"chosen": HH + "a", "rejected": HH + "a\n"}, "equal_answers", "are equal"),
         (
             "comparisons",
             {"chosen": HH + "a", "rejected": HH},

@@ -59,9 +59,9 @@ def test_parquet_holds_conversations_and_rankings(tmp_path: Path) -> None:
 def test_text_files_hold_prompts_by_line_and_documents_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("\ufefffirst\r\n\n  第二 \n".encode())
-    assert read(path, "prompts").items == [Prompt.of("first"), Prompt.of("第二")]
+    assert read(path, "prompts").items == [Prompt.of("first"), Prompt.of("  第二 ")]
     (document,) = read(path, "documents").items
-    assert document == Document("first\n\n  第二")
+    assert document == Document("first\n\n  第二 \n")
     with pytest.raises(DataError, match=r"a\.txt:1: expected an object with prompt with response"):
         read(path, "demonstrations")
 

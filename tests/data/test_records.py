@@ -16,7 +16,7 @@ from rlhf.data.records import (
     responses_of,
 )
 
-HI = Prompt.of(" hi ")
+HI = Prompt.of("hi")
 
 
 def test_ranks_make_the_pairs_of_a_tournament_without_ties() -> None:
@@ -65,6 +65,17 @@ def test_conversions() -> None:
     assert as_prompts([comparison, Demonstration(other, "x"), ranking, Document("d"), HI]) == [HI, other]
     assert key_of(comparison) == key_of(HI) == HI.key
     assert key_of(Document("d")) == "d"
+
+
+def test_white_space_is_content_but_tells_no_prompts_apart_for_splits() -> None:
+    """A question with a line's end after it must not be held out while the same one without is learnt."""
+    assert Prompt.of("  hi\n").turns == (("user", "  hi\n"),)
+    assert Prompt.of("hi\n") != HI and as_prompts([HI, Prompt.of("hi\n")]) == [HI, Prompt.of("hi\n")]
+    assert key_of(Demonstration(Prompt.of(" hi\n"), "x")) == key_of(HI)
+    assert key_of(Document(" d\n")) == key_of(Document("d"))
+    for nothing in ("", " ", "\n\t"):
+        with pytest.raises(ValueError, match="is empty"):
+            Prompt.of(nothing)
 
 
 def test_tools_and_calls_are_part_of_a_conversation() -> None:

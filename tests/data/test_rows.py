@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import get_args
 
 import pytest
 
+from rlhf.data.cuts import Truncate
 from rlhf.data.records import Comparison, Demonstration, Document, Kind, Prompt, Ranking, Record
 from rlhf.data.rows import make_rows
 from rlhf.data.templates import template_for
@@ -20,7 +22,7 @@ def test_a_demonstration_is_prompt_and_response() -> None:
     rows, counts = make_rows(records, "demonstrations", TEMPLATE, 64)
     assert rows[0].prompt == TEMPLATE.prompt(Prompt.of("hi")).ids
     assert rows[0].responses == (tuple(TEMPLATE.response("hello")),)
-    assert [row.n_bytes for row in rows] == [5, 6]
+    assert [row.n_bytes for row in rows] == [5, 8]
     assert [row.index for row in rows] == [0, 1]
     assert rows[0].length == len(rows[0].prompt) + len(rows[0].responses[0])
     assert counts == {"rows": 2, "cut_prompts": 0, "dropped_too_long": 0, "without_pairs": 0}
@@ -42,13 +44,51 @@ def test_a_comparison_shares_one_cut_and_keeps_its_responses() -> None:
 
 def test_what_cannot_fit_is_dropped_and_counted() -> None:
     records: list[Record] = [
-        Comparison(LONG, "x", "word " * 50),
+        Comparison(LONG, "x", "word " * 49 + "word"),
         Ranking(LONG, ("a", "b"), (1, 1)),
         Comparison(LONG, "x", "y"),
     ]
     rows, counts = make_rows(records, "comparisons", TEMPLATE, 40)
     assert [row.index for row in rows] == [2]
-    assert counts == {"rows": 1, "cut_prompts": 0, "dropped_too_long": 1, "without_pairs": 1}
+    assert counts == {
+        "rows": 1,
+        "cut_prompts": 0,
+        "dropped_too_long": 1,
+        "without_pairs": 1,
+        "length_99_percent": len(TEMPLATE.prompt(LONG).ids) + 51,
+        "median_length_kept": len(TEMPLATE.prompt(LONG).ids) + 2,
+        "median_length_dropped": len(TEMPLATE.prompt(LONG).ids) + 51,
+    }
+
+
+def test_policies_of_examples_that_are_too_long() -> None:
+    """Of an answer beyond the limit: the example goes, or the answer's end, by what `data.truncate` says."""
+    long = Comparison(Prompt.of("hi"), "yes", "word " * 50)
+    alike = Comparison(Prompt.of("hi"), "word " * 50 + "yes", "word " * 50 + "no")
+    records: list[Record] = [long, alike, Comparison(LONG, "x", "y"), Comparison(Prompt.of("hi"), "x", "y")]
+    (prompt, question), limit = (TEMPLATE.prompt(Prompt.of(text)).ids for text in ("hi", LONG.text)), 20
+    policies = get_args(Truncate)
+    found = {policy: make_rows(records, "comparisons", TEMPLATE, limit, truncate=policy) for policy in policies}
+    assert {policy: [row.index for row in rows] for policy, (rows, _) in found.items()} == {
+        "prompt": [2, 3],
+        "response": [0, 2, 3],
+        "drop": [3],
+    }
+    rows, counts = found["response"]
+    kept = tuple(TEMPLATE.response("word " * 50)[: limit - len(prompt)])
+    assert rows[0].prompt == prompt and rows[0].responses == (tuple(TEMPLATE.response("yes")), kept)
+    assert TOKENIZER.eos_id not in kept, "where an answer was cut there is no end to learn"
+    assert rows[0].n_bytes == len("yes") + len(TEMPLATE.parse(kept))
+    assert rows[1].prompt == TEMPLATE.prompt(LONG, limit - 2).ids != question
+    # Two answers that differ in their ends alone are no comparison once those are gone.
+    assert (counts["cut_prompts"], counts["cut_responses"], counts["dropped_too_long"]) == (1, 1, 1)
+    assert found["drop"][1]["dropped_too_long"] == 3 and found["drop"][1]["cut_prompts"] == 0
+    prompts = {policy: make_rows([LONG], "prompts", TEMPLATE, 12, truncate=policy)[1] for policy in get_args(Truncate)}
+    assert {policy: (c["cut_prompts"], c["dropped_too_long"]) for policy, c in prompts.items()} == {
+        "prompt": (1, 0),
+        "response": (1, 0),
+        "drop": (0, 1),
+    }
 
 
 def test_every_record_can_serve_where_it_holds_enough() -> None:

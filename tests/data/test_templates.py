@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rlhf.data.cuts import PromptTooLong
 from rlhf.data.records import Prompt
-from rlhf.data.templates import PromptTooLong, template_for
+from rlhf.data.templates import template_for
 from rlhf.data.tokenizers import HFTokenizer, Tokenizer, load_tokenizer
 from rlhf.errors import DataError
 
@@ -81,7 +82,8 @@ def test_markers_in_a_text_stay_text(tokenizer: Tokenizer) -> None:
 def test_responses_end_once_and_parse_back(tokenizer: Tokenizer, odd_texts: list[str]) -> None:
     template = template_for(tokenizer)
     for text in odd_texts[:300]:
-        ids = template.response(f" {text}\n")
+        text = f" {text}\n"
+        ids = template.response(text)
         assert ids.index(tokenizer.eos_id) == len(ids) - 1
         assert template.parse(ids) == template.parse([*ids, *ids]) == template.parse(ids[:-1]) == text
     assert template.response("")[-1] == tokenizer.eos_id
@@ -107,39 +109,32 @@ def test_a_long_prompt_loses_its_front(tokenizer: Tokenizer) -> None:
         template.prompt(prompt, empty)
 
 
-def test_old_turns_go_whole_before_younger_ones_are_touched(tokenizer: Tokenizer) -> None:
+def test_the_system_turn_stays_and_old_exchanges_go_whole(tokenizer: Tokenizer) -> None:
+    """Each limit gives the ids of a conversation that nobody cut, until only the last question is left to be cut."""
     template = template_for(tokenizer)
+    system = ("system", "Be short please.")
     turns = (
-        ("system", "Be short please."),
+        system,
         ("user", "alpha beta gamma delta"),
         ("assistant", "yes of course"),
+        ("user", "one two"),
+        ("assistant", "no"),
         ("user", "one two three four five six"),
     )
-    full = template.prompt(Prompt(turns)).ids
-
-    def expected(limit: int) -> tuple[int, ...] | None:
-        for first, (role, text) in enumerate(turns):
-            whole = template.prompt(Prompt(turns[first:])).ids
-            plain_system = role == "system" and tokenizer.chat_template is None
-            content = tokenizer.encode(text) if plain_system else template.response(text)[:-1]
-            start = next(n for n in range(len(whole)) if list(whole[n : n + len(content)]) == content)
-            excess = max(len(whole) - limit, 0)
-            if excess < len(content):
-                return whole[:start] + whole[start + excess :]
-        return None
-
-    refused = 0
-    for limit in range(1, len(full) + 2):
-        try:
-            tokens = template.prompt(Prompt(turns), limit)
-        except PromptTooLong:
-            assert expected(limit) is None
-            refused += 1
+    wholes = [template.prompt(Prompt((system, *turns[first:]))).ids for first in (1, 3, 5)]
+    content = tokenizer.encode(" one two three four five six" if tokenizer.chat_template is None else turns[-1][1])
+    last = wholes[-1]
+    start = next(n for n in range(len(last)) if list(last[n : n + len(content)]) == content)
+    wholes += [last[:start] + last[start + gone :] for gone in range(1, len(content))]
+    for limit in range(len(wholes[0]) + 2):
+        fitting = [ids for ids in wholes if len(ids) <= limit]
+        if not fitting:
+            with pytest.raises(PromptTooLong):
+                template.prompt(Prompt(turns), limit)
             continue
-        assert tokens.ids == expected(limit)
-        assert len(tokens.ids) <= limit
-        assert tokens.cut == len(full) - len(tokens.ids)
-    assert 0 < refused < len(full)
+        found = template.prompt(Prompt(turns), limit)
+        assert found.ids == fitting[0]
+        assert found.cut == len(wholes[0]) - len(found.ids)
 
 
 def test_cut_by_hand() -> None:
@@ -152,11 +147,61 @@ def test_cut_by_hand() -> None:
 
     assert len(template.prompt(prompt).ids) == 24
     assert text(24) == "### Human: a b c\n### Assistant: d e f\n### Human: g h i\n### Assistant:"
-    assert text(22) == "### Human: c\n### Assistant: d e f\n### Human: g h i\n### Assistant:"
-    # Without the first turn and its newline there is room again, so the next turn stays whole.
-    assert text(21) == "\n### Assistant: d e f\n### Human: g h i\n### Assistant:".lstrip()
-    assert text(13) == "### Human: g h i\n### Assistant:"
+    assert text(23) == text(10) == "### Human: g h i\n### Assistant:"
     assert text(8) == "### Human: i\n### Assistant:"
+
+
+QWEN_LIKE = (
+    "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a product.<|im_end|>\n{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_a_templates_own_system_turn_does_not_come_in_the_place_of_one_that_was_cut(chat_folder: Path) -> None:
+    template = template_for(HFTokenizer(chat_folder).with_chat_template(QWEN_LIKE))
+    turns = (("system", "You are Bob."), ("user", "one two three"), ("assistant", "four"), ("user", "five six seven"))
+    decode, full = template.tokenizer.decode, len(template.prompt(Prompt(turns)).ids)
+    seen = set()
+    for limit in range(full + 1):
+        try:
+            text = decode(template.prompt(Prompt(turns), limit).ids)
+        except PromptTooLong:
+            assert not seen
+            continue
+        assert "You are Bob." in text and "product" not in text
+        seen.add(text)
+    assert len(seen) > 5, "whole, without the first exchange, and with ever less of the question"
+    assert "product" in decode(template.prompt(Prompt(turns[1:]), full).ids), "where nobody says otherwise it is there"
+
+
+CODE = "    if x:\n        return 1\n\treturn 0\n"
+
+
+@pytest.mark.parametrize("text", [CODE, "\n\n- a\n- b\n", "  ", " x", "x ", "\tx\r\ny\r\n", "\u3000你好\u3000"])
+def test_white_space_is_content(tokenizer: Tokenizer, text: str) -> None:
+    """Indentation is what makes code right: prompts, answers and what is sampled keep it."""
+    template = template_for(tokenizer)
+    assert template.parse(template.response(text)) == text
+    if tokenizer.chat_template is None:
+        head = tokenizer.encode("### Human:"), tokenizer.encode("\n### Assistant:")
+        assert list(template.prompt(Prompt.of(f"{text}?")).ids) == [*head[0], *tokenizer.encode(f" {text}?"), *head[1]]
+    else:
+        messages = [{"role": "user", "content": f"{text}?"}, {"role": "assistant", "content": text}]
+        whole = tokenizer._tokenizer.apply_chat_template(messages, return_dict=False)  # type: ignore[attr-defined]
+        ids = [*template.prompt(Prompt.of(f"{text}?")).ids, *template.response(text)]
+        if text.startswith("\n"):  # `apply_chat_template` melts it into the line's end in front of it; see `chat.py`
+            assert tokenizer.decode(whole).startswith(tokenizer.decode(ids))
+        else:
+            assert whole[: len(ids)] == ids
+
+
+def test_white_space_of_sentencepiece(sentencepiece_folder: Path) -> None:
+    """Its decoder takes a space at a text's start away, since its encoder has put one there."""
+    template = template_for(HFTokenizer(sentencepiece_folder))
+    for text in ("the cat", " the cat", "   the cat ", "the  cat\n"):
+        kept = template.parse(template.response(text))
+        assert kept == text, (kept, text)
 
 
 def test_fingerprints(chat_folder: Path) -> None:

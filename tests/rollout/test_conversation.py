@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from rlhf.data.cuts import PromptTooLong
 from rlhf.data.records import Prompt
-from rlhf.data.templates import PromptTooLong, Template, template_for
+from rlhf.data.templates import Template, template_for
 from rlhf.data.tokenizers import Tokenizer, load_tokenizer
 from rlhf.errors import DataError
 from rlhf.rollout.conversation import Conversation, text_of
@@ -46,29 +47,31 @@ def talk(template: Template, *answers: list[int | None], limit: int = 400, **mor
 
 
 def test_pieces_are_whole_characters_and_make_the_text(tokenizer: Tokenizer) -> None:
-    split = 0
+    split, template = 0, template_for(tokenizer)
     for text in TEXTS:
-        ids = [*tokenizer.encode(" " + text), tokenizer.eos_id, *tokenizer.encode("never read")]
-        pieces = list(text_of(ids, tokenizer, [tokenizer.eos_id]))
-        assert "".join(pieces) == text.strip() == template_for(tokenizer).parse(ids)
+        ids = [*template.response(text), *tokenizer.encode("never read")]
+        pieces = list(text_of(ids, template))
+        assert "".join(pieces) == text == template.parse(ids)
         assert all(pieces) and "\ufffd" not in "".join(pieces)
         split += sum("\ufffd" in tokenizer.decode([token]) for token in ids)
     assert split > 10, "the test needs characters that are spread over tokens"
 
 
 def test_pieces_come_as_early_as_they_can(tokenizer: Tokenizer) -> None:
-    """Each character is shown with its last byte; space waits for what follows it."""
+    """Each character is shown with its last byte."""
+    template = template_for(tokenizer)
     for text in TEXTS:
-        ids, drawn, shown = tokenizer.encode(text), [], ""
+        ids, drawn, shown = template.response(text)[:-1], [], ""
 
         def tokens(ids: list[int] = ids, drawn: list[int] = drawn) -> Iterator[int]:
             for token in ids:
                 drawn.append(token)
                 yield token
 
-        for piece in text_of(tokens(), tokenizer, [tokenizer.eos_id]):
+        for piece in text_of(tokens(), template):
             shown += piece
-            assert shown == tokenizer.decode(drawn).strip().rstrip("\ufffd").rstrip()
+            assert shown == template.parse(drawn).rstrip("\ufffd")
+        assert shown == text
 
 
 def test_bytes_that_are_no_text(tokenizer: Tokenizer) -> None:
@@ -76,13 +79,14 @@ def test_bytes_that_are_no_text(tokenizer: Tokenizer) -> None:
     end = tokenizer.encode("end")
     for _ in range(300):
         ids = [*draw.choices([i for i in range(tokenizer.vocab_size) if i != tokenizer.eos_id], k=12), *end]
-        assert "".join(text_of(ids, tokenizer, [tokenizer.eos_id])) == template_for(tokenizer).parse(ids)
+        template = template_for(tokenizer)
+        assert "".join(text_of(ids, template)) == template.parse(ids)
 
 
 def test_a_character_that_never_gets_complete_is_left_out(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("ok 龘")
     assert "\ufffd" in tokenizer.decode(ids[:-1])
-    assert "".join(text_of(ids[:-1], tokenizer, [tokenizer.eos_id])) == "ok"
+    assert "".join(text_of(ids[:-1], template_for(tokenizer))) == "ok "
 
 
 def test_the_whole_conversation_is_the_prompt(template: Template) -> None:
@@ -140,7 +144,7 @@ def test_a_question_without_an_answer_is_forgotten(template: Template, nothing: 
     eos = template.tokenizer.eos_id
     nothing = {"eos": [eos], "space": [*template.tokenizer.encode(" \n"), eos]}.get(str(nothing), nothing)
     conversation = talk(template, nothing, template.response("Yes."))
-    assert conversation.reply("France?", lambda _: None).text == ""
+    assert conversation.reply("France?", lambda _: None).text.strip() == ""
     assert conversation.turns == ()
     conversation.reply("Really?", lambda _: None)
     assert conversation.sampler.asked[1][1]["iteration"] == 1
