@@ -77,9 +77,11 @@ def of(context: Context, stage: str, folder: Path) -> dict[str, Any]:
     events = profile.profiler.key_averages()
     seconds = profile.seconds / STEPS
     # Operations repeat the time of the kernels that they launch: kernels are the events of the device itself.
-    kernels = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+    # Annotations, such as of the optimiser's step, span kernels that are there themselves.
+    plain = [event for event in events if not getattr(event, "is_user_annotation", False)]
+    kernels = [event for event in plain if event.device_type == torch.autograd.DeviceType.CUDA]
     busy = sum(event.self_device_time_total for event in kernels) / 1e6 / STEPS
-    own = [event for event in events if event.device_type == torch.autograd.DeviceType.CPU]
+    own = [event for event in plain if event.device_type == torch.autograd.DeviceType.CPU]
     result: dict[str, Any] = {
         "step_seconds": seconds,
         "cpu": top(own, "self_cpu_time_total"),

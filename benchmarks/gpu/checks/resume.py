@@ -31,7 +31,8 @@ def one(context: Context, stage: str, precision: str, folder: Path) -> dict[str,
     steps = 12 if context.tiny else 30
     lines = [
         *overrides(context, stage, folder, steps),
-        *model_overrides(context),
+        # Of the small model: checkpoints are written all the time.
+        *(model_overrides(context) if context.tiny else ["model=tiny", "model.init=random"]),
         "train.checkpoint_every=4",
         f"strategy.accelerator={context.accelerator}",
         f"strategy.precision={precision}",

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import torch
+
 from benchmarks.gpu.local_link import LocalLink, run_here
 from benchmarks.gpu.measures.models import MODELS, Shape
 from benchmarks.gpu.measures.peaks import peak
@@ -94,7 +96,11 @@ def beside_trl(context: Context, stage: str, name: str, precision: str = "bf16",
             continue
         fresh_accelerate()
         task = task_of(bench, f"trl-{setting}", setting=dict(arguments), micro_batch=size)
-        peer = run_here(trl_run, task)
+        try:
+            peer = run_here(trl_run, task)
+        except torch.OutOfMemoryError as error:
+            context.note(setting, f"TRL ran out of memory: {error}")
+            continue
         comparison = comparison_of(context, bench, setting, size, precision, ours, peer)
         try:
             compare_losses(bench, [{"ours": a, "peer": b} for a, b in zip(steps(ours), steps(peer), strict=True)])
@@ -102,7 +108,12 @@ def beside_trl(context: Context, stage: str, name: str, precision: str = "bf16",
             wrong.append(f"{setting}: {error}")
         found[setting] = brief(comparison)
         context.note(setting, found[setting])
-    return {"says": says(found, wrong), "wrong": wrong, "model": name, "precision": precision, "settings": found}
+    alone = None
+    if not found:
+        alone = brief(comparison_of(context, bench, "ours alone", 0, precision, ours, None))
+    told = says(found, wrong) or "ours alone: TRL ran out of memory or time"
+    facts = {"model": name, "precision": precision, "settings": found, "alone": alone}
+    return {"says": told, "wrong": wrong} | facts
 
 
 def fresh_accelerate() -> None:
