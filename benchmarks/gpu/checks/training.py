@@ -64,7 +64,9 @@ def on_device(context: Context, model: list[str], folder: Path, precision: str, 
 def tiny(context: Context) -> dict[str, Any]:
     """The embedded model, on the device and on the CPU."""
     model = model_overrides(context) if context.tiny else ["model=tiny", "model.init=random"]
-    return beside_cpu(context, model, context.folder / "tiny", 2 if context.tiny else 20, 2 if context.tiny else 20)
+    steps = 2 if context.tiny else 20
+    # In a rehearsal the CPU's curves are these themselves; the other part rehearses the process of its own.
+    return beside_cpu(context, model, context.folder / "tiny", steps, steps, apart=context.device != "cpu")
 
 
 def gpt2(context: Context) -> dict[str, Any]:
@@ -73,13 +75,13 @@ def gpt2(context: Context) -> dict[str, Any]:
     return beside_cpu(context, model_overrides(context), folder, 2 if context.tiny else 20, 2 if context.tiny else 4)
 
 
-def beside_cpu(context: Context, model: list[str], folder: Path, steps: int, cpu_steps: int) -> dict[str, Any]:
-    """Curves on the device while a process of its own makes the CPU's."""
+def beside_cpu(
+    context: Context, model: list[str], folder: Path, steps: int, cpu_steps: int, apart: bool = True
+) -> dict[str, Any]:
+    """Curves on the device while, with `apart`, a process of its own makes the CPU's."""
     folder.mkdir(parents=True)
     cpu = folder / "cpu"
-    reference = None
-    if context.device != "cpu":  # there it would be compared with itself
-        reference = start_cpu(context, model, cpu, cpu_steps)
+    reference = start_cpu(context, model, cpu, cpu_steps) if apart else None
     curves = {precision: on_device(context, model, folder / precision, precision, steps) for precision in CLOSE}
     if reference is None:
         own = curves["fp32"]
