@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,9 @@ class LocalLink:
     """
 
     def __init__(self, task: dict[str, Any], first_order: dict[str, Any] | None = None) -> None:
-        self.task, self.order = task, first_order or {}
+        # What a pipe would hand over: lists where there are tuples.
+        self.task: dict[str, Any] = json.loads(json.dumps(task))
+        self.order = first_order or {}
         self.facts: dict[str, Any] = {}
         self.answers: list[dict[str, Any]] = []
         self._started = 0.0

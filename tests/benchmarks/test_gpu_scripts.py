@@ -124,7 +124,8 @@ def test_pieces_of_a_file_may_arrive_one_after_another(tmp_path: Path) -> None:
 
 
 def test_a_worker_is_ordered_from_within_the_process() -> None:
-    link = LocalLink({"steps": 2}, {"responses": [1]})
+    link = LocalLink({"steps": 2, "examples": [{"prompt": (1, 2)}]}, {"responses": [1]})
+    assert link.task["examples"][0]["prompt"] == [1, 2], "as over a pipe"
     link.ready(prepares=False)
     orders: list[Any] = []
     for number in range(2):
