@@ -64,6 +64,12 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         log.log(logging.WARNING if parent.warning else logging.INFO, "%s", parent.reason or f"{name}: {parent.source}")
     tokenizer = build_tokenizer(config, run.parents["model.init"])
     template = template_for(tokenizer)
+    if template.opened:
+        log.warning(
+            "the chat template's generation prompt opens %r, which it doesn't write for an answer: answers are learnt "
+            "as they follow it, so each should hold its thoughts and close them",
+            template.opened,
+        )
     rows = read_rows(config, template, KINDS[config.algo.name])
     log.info("data: %s", ", ".join(f"{name} {n}" for name, n in rows.counts.items() if n))
     module, data = build_module(config, run, template, rows)

@@ -15,15 +15,31 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from string import ascii_letters
 from typing import Any
 
-from rlhf.data.chat_text import ChatText, Message, Refused, answer
+from rlhf.data.chat_text import QUESTION, ChatText, Message, Refused, answer
 from rlhf.data.marks import Piece, Spans
 from rlhf.data.tokenizers import Tokenizer
 from rlhf.errors import DataError
 
 ORDINARY = ("hello", "Hello there.", "42", "你好", "(a) x")
 """Answers before which a prompt must end in the same tokens."""
+
+_USER, _SYSTEM = {"role": "user", "content": "What is  2+2?\n"}, {"role": "system", "content": "Be kind."}
+_ANSWERS = ("It is 4.", "def f(x):\n    return x  \n", "四。\t4\n\n\n- 4")
+CONVERSATIONS: tuple[list[Message], ...] = tuple(
+    [*front, answer(text)]
+    for text in _ANSWERS
+    for front in (
+        [_USER],
+        [_USER, answer("4"), _USER],
+        [_USER, answer("4"), QUESTION, answer(_ANSWERS[1]), _USER],
+        [_SYSTEM, _USER],
+        [_SYSTEM, QUESTION, answer("Fine."), _USER],
+    )
+)
+"""What a template is tried on when it is loaded, white space in odd places included."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +164,29 @@ class ChatLayout:
             found[place] = start, stop
         return spans.ids, found
 
+    def check(self) -> None:
+        """Compare prompts and answers with the tokens of whole conversations, several of which the template is given.
+
+        An answer after the generation prompt of a template that opens one otherwise (`opened`) has no whole to be
+        compared with.
+
+        Raises:
+            DataError: they differ, so that training would learn other tokens than `apply_chat_template` writes.
+        """
+        for messages in [] if self.opened else CONVERSATIONS:
+            try:
+                prompt = self.encode(messages[:-1]).ids
+                whole = self._text.render(messages)
+            except Refused:
+                continue  # no system turn, or one question only
+            written = whole[: len(whole) - len(self._text.after)] + self._text.end
+            if prompt + self.response(messages[-1]["content"]) != self._encode([written]).ids:
+                roles = " + ".join(message["role"] for message in messages)
+                raise DataError(
+                    f"data.chat_template: in a conversation of {roles}, a prompt and its answer have other tokens than "
+                    "the whole has by the tokenizer's chat template; pass a template that writes both alike"
+                )
+
     @property
     def _glued(self) -> str:
         """White space at a prompt's end that goes with the answer."""
@@ -196,8 +235,8 @@ class ChatLayout:
         start = self._text.start
         for moved in (0, len(start) - len(start.rstrip())):
             ends = set()
-            for text in ORDINARY:
-                said = start[len(start) - moved :] + self._text.response(answer(text))
+            for text in (*ORDINARY, *ascii_letters):
+                said = start[len(start) - moved :] + self._text.lead + text
                 spans = self._encode([start[: len(start) - moved], said])
                 ends.add(None if spans.bounds[1] is None else tuple(spans.ids[: spans.bounds[1]]))
             if len(ends) == 1 and None not in ends:

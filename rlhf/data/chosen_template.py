@@ -44,7 +44,7 @@ def _source(tokenizer: Tokenizer, chosen: str) -> str:
         return tokenizer.chat_templates[chosen]
     path = Path(chosen).expanduser()
     if not path.is_file():
-        names = list(tokenizer.chat_templates)
+        names = sorted(tokenizer.chat_templates)
         known = f"; the tokenizer's templates are {', '.join(names)}{nearest(chosen, names)}" if names else ""
         raise ConfigError(
             f"data.chat_template: {chosen} is no file, and the tokenizer has no template of this name{known}"

@@ -100,13 +100,14 @@ class MarkedBackend:
 
 def _bound(encoding: Any, place: int, end: int, count: int) -> int | None:
     """Tokens in front of a character; `None` where one begins before it and goes on after it."""
-    if place == 0:
-        return 0
-    before = encoding.char_to_token(place - 1)
-    while place < end and (after := encoding.char_to_token(place)) is None:
-        place += 1  # a character that the tokenizer drops
-    if place == end:
-        return count
+    if place in (0, end):
+        return count if place else 0
+    # A tokenizer that drops characters it doesn't know counts the others wrongly: then nothing is certain.
+    if not count or encoding.token_to_chars(count - 1) is None or encoding.token_to_chars(count - 1)[1] != end:
+        return None
+    before, after = encoding.char_to_token(place - 1), encoding.char_to_token(place)
+    if after is None:
+        return None
     return None if after == before and encoding.token_to_chars(after)[0] < place else after
 
 

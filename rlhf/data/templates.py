@@ -144,9 +144,11 @@ def template_for(tokenizer: Tokenizer) -> Template:
         DataError: several chat templates and none of them the default, or one that can't be used.
     """
     if tokenizer.chat_template is not None:
-        return Template(tokenizer, ChatLayout(tokenizer, tokenizer.chat_template))
+        layout = ChatLayout(tokenizer, tokenizer.chat_template)
+        layout.check()
+        return Template(tokenizer, layout)
     if tokenizer.chat_templates:
-        names = ", ".join(tokenizer.chat_templates)
+        names = ", ".join(sorted(tokenizer.chat_templates))
         raise DataError(
             f"data.chat_template: the tokenizer {tokenizer.name} has several chat templates ({names}) and none is the "
             "default; pass one of these names"
