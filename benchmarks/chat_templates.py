@@ -38,8 +38,11 @@ class Family:
     spaced: bool = False
 
 
-def turns(system: str, user: str, assistant: str, ask: str, before: str = "", after: str = "") -> str:
-    """A template of pieces with `{}` for a content; an empty `system` refuses one."""
+def turns(*pieces: str, before: str = "", after: str = "") -> str:
+    """A template of pieces with `{}` for a content: system (empty: refused), user, assistant, the generation prompt,
+    and what stands before all."""
+    system, user, assistant, ask = pieces[:4]
+    before = "".join(pieces[4:]) or before
     refusal = "{{ raise_exception('System role not supported') }}"
     parts = {"system": system, "user": user, "assistant": assistant}
     cases = "".join(

@@ -211,7 +211,7 @@ ENDLESS = {
     "macros": "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
     "recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
     "times": "{{ 'a' * 10**9 }}",
-    "power": "{{ 9 ** 9 ** 9 ** 9 }}",
+    "power": "{{ 9 ** (9 ** 9) }}",
     "doubling": "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
     "width": "{{ '%1000000000d' % 1 }}",
     "format": "{{ '{:>1000000000}'.format(1) }}",
