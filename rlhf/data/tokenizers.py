@@ -15,10 +15,15 @@ from rlhf.data.hf import HFTokenizer
 from rlhf.data.marks import Piece, Spans
 from rlhf.data.tiny import tiny_tokenizer
 from rlhf.errors import DataError
+from rlhf.storage.adapter_folder import base_of
 
 __all__ = ["HFTokenizer", "TiktokenTokenizer", "Tokenizer", "TokenizerKind", "load_tokenizer"]
 
 TokenizerKind = Literal["gpt2", "tiny", "auto"]
+
+
+OWN = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model")
+"""One of these an adapter's folder has where the adapter came with a tokenizer of its own."""
 
 
 class Tokenizer(Protocol):
@@ -113,6 +118,9 @@ def load_tokenizer(kind: TokenizerKind, folder_or_name: str | Path | None = None
         return packaged_gpt2() if kind == "gpt2" else tiny_tokenizer()
     folder = Path(folder_or_name)
     if folder.is_dir():
+        base = None if any((folder / name).exists() for name in OWN) else base_of(folder)
+        if base is not None:
+            return load_tokenizer(kind, base)
         found = read_folder(folder)
         if found is not None:
             return found

@@ -12,6 +12,7 @@ from rlhf.errors import ConfigError, ParentError, first_line, nearest
 from rlhf.models.dropout import dropout_off, without_dropout
 from rlhf.models.fused import fuse_activations
 from rlhf.models.layout_probe import guess_layout
+from rlhf.storage.adapter_folder import base_of
 
 
 def skeleton(kind: str, source: str | None, architecture: dict[str, Any], vocabulary: int | None) -> Any:
@@ -33,6 +34,7 @@ def skeleton(kind: str, source: str | None, architecture: dict[str, Any], vocabu
         config = architecture_config(architecture, {"vocab_size": vocabulary} if vocabulary else {}, extra)
     else:
         try:
+            source = (base_of(Path(source)) if Path(source).is_dir() else None) or source
             offline = Path(source).is_dir() or not reachable()
             config = transformers.AutoConfig.from_pretrained(
                 source, trust_remote_code=False, local_files_only=offline, **extra

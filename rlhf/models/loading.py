@@ -20,8 +20,10 @@ from rlhf.models.language import LanguageModel, ScoreModel, hidden_size
 from rlhf.models.layout_probe import choose_layout
 from rlhf.models.layouts import lay_out, layout_of
 from rlhf.models.logits import head_is_exact
+from rlhf.models.merging import holds_head, merge_adapter
 from rlhf.models.quantized import forget_scales, quantization
 from rlhf.models.sizes import check_sizes
+from rlhf.storage.adapter_folder import base_of
 from rlhf.storage.weights import INDEX, shard_names, weight_files
 
 if TYPE_CHECKING:
@@ -196,6 +198,10 @@ def _from_pretrained(auto: Any, source: str, head: dict[str, Any], extra: dict[s
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
+    adapter, base = Path(source), base_of(Path(source)) if Path(source).is_dir() else None
+    if base is not None:
+        hf, fresh_head = _from_pretrained(auto, base, head, extra)
+        return merge_adapter(hf, adapter), fresh_head and not holds_head(adapter)
     folder = Path(source)
     if folder.is_dir() and not weight_files(folder):
         raise ParentError(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from rlhf.errors import ParentError, nearest
 from rlhf.runs.summary import FILE as SUMMARY_FILE
 from rlhf.runs.summary import Summary
+from rlhf.storage.adapter_folder import adapter_sha256, base_of
 from rlhf.storage.reading import Unreadable, read_json
 from rlhf.storage.weights import weight_files, weights_sha256
 
@@ -90,7 +91,7 @@ def from_given(key: str, given: str, model: Mapping[str, Any] | None = None, *, 
                 f"{key}: {given} holds model={summary.model}, but this run is model={model['name']}; "
                 f"pass model={summary.model}"
             )
-    elif (path / "config.json").is_file():
+    elif (path / "config.json").is_file() or base_of(path) is not None:
         parent = from_folder(key, path, reason)
     else:
         raise ParentError(f"{key}: {given} is neither a run directory (summary.json) nor a model folder (config.json)")
@@ -137,6 +138,8 @@ def from_run(key: str, directory: Path, reason: str) -> Parent:
 
 def from_folder(key: str, directory: Path, reason: str) -> Parent:
     directory = directory.absolute()
+    if (base := base_of(directory)) is not None:
+        return Parent("folder", directory, adapter_sha256(directory, base), f"{reason}, an adapter merged into {base}")
     if not weight_files(directory):
         raise ParentError(
             f"{key}: {directory} holds no .safetensors weights; pickled ones are not loaded, "
@@ -160,7 +163,7 @@ def export_config(parent: Parent) -> dict[str, Any]:
     """`config.json` of the weights; empty for those that aren't on this machine."""
     if parent.dir is None:
         return {}
-    path = Path(str(parent.source)) / "config.json"
+    path = Path(base_of(Path(str(parent.source))) or str(parent.source)) / "config.json"
     return _read_json(path, path.stat().st_mtime_ns) if path.exists() else {}
 
 
