@@ -109,7 +109,7 @@ def _targets(hf: Any, asked: Sequence[str]) -> list[str]:
     """
     names = list(linear_layers(hf))
     if ALL_LINEAR in asked:
-        return sorted({name.rsplit(".", 1)[-1] for name in names})
+        return sorted({name.rsplit(".", 1)[-1] for name in names} - _read_past_forward(hf))
     for target in asked:
         if not any(name == target or name.endswith(f".{target}") for name in names):
             known = sorted({name.rsplit(".", 1)[-1] for name in names})
@@ -118,6 +118,14 @@ def _targets(hf: Any, asked: Sequence[str]) -> list[str]:
                 f"it has {', '.join(known)}{nearest(target, known)}"
             )
     return sorted(asked)
+
+
+def _read_past_forward(hf: Any) -> set[str]:
+    """Layers of Mamba whose weights its kernels multiply by themselves, so that an adapter would not be asked."""
+    names = {name.rsplit(".", 1)[-1] for name, _ in hf.base_model.named_modules()}
+    if "dt_proj" in names or "mamba" in hf.config.model_type:
+        return {"dt_proj", "out_proj"}
+    return {"out_proj"} if hf.config.model_type in ("falcon_h1", "nemotron_h") else set()
 
 
 def _transposed(hf: Any, targets: Sequence[str]) -> bool:

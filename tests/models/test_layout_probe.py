@@ -13,7 +13,7 @@ from benchmarks.families import VOCABULARY, architecture
 from rlhf.data.batch import collate
 from rlhf.errors import ParentError
 from rlhf.models import layout_probe
-from rlhf.models.adapters import share
+from rlhf.models.adapters import Lora, add_lora, share
 from rlhf.models.architectures import skeleton
 from rlhf.models.language import LanguageModel
 from rlhf.models.layouts import layout_of
@@ -91,6 +91,15 @@ def test_an_empty_batch_has_gradients_of_zero() -> None:
     model = load_policy(None, architecture("mamba"), FEW, seed=0)
     model(collate([])).logprobs.sum().backward()
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
+@pytest.mark.parametrize("family", ["jamba", "mamba"])
+def test_every_adapter_learns(family: str) -> None:
+    """Mamba's kernels multiply by weights of layers that they don't call."""
+    model = load_policy(None, architecture(family), FEW, seed=0)
+    add_lora(model.hf, Lora(r=2), seed=0)
+    model(collate(ROWS)).logprobs.sum().backward()
+    assert all(p.grad is not None for name, p in model.named_parameters() if "lora_" in name)
 
 
 def test_copies_keep_the_layout() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.families import VOCABULARY
+from benchmarks.families import Tokens
 from rlhf.data.rows import Row
 
 ROWS = [
@@ -16,13 +16,7 @@ ROWS = [
 ]
 
 
-class Few:
-    """A tokenizer for the tiny models' tokens."""
-
-    name, vocab_size, eos_id, stop_ids, eos_token, pad_id, fingerprint = "few", VOCABULARY, 1, (1,), "</s>", 0, "few"
-
-
-FEW: Any = Few()
+FEW: Any = Tokens()
 
 
 def louder(hf: Any) -> None:
