@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from rlhf.storage.disk import reason_of
+
+log = logging.getLogger("rlhf")
 
 Messages = list[dict[str, str]]
 """`[{"role": …, "content": …}]`, as in the request."""
@@ -34,6 +39,7 @@ class Cache:
 
     def __init__(self, folder: Path, write: Callable[[Path, str], None]) -> None:
         self.folder, self.write = folder, write
+        self._warned = False
 
     def path(self, digest: str) -> Path:
         return self.folder / digest[:2] / f"{digest}.json"
@@ -50,9 +56,21 @@ class Cache:
         return answer
 
     def keep(self, digest: str, content: Mapping[str, Any]) -> None:
-        self.path(digest).parent.mkdir(parents=True, exist_ok=True)
+        """Write an answer; where the disk can't take it, warn once and continue, since the answer itself is there."""
         content = {**content, "answer_sha256": _sha256(content["answer"])}
-        self.write(self.path(digest), json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        try:
+            self.path(digest).parent.mkdir(parents=True, exist_ok=True)
+            self.write(self.path(digest), text)
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                log.warning(
+                    "evaluation.endpoint.cache: %s can't be written (%s): the next run will ask and pay for these "
+                    "answers again",
+                    self.folder,
+                    reason_of(error),
+                )
 
 
 def _sha256(text: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import html
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -275,3 +277,21 @@ def test_a_key_is_found_however_it_is_written(key: str) -> None:
         assert key not in secret.taken_out(form) and "***" in secret.taken_out(form)
     assert secret.taken_out("sk-other") == "sk-other"
     assert Secret(None).taken_out(key) == key
+
+
+def test_a_full_disk_ends_no_run(
+    make: Make, server: ChatServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer is there; that it will be asked again is said once."""
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    endpoint = make()
+    endpoint.cache.write = full
+    assert endpoint.ask(asked("one", "two")) == ["ONE", "TWO"]
+    (record,) = caplog.records
+    assert "evaluation.endpoint.cache" in record.getMessage() and "no space is left on the disk" in record.getMessage()
+    (tmp_path / "cache").rename(tmp_path / "other")
+    (tmp_path / "cache").write_text("no folder")
+    assert make().ask([ONE]) == ["ONE"] and len(server.requests) == 3
