@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from functools import partial
@@ -18,6 +19,8 @@ from rlhf.config import LoopConfig
 from rlhf.errors import REQUEUE, Interrupted, TrainingError
 from rlhf.runs.checkpoints import checkpoint_path, checkpoints, prune, set_aside, write_checkpoint
 from rlhf.storage.disk import disk_fault
+
+log = logging.getLogger("rlhf")
 
 CODES = {signal.SIGINT: 128 + signal.SIGINT, signal.SIGTERM: REQUEUE, signal.SIGUSR1: REQUEUE}
 """Signals that end a run at the next step boundary, and what the program then exits with."""
@@ -89,6 +92,11 @@ class Checkpoint(L.Callback):
     def on_exception(self, trainer: L.Trainer, module: Any, exception: BaseException) -> None:
         self.training = False
         self._give_signals_back()
+        try:
+            self.background.join()
+        except Exception as error:
+            # What ended the training is raised; this would otherwise be seen by nobody.
+            log.warning("%s", error)
 
     # -- how ---------------------------------------------------------------------------------------------------------
 

@@ -74,3 +74,22 @@ def test_a_failure_in_the_background_ends_the_next_step(tmp_path: Path, monkeypa
     callback.background._thread.join()
     with pytest.raises(TrainingError, match="no space is left on the disk; there is no earlier one"):
         callback.on_train_batch_end(TRAINER, Module(), None, None, 0)
+
+
+def test_a_failure_in_the_background_is_told_where_training_fails_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = threading.Event()
+
+    def full(path: Path, state: dict[str, Any]) -> None:
+        gate.wait(60)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(callbacks.checkpoint, "write_checkpoint", full)
+    callback = Checkpoint(tmp_path, LoopConfig(async_checkpoint="always"))
+    callback.save(TRAINER, Module().train())
+    gate.set()
+    callback.on_exception(TRAINER, Module(), ValueError("the loss is not finite"))
+    assert callback.background._thread is None, "nothing is still being written"
+    (record,) = caplog.records
+    assert "step-00000001.ckpt" in record.getMessage() and "no space is left on the disk" in record.getMessage()

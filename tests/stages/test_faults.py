@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 import callbacks.checkpoint
 from lightning_modules.base import StageModule
 from lightning_modules.sft import SFTModule
+from rlhf.errors import TrainingError
 from rlhf.runs import Summary
 from rlhf.runs.checkpoints import checkpoints
 
@@ -53,6 +55,32 @@ def test_a_full_disk_at_a_checkpoint(mode: str, main: Any, monkeypatch: pytest.M
     assert "the last whole one is step-00000002.ckpt" in said and len(said.splitlines()) == 1
     assert main(f"{command} resume=true") == 0
     assert Summary.read(Path("run")).resumed_from == 2
+
+
+def test_a_full_disk_in_the_background_and_another_fault_first(
+    main: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """The first fault is what the run ends with; the checkpoint that is missing is named beside it."""
+    right, steps = SFTModule.training_step, iter(range(99))
+
+    def broken(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if next(steps) == 3:
+            failed.set()
+            raise TrainingError("the loss is not finite")
+        return right(self, *args, **kwargs)
+
+    def full(path: Path, state: dict[str, Any]) -> None:
+        assert failed.wait(60)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    failed = threading.Event()
+    monkeypatch.setattr(callbacks.checkpoint, "write_checkpoint", full)
+    monkeypatch.setattr(SFTModule, "training_step", broken)
+    assert main("algo=sft model.init=random hydra.run.dir=run train.async_checkpoint=always") == 2
+    said = capfd.readouterr().err
+    assert "the loss is not finite" in said and "Traceback" not in said
+    logged = Path("run/train.log").read_text()
+    assert "step-00000002.ckpt: the checkpoint could not be written: no space is left on the disk" in logged
 
 
 def test_a_full_disk_at_a_row_of_metrics(main: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
