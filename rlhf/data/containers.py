@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -22,6 +23,8 @@ ZIP = ".zip"
 SUFFIXES = (*KINDS, ZIP)
 READABLE = f"{', '.join(SUFFIXES)} (text also as {', '.join(PACKED)})"
 """For messages."""
+LONGEST = 64 * 2**20
+"""Bytes of a record, unpacked: a file of some KiB can unpack to a record that fills the memory."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,18 @@ class Source:
         place: the file, or `archive/member`.
         kind: one of `KINDS`.
         open: its bytes, unpacked.
+        packed: the file's own size says nothing of how much comes out.
     """
 
     place: str
     kind: str
     open: Callable[[], IO[bytes]]
+    packed: bool = False
+
+
+def too_long() -> str:
+    """What is said of a record above the limit."""
+    return f"longer than {LONGEST >> 20} MiB, the most that a record may have"
 
 
 def kind_of(name: str) -> str | None:
@@ -58,7 +68,8 @@ def sources(path: Path) -> Iterator[Source]:
     kind = kind_of(path.name)
     assert kind is not None
     if kind != ZIP:
-        yield Source(str(path), kind, lambda: _unpacked(path.name, path.open("rb")))
+        packed = path.suffix.lower() in PACKED
+        yield Source(str(path), kind, lambda: _unpacked(path.name, path.open("rb")), packed)
         return
     with zipfile.ZipFile(path) as archive:
         names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
@@ -66,7 +77,8 @@ def sources(path: Path) -> Iterator[Source]:
         if not found:
             raise DataError(f"{path}: no data files in this archive; it may hold {', '.join(KINDS)}")
         for name in found:
-            yield Source(f"{path}/{name}", str(kind_of(name)), lambda name=name: _unpacked(name, archive.open(name)))  # type: ignore[misc]
+            opener = partial(_member, archive, name)
+            yield Source(f"{path}/{name}", str(kind_of(name)), opener, packed=True)
 
 
 def is_hidden(path: PurePosixPath) -> bool:
@@ -90,6 +102,10 @@ def reading(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: not a complete {kind} file ({error})") from error
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror or error})") from error
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    return _unpacked(name, archive.open(name))
 
 
 def _unpacked(name: str, stream: IO[bytes]) -> IO[bytes]:

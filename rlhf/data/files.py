@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
-from rlhf.data.containers import READABLE, TABLES, Source, kind_of, reading, sources
+from rlhf.data import containers
+from rlhf.data.containers import READABLE, TABLES, Source, kind_of, reading, sources, too_long
 from rlhf.data.folders import scan
 from rlhf.data.raw import BadRecord, Raw
 from rlhf.data.tables import columnar, delimited
 from rlhf.errors import DataError
 
-LONGEST = 64 * 2**20
-"""Bytes of a line, unpacked: a file of some KiB can unpack to a line that fills the memory."""
+CHUNK = 2**20
+"""Characters of a list that are read at a time."""
+TOKEN = 32
+"""Characters that no literal, no escape and no end of a number is longer than."""
+BLANK = re.compile(r"[ \t\n\r]*")
+"""JSON's white space."""
 
 __all__ = ["BadRecord", "Raw", "data_files", "file_sha256", "raw_values"]
 
@@ -78,13 +86,13 @@ def _values(source: Source, whole_text: bool) -> Iterator[Raw]:
 def _lines(source: Source) -> Iterator[tuple[str, str | BadRecord]]:
     """Places and lines that are not blank, without their ends and a byte order mark."""
     with source.open() as file:
-        number = 0
-        while line := file.readline(LONGEST + 1):
+        number, longest = 0, containers.LONGEST
+        while line := file.readline(longest + 1):
             number += 1
-            if len(line) > LONGEST:
-                while (rest := file.readline(LONGEST)) and not rest.endswith(b"\n"):
+            if len(line) > longest:
+                while (rest := file.readline(longest)) and not rest.endswith(b"\n"):
                     continue
-                yield f"{source.place}:{number}", BadRecord("too_long", f"longer than {LONGEST >> 20} MiB")
+                yield f"{source.place}:{number}", BadRecord("too_long", too_long())
                 continue
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
@@ -110,7 +118,13 @@ def _text(source: Source, whole: bool) -> Iterator[Raw]:
     if whole:
         try:
             with source.open() as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
-                yield Raw(f"{source.place}:1", text.read())
+                # A text that is as long on the disk as in memory was meant to be so long.
+                content = text.read(containers.LONGEST + 1 if source.packed else -1)
+            if source.packed and len(content) > containers.LONGEST:
+                message = f"{too_long()} unless the file is unpacked on the disk"
+                yield Raw(f"{source.place}:1", error=BadRecord("too_long", message))
+            else:
+                yield Raw(f"{source.place}:1", content)
         except UnicodeDecodeError as error:
             yield Raw(f"{source.place}:1", error=_not_utf8(error))
         return
@@ -118,48 +132,101 @@ def _text(source: Source, whole: bool) -> Iterator[Raw]:
         yield Raw(place, error=line) if isinstance(line, BadRecord) else Raw(place, line)
 
 
+class _Growing:
+    """A text of which only the part that is looked at is in memory."""
+
+    def __init__(self, place: str, file: IO[bytes]) -> None:
+        self.place, self._file = place, file
+        self._text, self._at, self._counted, self._line, self._ended = "", 0, 0, 1, False
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+
+    @property
+    def line(self) -> int:
+        """The line, from 1, of the place that was read up to."""
+        self._line += self._text.count("\n", self._counted, self._at)
+        self._counted = self._at
+        return self._line
+
+    def grow(self) -> bool:
+        """Read about as much again as is there; `False` at the end of the file."""
+        if not self._ended:
+            rest = self._text[self._at :]
+            self._line, self._text, self._at, self._counted = self.line, rest, 0, 0
+            part = self._file.read(max(CHUNK, len(rest)))
+            self._ended = not part
+            try:
+                self._text += self._decoder.decode(part, final=self._ended)
+            except UnicodeDecodeError as error:
+                line = self._line + rest.count("\n") + error.object.count(b"\n", 0, error.start)
+                raise DataError(f"{self.place}:{line}: {_not_utf8(error)}") from error
+        return not self._ended
+
+    def next(self) -> str:
+        """The next character that is not JSON white space, where the place is then; empty at the end."""
+        while True:
+            self._at = BLANK.match(self._text, self._at).end()  # type: ignore[union-attr]
+            if self._at < len(self._text) or not self.grow():
+                return self._text[self._at : self._at + 1]
+
+    def skip(self) -> None:
+        """Pass over one character."""
+        self._at += 1
+
+    def value(self, decoder: json.JSONDecoder) -> Any:
+        """The value that begins here, which is passed over.
+
+        Raises:
+            DataError: it is no JSON, or too long.
+        """
+        while True:
+            try:
+                value, end = decoder.raw_decode(self._text, self._at)
+            except (ValueError, RecursionError) as error:
+                if _is_cut(error, len(self._text)):
+                    if len(self._text) - self._at > containers.LONGEST:
+                        raise DataError(f"{self.place}:{self.line}: {too_long()}") from error
+                    if self.grow():
+                        continue
+                # Where a broken item ends can't be told, so the rest of the file is lost with it.
+                raise DataError(f"{self.place}:{self.line}: not JSON: {error}") from error
+            if end - self._at > containers.LONGEST:
+                raise DataError(f"{self.place}:{self.line}: {too_long()}")
+            start = self._at
+            if end <= len(self._text) - TOKEN or not self.grow():  # a number such as 1e5 could be cut
+                self._at += end - start  # growing moves the text
+                return value
+
+
+def _is_cut(error: Exception, length: int) -> bool:
+    """Whether more text could make it valid: of a broken string the error tells the beginning, else the end."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.msg.startswith("Unterminated") or error.pos > length - TOKEN
+
+
 def _json_list(source: Source) -> Iterator[Raw]:
     """The items of a list, decoded one after another so that each has its line."""
-    path = source.place
     with source.open() as file:
-        content = file.read()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: {_not_utf8(error)}") from error
-    decoder = json.JSONDecoder()
-    position, line, counted = _skip(text, 0), 1, 0
-    if text[position : position + 1] != "[":
-        raise DataError(f"{path}:1: a .json file must hold a list of records; for one record a line, name it .jsonl")
-    position = _skip(text, position + 1)
-    closed = text[position : position + 1] == "]"
-    while not closed:
-        line, counted = line + text.count("\n", counted, position), position
-        try:
-            value, position = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            # Where a broken item ends can't be told, so the rest of the file is lost with it.
-            raise DataError(f"{path}:{line}: not JSON: {error}") from error
-        yield Raw(f"{path}:{line}", value)
-        position = _skip(text, position)
-        following = text[position : position + 1]
-        if following not in (",", "]"):
-            line += text.count("\n", counted, position)
-            raise DataError(f"{path}:{line}: not JSON: expected a comma or the list's end")
-        closed = following == "]"
-        if not closed:
-            position = _skip(text, position + 1)
-    position = _skip(text, position + 1)
-    if position < len(text):
-        raise DataError(f"{path}:{text.count(chr(10), 0, position) + 1}: not JSON: something follows the list's end")
-
-
-def _skip(text: str, position: int) -> int:
-    """The next position that is not JSON white space."""
-    while text[position : position + 1] in (" ", "\t", "\n", "\r"):
-        position += 1
-    return position
+        text = _Growing(source.place, file)
+        if text.next() != "[":
+            raise DataError(
+                f"{source.place}:1: a .json file must hold a list of records; for one record a line, name it .jsonl"
+            )
+        text.skip()
+        closed = text.next() == "]"
+        decoder = json.JSONDecoder()
+        while not closed:
+            line = text.line
+            yield Raw(f"{source.place}:{line}", text.value(decoder))
+            if (following := text.next()) not in (",", "]") or not following:
+                raise DataError(f"{source.place}:{text.line}: not JSON: expected a comma or the list's end")
+            closed = following == "]"
+            if not closed:
+                text.skip()
+                text.next()
+        text.skip()
+        if text.next():
+            raise DataError(f"{source.place}:{text.line}: not JSON: something follows the list's end")
 
 
 def _not_utf8(error: UnicodeDecodeError) -> BadRecord:

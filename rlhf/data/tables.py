@@ -8,12 +8,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from rlhf.data.containers import Source
+from rlhf.data import containers
+from rlhf.data.containers import Source, too_long
 from rlhf.data.raw import BadRecord, Raw
 from rlhf.errors import DataError, first_line
-
-LONGEST_CELL = 1 << 27
-"""Characters: Python's own limit of 131,072 is less than a long document."""
 
 
 def delimited(source: Source) -> Iterator[Raw]:
@@ -22,7 +20,7 @@ def delimited(source: Source) -> Iterator[Raw]:
     Raises:
         DataError: two columns of one name, or a cell that never ends.
     """
-    csv.field_size_limit(LONGEST_CELL)
+    csv.field_size_limit(containers.LONGEST)  # Python's own, 131,072 characters, is less than a long document
     with source.open() as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
         rows = csv.reader(text, delimiter="\t" if source.kind == ".tsv" else ",", strict=True)
         names: list[str] | None = None
@@ -63,7 +61,7 @@ def columnar(source: Source) -> Iterator[Raw]:
     """Rows of a Parquet or Arrow file, numbered from 1.
 
     Raises:
-        DataError: it is damaged.
+        DataError: it is damaged, or its rows are too long to be unpacked.
     """
     import pyarrow
 
@@ -71,19 +69,35 @@ def columnar(source: Source) -> Iterator[Raw]:
     number = 0
     try:
         with source.open() as stream:
-            for batch in _parquet(stream) if source.kind == ".parquet" else _arrow(stream):
-                for row in batch.to_pylist():
+            for batch in _parquet(source.place, stream) if source.kind == ".parquet" else _arrow(stream):
+                whole = batch.nbytes <= containers.LONGEST
+                for row in batch.to_pylist() if whole else _one_by_one(batch):
                     number += 1
-                    yield Raw(f"{source.place}:{number}", row)
+                    place = f"{source.place}:{number}"
+                    yield Raw(place, error=BadRecord("too_long", too_long())) if row is None else Raw(place, row)
     except pyarrow.ArrowException as error:
         raise DataError(f"{source.place}: not {kind} ({first_line(error)})") from error
 
 
-def _parquet(stream: Any) -> Iterator[Any]:
+def _one_by_one(batch: Any) -> Iterator[dict[str, Any] | None]:
+    """Rows; `None` for those that are too long."""
+    for number in range(batch.num_rows):
+        row = batch.slice(number, 1)
+        yield row.to_pylist()[0] if row.nbytes <= containers.LONGEST else None
+
+
+def _parquet(place: str, stream: Any) -> Iterator[Any]:
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(stream) as file:
-        yield from file.iter_batches(batch_size=1024)
+        for number in range(file.num_row_groups):
+            group = file.metadata.row_group(number)
+            # Before anything is unpacked, only the sum is known.
+            if group.total_byte_size > containers.LONGEST * max(1, group.num_rows):
+                size = group.total_byte_size / max(1, group.num_rows) / 2**20
+                raise DataError(f"{place}: row group {number}: rows of {size:,.0f} MiB on average, {too_long()}")
+        # Few rows at a time, since a long text that is stored once can stand in each of them.
+        yield from file.iter_batches(batch_size=128)
 
 
 def _arrow(stream: Any) -> Iterator[Any]:
