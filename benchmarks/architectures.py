@@ -165,7 +165,8 @@ def attempt(function: Callable[[], Any]) -> Any:
         return function()
     except UserError as error:
         text = first_line(error)
-        return "no head in transformers" if "no scalar head" in text or "Unrecognized conf" in text else f"no: {text}"
+        headless = "no scalar head" in text or "no sequence classifier" in text
+        return "no head in transformers" if headless else f"no: {text}"
     except Exception as error:
         return f"no: {type(error).__name__}: {first_line(error)[:80]}"
 

@@ -98,7 +98,23 @@ def linear_layers(hf: Any) -> dict[str, nn.Module]:
     """Those of the backbone by name; the output layer is not part of it."""
     from transformers.pytorch_utils import Conv1D
 
-    return {name: m for name, m in hf.base_model.named_modules() if isinstance(m, (nn.Linear, Conv1D))}
+    found = {name: m for name, m in hf.base_model.named_modules() if isinstance(m, (nn.Linear, Conv1D))}
+    return {name: m for name, m in found.items() if _returns_its_product(m)}
+
+
+def _returns_its_product(layer: Any) -> bool:
+    """Whether an adapter's product can be added to what a layer returns.
+
+    Routers of experts may be `nn.Linear` by class and return chosen experts as well (PhiMoE, Llama 4). An
+    architecture's own class is asked, since others of that kind return a tensor (Falcon).
+    """
+    if not type(layer).__module__.startswith("transformers.models."):
+        return True
+    try:
+        with torch.no_grad():
+            return isinstance(layer(layer.weight.new_zeros(1, layer.in_features)), Tensor)
+    except (RuntimeError, ValueError, TypeError, IndexError):  # it wants more than rows of numbers
+        return False
 
 
 def _targets(hf: Any, asked: Sequence[str]) -> list[str]:

@@ -46,6 +46,7 @@ def skeleton(kind: str, source: str | None, architecture: dict[str, Any], vocabu
                 "config.json, or choose a model with sizes of its own, such as model=gpt2"
             ) from error
     auto = transformers.AutoModelForCausalLM if kind == "causal" else transformers.AutoModelForSequenceClassification
+    check_class(auto, config, f"model.init={source or 'random'}")
     options: dict[str, Any] = {"dtype": torch.get_default_dtype(), "trust_remote_code": False}
     hf = auto.from_config(dropout_off(config), attn_implementation=attention_of(auto, config), **options)
     guess_layout(with_backbone(hf))
@@ -57,6 +58,22 @@ def with_backbone(hf: Any) -> Any:
     if hf.base_model is hf and hasattr(hf, "model"):
         hf.base_model_prefix = "model"
     return hf
+
+
+def check_class(auto: Any, config: Any, where: str) -> None:
+    """Refuse an architecture that `transformers` can't build for this task.
+
+    Raises:
+        ParentError: it is no causal language model, or has no sequence classifier, which reward models are.
+    """
+    if type(config) in auto._model_mapping:
+        return
+    if auto.__name__ == "AutoModelForCausalLM":
+        raise ParentError(f"{where}: {config.model_type} is no causal language model in transformers; choose another")
+    raise ParentError(
+        f"{where}: {config.model_type} can't be a reward model, since transformers has no sequence classifier for it; "
+        "choose a model of another family"
+    )
 
 
 def attention_of(auto: Any, config: Any) -> str:

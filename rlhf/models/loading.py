@@ -13,7 +13,7 @@ from rlhf.data.hub import reachable
 from rlhf.data.stops import as_value
 from rlhf.errors import ConfigError, ParentError, first_line
 from rlhf.models.adapters import share
-from rlhf.models.architectures import architecture_config, attention_of, impossible_sizes, with_backbone
+from rlhf.models.architectures import architecture_config, attention_of, check_class, impossible_sizes, with_backbone
 from rlhf.models.dropout import dropout_off, without_dropout
 from rlhf.models.fused import fuse_activations
 from rlhf.models.language import LanguageModel, ScoreModel, hidden_size
@@ -186,6 +186,7 @@ def _from_architecture(auto: Any, architecture: dict[str, Any], tokenizer: Token
 
     tokens = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
     config = architecture_config(architecture, {"vocab_size": tokenizer.vocab_size}, extra | tokens)
+    check_class(auto, config, "model.init=random")
     dropout_off(config)
     try:
         return auto.from_config(config, attn_implementation=attention_of(auto, config), trust_remote_code=False)
@@ -213,6 +214,7 @@ def _from_pretrained(auto: Any, source: str, head: dict[str, Any], extra: dict[s
         if not folder.is_dir() and isinstance(index := try_to_load_from_cache(source, INDEX), str):
             shard_names(Path(index))  # the hub's client does not check the names that it reads from its cache
         config = dropout_off(AutoConfig.from_pretrained(source, **place, **head))
+        check_class(auto, config, f"model.init={source}")
         check_sizes(config, f"model.init={source}")
         hf, report = auto.from_pretrained(
             source,

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.families import architecture as tiny_architecture
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
 from rlhf.data.tokenizers import Tokenizer, load_tokenizer
@@ -17,6 +18,7 @@ from rlhf.models.export import export, export_adapter
 from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.loading import load_policy, load_scorer, scorer_on
 from rlhf.models.offload import recompute_activations
+from tests.models.tiny_families import FEW
 
 LORA = Lora(r=4, alpha=12.0)
 ROWS = [Row((1, 2, 3), ((4, 5, 6, 7, 8), (9,))), Row((11,), ((12, 13), (14, 15, 16), (17,))), Row((20, 21), ((22,),))]
@@ -90,6 +92,25 @@ def test_layers_by_name(make_hf: Callable[..., Any], architectures: dict[str, An
     assert layers == {"layers.0.self_attn.q_proj", "layers.1.self_attn.q_proj", "layers.1.mlp.up_proj"}
     with pytest.raises(ConfigError, match=r"model.lora_targets: c_atn is not .* of a gpt2; .*did you mean c_attn\?"):
         add_lora(make_hf("causal", architectures["gpt2"]), Lora(targets=("c_atn",)), seed=0)
+
+
+@pytest.mark.parametrize(("family", "router"), [("phimoe", True), ("llama4_text", True), ("falcon", False)])
+def test_routers_that_return_choices_get_no_adapter(family: str, router: bool) -> None:
+    model = load_policy(None, tiny_architecture(family), FEW, seed=1)
+    routers = {name for name in dict(model.hf.base_model.named_modules()) if name.rpartition(".")[2] == "router"}
+    if router:
+        with pytest.raises(ConfigError, match=r"model.lora_targets: router .* of a "):
+            add_lora(model.hf, Lora(targets=("router",)), seed=0)
+    before = says(model)
+    add_lora(model.hf, LORA, seed=0)
+    layers = {name for name, module in model.hf.base_model.named_modules() if hasattr(module, "lora_A")}
+    assert bool(routers) == router
+    assert layers
+    assert not layers & routers
+    torch.testing.assert_close(says(model), before, atol=0, rtol=0)
+    spread(model.hf)
+    says(model).sum().backward()
+    assert all(p.grad is not None for name, p in model.named_parameters() if ".lora_" in name)
 
 
 @pytest.mark.parametrize("kind", KINDS)

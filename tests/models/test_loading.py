@@ -212,3 +212,22 @@ def test_architectures_that_make_no_model(architectures: dict[str, Any], changes
     with pytest.raises(ConfigError, match=match) as caught:
         load_policy(None, options, TINY, seed=1)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("from_folder", [False, True])
+def test_a_family_without_a_classifier_is_no_reward_model(
+    make_hf: Callable[..., Any], few: Tokenizer, tmp_path: Path, from_folder: bool
+) -> None:
+    sizes = {"model_type": "granite", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 53}
+    if from_folder:
+        make_hf("causal", sizes, pad_token_id=None).save_pretrained(tmp_path / "granite")
+    source = str(tmp_path / "granite") if from_folder else None
+    with pytest.raises(ParentError, match=r"^model.init=.*: granite can't be a reward model") as caught:
+        load_scorer(source, {} if from_folder else sizes, few, seed=1)
+    assert len(str(caught.value)) < 400
+
+
+def test_an_encoder_is_no_policy(few: Tokenizer) -> None:
+    with pytest.raises(ParentError, match=r"^model.init=random: t5 is no causal language model"):
+        load_policy(None, {"model_type": "t5"}, few, seed=1)
