@@ -1,1 +1,1 @@
-"""Random inputs for what reads strangers' texts: chat templates, a judge's replies, the command line."""
+"""Random inputs for what reads strangers' texts and files: templates, judges' replies, overrides, what was saved."""

@@ -13,9 +13,9 @@ import traceback
 from collections import Counter
 from random import Random
 
-from benchmarks.fuzz import judges, overrides, templates
+from benchmarks.fuzz import judges, overrides, saved, templates
 
-TARGETS = {"templates": templates.one, "judges": judges.one, "overrides": overrides.one}
+TARGETS = {"saved": saved.one, "templates": templates.one, "judges": judges.one, "overrides": overrides.one}
 SLOW = 5.0
 """Seconds of processor time."""
 

@@ -71,6 +71,9 @@ class Sample(TypedDict):
 
 def gold(turns: Any, response: str) -> dict[str, Any]:
     """The gold judge's score (0 to 10) and the kind of the prompt; empty where it has no opinion."""
-    prompt = Prompt(tuple((str(turn[0]), str(turn[1])) for turn in turns if len(turn) == KNOWN_TURNS))
+    try:
+        prompt = Prompt(tuple((str(turn[0]), str(turn[1])) for turn in turns if len(turn) == KNOWN_TURNS))
+    except ValueError:  # no turns, or roles that are none
+        return {}
     verdict = judge(prompt, response)
     return {} if verdict is None else {"gold": verdict.score, "kind": verdict.kind}

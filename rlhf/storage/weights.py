@@ -108,7 +108,7 @@ def weights_sha256(folder: Path) -> str:
         before = _facts(files)
         size = sum(fact[3] for fact in before)
         entry = CACHE / f"{hashlib.sha256(json.dumps(before).encode()).hexdigest()[:32]}.json"
-        if size > SMALL and (known := _remembered(entry, before)):
+        if size > SMALL and (known := remembered(entry, before)):
             return known
         digest = hashlib.sha256()
         for file in files:
@@ -129,7 +129,7 @@ def _facts(files: Sequence[Path]) -> list[list[Any]]:
     return [[name, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for name, s in facts]
 
 
-def _remembered(entry: Path, facts: list[list[Any]]) -> str | None:
+def remembered(entry: Path, facts: list[list[Any]]) -> str | None:
     try:
         content = read_json(entry)
     except (OSError, Unreadable):

@@ -9,7 +9,7 @@ from benchmarks.fuzz.__main__ import TARGETS, run
 
 @pytest.mark.parametrize("target", sorted(TARGETS))
 def test_random_inputs_end_in_the_labs_own_errors(target: str) -> None:
-    outcomes, faults = run(target, {"judges": 3000, "overrides": 120, "templates": 60}[target])
+    outcomes, faults = run(target, {"judges": 3000, "saved": 600, "overrides": 120, "templates": 60}[target])
     assert faults == [] and sum(outcomes.values()) >= 60 and len(outcomes) > 1
 
 

@@ -3,6 +3,7 @@ written with `ensure_ascii=False` holds as they are."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,10 @@ def test_an_evaluation_that_misses_a_line_gets_no_kl() -> None:
     assert [(row.prompt, row.responses) for row, _ in _pending(records, prompts)] == [((1,), ((4,),)), ((3,), ((5,),))]
     records[1]["ids"] = "4"
     assert list(_pending(records, prompts)) == []
+
+
+def test_a_sample_of_odd_roles_is_shown_without_a_judgement(tmp_path: Path) -> None:
+    prompts = [[], [["narrator", "Why?"]], [["user", "Why?", "x"]]]
+    lines = [json.dumps({"step": 1, "prompt": prompt, "response": "So."}) + "\n" for prompt in prompts]
+    (tmp_path / "samples.jsonl").write_text("".join(lines))
+    assert [sample.get("gold") for sample in read_samples(tmp_path)] == [None] * 3
