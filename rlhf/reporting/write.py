@@ -26,13 +26,18 @@ def write(page: Page, out: Path, language: str = "en", files: bool = True, png: 
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for table in page.tables:
-            atomic_write_text(folder / f"{table.id}.csv", table.csv())
+            atomic_write_text(folder / f"{table.id}.csv", _encodable(table.csv()))
         for chart in page.charts:
-            atomic_write_text(folder / f"{chart.id}.svg", standalone(chart))
+            atomic_write_text(folder / f"{chart.id}.svg", _encodable(standalone(chart)))
     if png:
         try:
             save_png(page.charts, folder)
         except ImportError as error:
             raise ConfigError("png: needs matplotlib; pip install -e '.[report]', or leave it out") from error
-    atomic_write_text(out, render(page, language, files or png))
+    atomic_write_text(out, _encodable(render(page, language, files or png)))
     return out
+
+
+def _encodable(text: str) -> str:
+    """The text with `?` for lone surrogates, which JSON may hold and no UTF-8 file can."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -93,3 +93,11 @@ def test_the_end_of_a_pipeline(run: Path, tmp_path: Path, capsys: pytest.Capture
     assert f"report: {folder / 'report.html'}" in capsys.readouterr().out
     show_report(Plan({}, [], {}), {})
     assert capsys.readouterr().out == ""
+
+
+def test_a_lone_surrogate_in_a_run_reaches_the_page(tmp_path: Path) -> None:
+    """JSON can hold one, and no UTF-8 file can."""
+    Summary(status="finished", algo="sft", model="\ud800x").write(tmp_path)
+    (tmp_path / "metrics.csv").write_text("step,train/loss\n1,2.5\n2,2.0\n")
+    page = write_report(tmp_path)
+    assert "?x" in page.read_text(encoding="utf-8")
