@@ -9,7 +9,13 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-PAGES = {"README.md": "index.md", "README.zh-CN.md": "zh/index.md", "CHANGELOG.md": "changes.md"}
+PAGES = {
+    "README.md": "index.md",
+    "README.zh-CN.md": "zh/index.md",
+    "CHANGELOG.md": "changes.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+}
 """File at the root: page of the site. One text for both, so that they can't differ."""
 OUTSIDE = ("LICENSE",)
 """What pages link to and the site does not have: the link becomes plain text."""
