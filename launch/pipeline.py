@@ -16,7 +16,7 @@ from rlhf.config import PipelineConfig, StageConfig, validate
 from rlhf.errors import REQUEUE, ConfigError, Interrupted, TrainingError, UserError, nearest
 from rlhf.runs import Summary
 
-SHARED = ("model", "data", "strategy", "rollout", "logger", "callbacks", "seed")
+SHARED = ("model", "data", "strategy", "rollout", "logger", "callbacks", "export", "seed")
 """What is passed on to every stage, as it was typed."""
 
 ACCEPTED = {

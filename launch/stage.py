@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import lightning as L
+import torch
 from torch import nn
 
 from callbacks.alerts import Alerts
@@ -37,6 +38,7 @@ from rlhf.errors import Interrupted, TrainingError
 from rlhf.models.adapters import has_adapter
 from rlhf.models.export import export, export_adapter
 from rlhf.models.language import count_parameters
+from rlhf.models.precision import export_dtype, round_weights
 from rlhf.models.sharding import full_weights
 from rlhf.reporting.sentences import describe
 from rlhf.rollout.sampling import Request, Sampling
@@ -84,6 +86,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         if run.is_main:
             log.warning("%s", stop)
         raise
+    dtype = round_to_export(config, exported(module))
     if config.algo.name == "reward":
         centre(config, module, template)
     weights = full_weights(exported(module))
@@ -91,7 +94,15 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         facts = {"prompt_template": template.fingerprint}
         if has_adapter(exported(module)):
             export_adapter(exported(module), run.parents["model.init"].source, run.dir / ADAPTER, state_dict=weights)
-        export(exported(module), tokenizer, run.model, state_dict=weights, facts=facts, stop_ids=template.stop_ids)
+        export(
+            exported(module),
+            tokenizer,
+            run.model,
+            state_dict=weights,
+            facts=facts,
+            stop_ids=template.stop_ids,
+            dtype=dtype,
+        )
     if keeps_tokens(config) and trainer.world_size == 1:
         add_kl(run.dir, rows.shown_rows, run.parents["model.init"], config, tokenizer, module.device)
     final = {**module.train_metrics, **module.val_metrics}
@@ -186,6 +197,23 @@ def centre(config: TrainConfig, module: StageModule, template: Template) -> None
 def exported(module: StageModule) -> Any:
     """The model that a stage is for: the scorer, or the policy without its value head."""
     return module.scorer if isinstance(module, RewardModule) else module.policy
+
+
+def round_to_export(config: TrainConfig, model: Any) -> torch.dtype:
+    """In what a model will be written. Its weights are rounded to that first, so that what is measured from now on is
+    what others load; adapters aren't, since they are merged in fp32 and rounded then."""
+    dtype = export_dtype(model.hf, config.export.dtype)
+    if dtype != torch.float32:
+        reason = "as the weights it started from" if config.export.dtype == "auto" else "as asked"
+        log.info(
+            "export: %s, %s; changes below its rounding are lost to a stage that goes on from it: export.dtype=float32 "
+            "keeps them",
+            str(dtype).removeprefix("torch."),
+            reason,
+        )
+        if not has_adapter(model):
+            round_weights(model, dtype)
+    return dtype
 
 
 def size_of(model: nn.Module) -> str:

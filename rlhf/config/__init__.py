@@ -9,6 +9,7 @@ from rlhf.config.planning import PlanConfig, PlanSettings
 from rlhf.config.schema import (
     CallbacksConfig,
     DataConfig,
+    ExportConfig,
     LoggerConfig,
     LoopConfig,
     ModelConfig,
@@ -50,6 +51,7 @@ __all__ = [
     "EndpointConfig",
     "EvaluateConfig",
     "EvaluateSettings",
+    "ExportConfig",
     "Key",
     "KeyInfo",
     "LoggerConfig",

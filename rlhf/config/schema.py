@@ -224,6 +224,18 @@ class CallbacksConfig:
 
 
 @dataclass
+class ExportConfig:
+    """How the trained model is written to `model/` of the run."""
+
+    dtype: str = key(
+        "auto",
+        "precision of the weights; auto: that of the weights that the run started from, fp32 for new ones; the next "
+        "stage starts from the export, so float32 keeps changes that bfloat16 would round away",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+
+
+@dataclass
 class TrainConfig:
     """Everything that `train.py` needs to know."""
 
@@ -235,5 +247,6 @@ class TrainConfig:
     train: LoopConfig = field(default_factory=LoopConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     seed: int = key(1, "initialisation, order and sampling", ge=0, le=2**32 - 1)
     resume: bool = key(False, "continue the same experiment where it stopped; start it where there is none")

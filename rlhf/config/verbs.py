@@ -11,6 +11,7 @@ from rlhf.config.planning import PlanConfig
 from rlhf.config.schema import (
     CallbacksConfig,
     DataConfig,
+    ExportConfig,
     LoggerConfig,
     ModelConfig,
     RolloutConfig,
@@ -154,6 +155,7 @@ class PipelineConfig:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     gates: bool = key(True, "stop where a stage's result misses a gate of its own")
     seed: int = key(1, "of all stages", ge=0, le=2**32 - 1)
 

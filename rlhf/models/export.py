@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,12 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError
 
 from rlhf.errors import TrainingError
 from rlhf.models.adapters import has_adapter, merged_weights, plain, save_adapter
 from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.loading import PAD_TOKEN, end_at
+from rlhf.models.precision import export_dtype, in_dtype, is_in
 from rlhf.storage.disk import disk_fault
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ def export(
     state_dict: dict[str, Tensor] | None = None,
     facts: dict[str, Any] | None = None,
     stop_ids: tuple[int, ...] = (),
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Write `model` to `folder`, with its adapter merged if it has one.
 
@@ -38,6 +42,7 @@ def export(
         state_dict: full weights of `model.hf`, where they are gathered from shards; else the model's own.
         facts: further keys of `config.json`.
         stop_ids: the tokens that end a text; empty: those that the model was loaded with.
+        dtype: of floating weights; `None`: what the model was read from.
 
     Raises:
         TrainingError: the disk is full or the folder can't be written; nothing of the old export is lost.
@@ -54,10 +59,14 @@ def export(
         pad = tokenizer.save(part, pad_token=PAD_TOKEN if isinstance(model, ScoreModel) and not own_pad else None)
         if isinstance(model, ScoreModel):
             config.pad_token_id = pad
-        if has_adapter(model):
-            plain(model.hf).save_pretrained(part, state_dict=dict(merged_weights(model.hf, state_dict)))
-        else:
-            model.hf.save_pretrained(part, state_dict=state_dict)
+        dtype = dtype or export_dtype(model.hf)
+        hf = plain(model.hf) if has_adapter(model) else model.hf
+        if hf is not model.hf or not is_in(hf, dtype):
+            own = model.hf.state_dict() if state_dict is None else state_dict
+            weights = own.items() if hf is model.hf else merged_weights(model.hf, own)
+            state_dict = in_dtype(hf, weights, dtype, own)
+        hf.save_pretrained(part, state_dict=state_dict)
+        _say_dtype(part / "config.json", dtype)
 
 
 def export_adapter(
@@ -107,6 +116,18 @@ def _exchange(new: Path, folder: Path, old: Path) -> None:
             os.replace(old, folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _say_dtype(file: Path, dtype: torch.dtype) -> None:
+    """`save_pretrained` writes down what the model is in, which is not what its weights were written in."""
+    name = str(dtype).removeprefix("torch.")
+    content = json.loads(file.read_text(encoding="utf-8"))
+    before = json.dumps(content)
+    for part in (content, *(value for value in content.values() if isinstance(value, dict))):
+        if part is content or "dtype" in part:
+            part["dtype"] = name
+    if json.dumps(content) != before:
+        file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _make_readable(folder: Path) -> None:

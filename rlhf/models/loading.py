@@ -21,10 +21,11 @@ from rlhf.models.layout_probe import choose_layout
 from rlhf.models.layouts import lay_out, layout_of
 from rlhf.models.logits import head_is_exact
 from rlhf.models.merging import holds_head, merge_adapter
+from rlhf.models.precision import export_dtype, remember, stored_dtype
 from rlhf.models.quantized import forget_scales, quantization
 from rlhf.models.sizes import check_sizes
 from rlhf.storage.adapter_folder import base_of
-from rlhf.storage.weights import INDEX, shard_names, weight_files
+from rlhf.storage.weights import INDEX, WEIGHTS, shard_names, weight_files
 
 if TYPE_CHECKING:
     from rlhf.data.tokenizers import Tokenizer
@@ -202,7 +203,7 @@ def _from_pretrained(auto: Any, source: str, head: dict[str, Any], extra: dict[s
     adapter, base = Path(source), base_of(Path(source)) if Path(source).is_dir() else None
     if base is not None:
         hf, fresh_head = _from_pretrained(auto, base, head, extra)
-        return merge_adapter(hf, adapter), fresh_head and not holds_head(adapter)
+        return remember(merge_adapter(hf, adapter), export_dtype(hf)), fresh_head and not holds_head(adapter)
     folder = Path(source)
     if folder.is_dir() and not weight_files(folder):
         raise ParentError(
@@ -236,4 +237,13 @@ def _from_pretrained(auto: Any, source: str, head: dict[str, Any], extra: dict[s
     fresh_head = any(key.startswith("score") for key in missing)
     if lost := sorted(key for key in missing if not key.startswith("score")):
         raise ParentError(f"model.init={source}: the weights lack {len(lost)} tensors, first of them {lost[0]}")
-    return hf, fresh_head
+    files = weight_files(folder if folder.is_dir() else _snapshot(source))
+    return remember(hf, stored_dtype(files)), fresh_head
+
+
+def _snapshot(source: str) -> Path:
+    """The folder in the hub's cache that a model was just loaded from."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (try_to_load_from_cache(source, name) for name in (WEIGHTS, INDEX))
+    return next((Path(path).parent for path in found if isinstance(path, str)), Path(source))

@@ -29,6 +29,7 @@ ADDED: dict[str, Any] = {
     "data.train_on": "all",
     "data.truncate": "prompt",
     "data.val_path": None,
+    "export.dtype": "auto",
     "model.adapter": "none",
     "model.quantize": "none",
 }
@@ -54,8 +55,12 @@ def run_id(config: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
     """
     content: dict[str, Any] = {}
     for section, value in config.items():
-        if section not in IGNORED:
-            content[section] = _counted(section, value) if isinstance(value, Mapping) else value
+        if section in IGNORED:
+            continue
+        counted = _counted(section, value) if isinstance(value, Mapping) else value
+        # A section that is younger than the first runs counts as its keys do.
+        if counted or not value:
+            content[section] = counted
     for path, digest in hashes.items():
         section, key = path.split(".", 1)
         if key in content.get(section, {}):
@@ -69,6 +74,8 @@ def differing_keys(config: Mapping[str, Any], other: Mapping[str, Any]) -> list[
     found: list[str] = []
     for section in sorted({*config, *other} - set(IGNORED)):
         ours, theirs = config.get(section), other.get(section)
+        ours = {} if ours is None and isinstance(theirs, Mapping) else ours
+        theirs = {} if theirs is None and isinstance(ours, Mapping) else theirs
         if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
             ours, theirs = _counted(section, ours), _counted(section, theirs)
             names = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))

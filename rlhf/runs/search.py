@@ -13,7 +13,19 @@ from rlhf.runs.summary import FILE as SUMMARY_FILE
 from rlhf.runs.summary import Summary
 from rlhf.storage.reading import Unreadable, read_yaml
 
-SECTIONS = ("algo", "model", "data", "train", "rollout", "strategy", "logger", "callbacks", "evaluation", "collect")
+SECTIONS = (
+    "algo",
+    "model",
+    "data",
+    "train",
+    "rollout",
+    "strategy",
+    "logger",
+    "callbacks",
+    "export",
+    "evaluation",
+    "collect",
+)
 """Top-level keys of a configuration that hold others."""
 log = logging.getLogger("rlhf")
 

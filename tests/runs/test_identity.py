@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlhf.config import DataConfig, ModelConfig, PPOConfig, StrategyConfig, TrainConfig
+from rlhf.config import DataConfig, ExportConfig, ModelConfig, PPOConfig, StrategyConfig, TrainConfig
 from rlhf.runs import run_id
 from rlhf.runs.identity import differing_keys
 
@@ -79,3 +79,13 @@ def test_keys_that_came_later_count_only_where_they_are_set() -> None:
     assert differing_keys(old, lora) == ["model.adapter", "model.lora_alpha", "model.lora_r", "model.lora_targets"]
     assert run_id(content(model=ModelConfig(adapter="lora", lora_r=8)), {}) != run_id(lora, {})
     assert run_id(content(model=ModelConfig(adapter="lora", quantize="4bit")), {}) != run_id(lora, {})
+
+
+def test_a_young_section_counts_where_it_is_set() -> None:
+    """Ids of runs, and their stored configurations, are older than `export`."""
+    old = {name: value for name, value in content().items() if name != "export"}
+    assert run_id(old, {}) == BASE
+    assert differing_keys(content(), old) == differing_keys(old, content()) == []
+    wide = content(export=ExportConfig(dtype="float32"))
+    assert run_id(wide, {}) != BASE
+    assert differing_keys(wide, old) == ["export.dtype"]
