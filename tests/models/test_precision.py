@@ -16,6 +16,7 @@ from rlhf.data.batch import collate
 from rlhf.data.rows import Row
 from rlhf.data.tokenizers import Tokenizer, load_tokenizer
 from rlhf.errors import TrainingError
+from rlhf.models import loading
 from rlhf.models.adapters import Lora, add_lora
 from rlhf.models.export import export
 from rlhf.models.loading import load_policy, load_scorer
@@ -165,6 +166,27 @@ def test_gathered_weights_and_shards(
     assert kinds(tmp_path / "model") == {"BF16"}
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype="auto").state_dict()
     assert all(bool((w == torch.tensor(1 / 3).bfloat16()).all()) for w in theirs.values())
+
+
+def test_a_model_of_the_hubs_cache(
+    architectures: dict[str, Any],
+    saved: Callable[..., str],
+    words: Tokenizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the hub's client lays it out: a commit's files below `snapshots`, found through `refs/main`."""
+    from huggingface_hub import constants
+
+    commit = "0" * 40
+    place = tmp_path / "hub" / "models--some--model"
+    (place / "refs").mkdir(parents=True)
+    (place / "snapshots").mkdir()
+    (place / "refs" / "main").write_text(commit)
+    Path(saved(architectures["llama"], torch.bfloat16)).rename(place / "snapshots" / commit)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(loading, "reachable", lambda: False)
+    assert export_dtype(load_policy("some/model", {}, words, seed=9).hf) == torch.bfloat16
 
 
 def test_fp16_never_becomes_infinite(architectures: dict[str, Any], words: Tokenizer) -> None:
