@@ -82,8 +82,9 @@ def compose_point(overrides: Sequence[str], config_name: str = "train") -> DictC
     Raises:
         ConfigError: an override is impossible; in one sentence.
     """
+    overrides = at_home(overrides)
     try:
-        composed = compose(config_name, at_home(overrides), return_hydra_config=True)
+        composed = compose(config_name, overrides, return_hydra_config=True)
     except Exception as error:
         raise ConfigError(explain(error, overrides, options(), config_name)) from error
     _refuse_unknown_choices(composed, overrides, config_name)

@@ -34,6 +34,8 @@ def generate(kind: Kind, seed: int = 0) -> list[Record]:
     Which of them a stage may see is told by `belongs`. Comparisons are noisy rankings of graded answers. Documents
     state what is true, also as question and answer, and never show a dialogue.
     """
+    if kind not in get_args(Kind):
+        raise ValueError(f"unknown kind {kind!r}")
     random = Random(f"assistant {kind} {seed}")
     if kind == "documents":
         return [_document(random) for _ in range(DOCUMENTS)]
