@@ -1,6 +1,6 @@
 """One wrapper around every verb: help, checks before work, run directories, exit codes.
 
-Exit codes: 0 done; 2 something that the user can mend, told in one sentence on stderr; 130 Ctrl-C; 75 SIGTERM or
+Exit codes: 0 done; 2 something that the user can fix, told in one sentence on stderr; 130 Ctrl-C; 75 SIGTERM or
 SIGUSR1, on which a scheduler may queue the same command again; 1 anything else.
 """
 
@@ -286,7 +286,7 @@ def report(error: BaseException, label: str = "") -> int:
 
 
 def told(error: BaseException) -> str:
-    """A sentence for what the user can mend, a traceback for anything else."""
+    """A sentence for what the user can fix, a traceback for anything else."""
     if isinstance(error, (UserError, LostProcess)) and os.environ.get("HYDRA_FULL_ERROR") != "1":
         return one_line(error)
     if isinstance(error, PointError):

@@ -68,7 +68,7 @@ class Submitit:
     Args:
         cluster: `slurm`, or `local`: processes of this machine under submitit, to try a setup.
         folder: where submitit keeps its files; `%j` is the job's number.
-        max_num_timeout: how often a point that ran into its time limit is queued again, to go on from its checkpoint.
+        max_num_timeout: how often a point whose time is up is queued again, to continue from its checkpoint.
         parameters: as `AutoExecutor.update_parameters` takes them; those that are `None` are left out.
     """
 

@@ -181,7 +181,7 @@ def run_pipeline(point: Point, typed: list[str], single: Sequence[str], perform:
         if code or directory is None:
             command = f"python {stage.verb}.py {' '.join(overrides)}"
             raise UserError(
-                f"stage {name} failed, as told above; mend it and run the same pipeline again: "
+                f"stage {name} failed, as told above; fix it and run the same pipeline again: "
                 f"finished stages are kept. Alone it is: {command}"
             )
         done[name] = directory

@@ -55,7 +55,7 @@ class StageModule(L.LightningModule):
         self._val = Means()
         self._sharded = False
         self.continue_from: Path | None = None
-        """The checkpoint to go on from; set before `Trainer.fit`."""
+        """The checkpoint to resume from; set before `Trainer.fit`."""
         self.on_progress: Callable[[str, int, int], None] = lambda phase, done, total: None
 
     # -- models ----------------------------------------------------------------------------------------------------

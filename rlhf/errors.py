@@ -1,4 +1,4 @@
-"""Errors that a user can cause and can mend: one sentence, no traceback, exit code 2."""
+"""Errors that a user can cause and can fix: one sentence, no traceback, exit code 2."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class EvaluateSettings:
     )
     combine: str = key(
         "mean",
-        "of the ensemble's scores; min: as the sternest says",
+        "of the ensemble's scores; min: the lowest score of the members",
         choices=("mean", "min"),
         source="Coste et al. 2024",
     )

@@ -90,7 +90,7 @@ def tensor_parallel(config: TrainConfig) -> None:
         )
     if strategy.layout not in ("fsdp", "zero2"):
         raise ConfigError(
-            f"strategy.tensor_parallel: {size} is of strategy=fsdp and zero2; with strategy.layout={strategy.layout} "
+            f"strategy.tensor_parallel: {size} requires strategy=fsdp or zero2; with strategy.layout={strategy.layout} "
             "leave it out"
         )
     if isinstance(strategy.devices, int) and (strategy.devices * strategy.nodes) % size:

@@ -132,7 +132,9 @@ class StrategyConfig:
         unit="processes",
         source="Shoeybi et al. 2019",
     )
-    cpu_offload: bool = key(False, "fsdp, zero2: shards and optimiser state in CPU memory; slower, for want of memory")
+    cpu_offload: bool = key(
+        False, "fsdp, zero2: shards and optimiser state in CPU memory: slower, where the GPU has too little"
+    )
     gradient_checkpointing: bool = key(False, "in training, recompute activations: less memory, a third more time")
     activation_offload: bool = key(False, "in training, keep what the backward pass needs in the memory of the host")
     compile: bool = key(False, "in training, torch.compile the backbone")

@@ -195,7 +195,7 @@ def _strategy(config: TrainConfig) -> None:
     ):
         if value != off and not sharded:
             raise ConfigError(
-                f"strategy.{name}: {value} is of strategy=fsdp and zero2; with strategy.layout={strategy.layout} "
+                f"strategy.{name}: {value} requires strategy=fsdp or zero2; with strategy.layout={strategy.layout} "
                 "leave it out"
             )
     ranks = strategy.devices * strategy.nodes if isinstance(strategy.devices, int) else None

@@ -144,8 +144,8 @@ def inspect(directory: Path, run_id: str, resume: bool, config: Mapping[str, Any
 
 
 def _came_to_nothing(directory: Path) -> bool:
-    """Whether a run failed here before its first step, on a bad line of its data, say: once that is mended, the same
-    command should do, although mended data make another experiment."""
+    """Whether a run failed here before its first step, on a bad line of its data, say: once that is fixed, the same
+    command should do, although fixed data make another experiment."""
     try:
         summary = Summary.read(directory)
     except ParentError:

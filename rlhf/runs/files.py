@@ -25,7 +25,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TrainingError(
-            f"{path}: could not be written: {reason_of(error)}; mend it and run the same command with resume=true, "
+            f"{path}: could not be written: {reason_of(error)}; fix it and run the same command with resume=true, "
             "which continues from the last checkpoint"
         ) from error
 

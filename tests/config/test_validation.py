@@ -89,8 +89,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "strategy.devices: 2 with strategy.layout=single, which uses one; choose strategy=ddp",
     ),
     ({"strategy": StrategyConfig(nodes=2)}, "strategy.nodes: 2 with strategy.layout=single"),
-    ({"strategy": StrategyConfig(shard_size=2)}, "strategy.shard_size: 2 is of strategy=fsdp and zero2"),
-    ({"strategy": StrategyConfig(cpu_offload=True)}, "strategy.cpu_offload: True is of strategy=fsdp and zero2"),
+    ({"strategy": StrategyConfig(shard_size=2)}, "strategy.shard_size: 2 requires strategy=fsdp or zero2"),
+    ({"strategy": StrategyConfig(cpu_offload=True)}, "strategy.cpu_offload: True requires strategy=fsdp or zero2"),
     (
         {"strategy": StrategyConfig(layout="fsdp", devices=4, shard_size=3)},
         "strategy.shard_size: 3 does not divide strategy.devices=4",
@@ -98,7 +98,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"strategy": StrategyConfig(tensor_parallel=0)}, "strategy.tensor_parallel: 0 is out of range, must be ≥ 1"),
     (
         {"strategy": StrategyConfig(layout="ddp", devices=2, tensor_parallel=2)},
-        "strategy.tensor_parallel: 2 is of strategy=fsdp and zero2; with strategy.layout=ddp leave it out",
+        "strategy.tensor_parallel: 2 requires strategy=fsdp or zero2; with strategy.layout=ddp leave it out",
     ),
     (
         {"strategy": split(devices=3)},

@@ -35,7 +35,7 @@ def train(config, run, overrides):
         print("ready", flush=True)
         while True:
             time.sleep(0.02)
-    if config.seed == 2 and not os.path.exists("mended"):
+    if config.seed == 2 and not os.path.exists("fixed"):
         raise DataError("data.jsonl:3: no such thing")
     if config.seed == 3:
         raise ZeroDivisionError("a bug")
@@ -105,7 +105,7 @@ def test_failures_are_told_at_the_end_and_stop_nobody(
 @pytest.mark.usefixtures("pretend")
 def test_a_failure_that_the_user_can_mend_is_2(main: Main, tmp_path: Path) -> None:
     assert main("-m hydra/launcher=joblib seed=2,5") == 2
-    (tmp_path / "mended").touch()
+    (tmp_path / "fixed").touch()
     assert main("-m hydra/launcher=joblib seed=2,5 resume=true") == 0, "what failed is tried again"
     assert [(summary.status, summary.steps) for summary in summaries(tmp_path)] == [("finished", 1), ("finished", 1)]
 

@@ -138,7 +138,7 @@ def test_the_newest_run_of_an_experiment(tmp_path: Path) -> None:
 
 
 def test_a_run_that_failed_before_its_first_step_can_be_started_again(tmp_path: Path) -> None:
-    """A newcomer mends the data file and repeats the command: other data, so another id, in the same directory."""
+    """A newcomer fixes the data file and repeats the command: other data, so another id, in the same directory."""
     with pytest.raises(DataError), open_run(tmp_path / "run", "aaaaaaaa", resume=False):
         raise DataError("f:1: bad")
     with open_run(tmp_path / "run", "bbbbbbbb", resume=False) as run:
