@@ -110,7 +110,7 @@ def test_a_damaged_last_checkpoint(main: Any, monkeypatch: pytest.MonkeyPatch, c
     assert main("algo=pretrain hydra.run.dir=whole") == 0
     with monkeypatch.context() as patch:
         patch.setattr("launch.stage.export", NoSpace(None, 1))
-        assert main("algo=pretrain hydra.run.dir=run") == 1
+        assert main("algo=pretrain hydra.run.dir=run") == 2, "a full disk"
     last = checkpoints(Path("run"))[-1]
     content = bytearray(last.read_bytes())
     content[len(content) // 2] ^= 1
