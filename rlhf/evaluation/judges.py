@@ -171,7 +171,7 @@ class EnsembleJudge:
 
     Args:
         members: at least two.
-        combine: `mean`, or `min`: an answer is as good as its sternest member says (Coste et al. 2024).
+        combine: `mean`, or `min`: an answer gets the lowest score of the members (Coste et al. 2024).
     """
 
     name = "ensemble"

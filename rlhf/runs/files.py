@@ -19,7 +19,7 @@ def writing(path: Path) -> Iterator[None]:
     """Within, a file of a run is written.
 
     Raises:
-        TrainingError: it could not be, for want of space, say.
+        TrainingError: it could not be written, for example on a full disk.
     """
     try:
         yield

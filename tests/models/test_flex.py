@@ -27,7 +27,7 @@ from rlhf.models.offload import offloaded, recompute_activations
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Compiled functions of this test alone, run as they were traced: with gradients too, which PyTorch refuses on CPU
-    for want of a kernel, though the traced form has them."""
+    because the kernel is missing, though the traced form has them."""
     monkeypatch.setattr("torch.nn.attention.flex_attention._validate_device", lambda *states: None)
     monkeypatch.setattr(module, "BACKEND", "eager")
     monkeypatch.setattr(module, "_compiled", {})
