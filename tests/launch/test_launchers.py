@@ -149,8 +149,8 @@ def test_ctrl_c_reaches_the_points(tmp_path: Path) -> None:
         import sys
         from pathlib import Path
         sys.path.insert(0, {str(ROOT)!r})
-        import launch.elsewhere
-        launch.elsewhere.ROOT = Path("scripts").absolute()
+        import launch.processes
+        launch.processes.COMMAND = Path("scripts", "command.py").absolute()
         sys.argv = ["train.py", *"-m hydra/launcher=joblib hydra.launcher.n_jobs=1 seed=5,6".split()]
         from train import train
         train()

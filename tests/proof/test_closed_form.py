@@ -18,6 +18,7 @@ import lightning_modules.scoring
 from lightning_modules.data import StageData
 from lightning_modules.dpo import DPOModule
 from lightning_modules.ppo import PPOModule
+from lightning_modules.reference import Reference
 from rlhf.config import DPOConfig, PPOConfig, TrainConfig
 from rlhf.data.batch import Batch
 from rlhf.data.rows import Row
@@ -112,7 +113,7 @@ def test_dpo_reaches_the_optimum() -> None:
     rows = [dataclasses.replace(row, pairs=pairs) for row in world.rows]
     config = TrainConfig(algo=DPOConfig(lr=1e-2, beta=BETA, lr_schedule="cosine", min_lr_ratio=0.0, max_grad_norm=10.0))
     policy = new_policy()
-    module = Weighted(config, 300, policy, {"train": rows})
+    module = Weighted(config, 300, policy, Reference({"train": rows}))
     fit(module, StageData(rows, [], lambda step: [0, 1], 10**6))
     assert world.total_variation(policy) <= REACHED
 
