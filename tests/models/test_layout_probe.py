@@ -148,7 +148,7 @@ def test_a_window_longer_than_the_probe_must_be_told_to_attention(monkeypatch: p
     assert layout_of(load_policy(None, wide, FEW, seed=0).hf) == "padded"
 
 
-@pytest.mark.parametrize("family", ["llama", "lfm2"])
+@pytest.mark.parametrize("family", ["opt", "gpt2"])
 def test_weights_that_magnify_rounding_are_no_fault_of_the_architecture(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,4 +159,4 @@ def test_weights_that_magnify_rounding_are_no_fault_of_the_architecture(
             weight += 0.5
     monkeypatch.setitem(layout_probe.TOLERANCE, torch.float32, 1e-7)
     layout_probe.choose_layout(model, "model.init=x")
-    assert layout_of(model) == LAYOUTS[family]
+    assert layout_of(model) == "tree"
