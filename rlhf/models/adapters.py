@@ -211,15 +211,17 @@ def merged_weights(hf: Any, state: Mapping[str, Tensor] | None = None) -> Iterat
         found = f"{layer}.{rest}" if rest else name
         if ".lora_" in name:
             continue
-        if not weight.is_floating_point():
+        # Other integers are buffers of an architecture's own, such as counters, and stay what they are.
+        packed = saved is not None and name.endswith(".weight") and not weight.is_floating_point()
+        if packed:
             weight = floating(hf.get_submodule(name.rpartition(".")[0]))
         if rest == "weight":
             a, b = (weights[f"{layer}.lora_{part}.{NAME}.weight"] for part in "AB")
             weight = _merged(hf.get_submodule(layer), weight, a, b)
-        if saved is not None:
+        if saved is not None and weight.is_floating_point():
             weight = weight.float()  # bitsandbytes rounds biases in place, to the precision of its products
         # GPT-2's layers are laid out like all others' as soon as they are quantised.
-        if saved is not None and not weights[name].is_floating_point() and _is_conv(saved, found):
+        if packed and _is_conv(saved, found):
             weight = weight.t().contiguous()
         yield found, weight
 

@@ -131,9 +131,9 @@ def calibration_bins(
     happened = torch.cat([torch.ones_like(p), torch.zeros_like(p)])
     weight = torch.cat([w, w])
     index = (said * bins).long().clamp(0, bins - 1)
-    sums = torch.zeros(3, bins, dtype=torch.float64, device=p.device)
-    for row, values in enumerate((weight, weight * said, weight * happened)):
-        sums[row].index_add_(0, index, values)
+    # A product with the members of each bin: on a GPU index_add and bincount add in any order, so the last bits vary.
+    members = F.one_hot(index, bins).double()
+    sums = torch.stack([weight, weight * said, weight * happened]) @ members
     return all_reduce(sums) if all_reduce else sums
 
 

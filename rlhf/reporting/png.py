@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ MANY = 5
 DASHES = {"": "solid", "6 3": "dashed", "2 3": "dotted", "8 3 2 3": "dashdot"}
 
 
-def save_png(charts: Sequence[Drawn], folder: Path) -> None:
-    """One file a chart; parallel coordinates are SVG only, since matplotlib has no such plot.
+def as_png(charts: Sequence[Drawn]) -> dict[str, bytes]:
+    """The content of one file per chart, by name; parallel coordinates are SVG only, since matplotlib has no such plot.
 
     Raises:
         ImportError: there is no matplotlib.
@@ -27,6 +27,7 @@ def save_png(charts: Sequence[Drawn], folder: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
+    found = {}
     for chart in charts:
         if isinstance(chart, Parallel):
             continue
@@ -39,7 +40,10 @@ def save_png(charts: Sequence[Drawn], folder: Path) -> None:
             _chart(axes, chart)
         axes.set_title(chart.title[0], fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(folder / f"{chart.id}.png", dpi=DPI)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=DPI)
+        found[f"{chart.id}.png"] = drawn.getvalue()
+    return found
 
 
 def _chart(axes: Any, chart: Chart) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from rlhf.errors import ConfigError
 from rlhf.reporting.page import FILES, Page, render
-from rlhf.reporting.png import save_png
+from rlhf.reporting.png import as_png
 from rlhf.reporting.svg import standalone
-from rlhf.runs import atomic_write_text
+from rlhf.runs.files import atomic_write_bytes, atomic_write_json, atomic_write_text
+from rlhf.storage.reading import Unreadable, read_json
+
+LIST = ".files.json"
+"""Names of what a report wrote into its folder: nothing else there is ever deleted."""
+ENDINGS = (".csv", ".svg", ".png")
 
 
 def write(page: Page, out: Path, language: str = "en", files: bool = True, png: bool = False) -> Path:
@@ -17,27 +22,48 @@ def write(page: Page, out: Path, language: str = "en", files: bool = True, png: 
 
     Raises:
         ConfigError: `png`, and there is no matplotlib.
+        OSError: the disk is full or read-only; each file is the old one or the new one.
     """
     folder = out.parent / FILES
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise ConfigError(f"{folder}: a link or a file is where the report's folder should be; remove it")
     if files or png:
-        # A plot of before, which is no longer made, would be taken for one of this page.
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for table in page.tables:
-            atomic_write_text(folder / f"{table.id}.csv", _encodable(table.csv()))
-        for chart in page.charts:
-            atomic_write_text(folder / f"{chart.id}.svg", _encodable(standalone(chart)))
-    if png:
-        try:
-            save_png(page.charts, folder)
-        except ImportError as error:
-            raise ConfigError("png: needs matplotlib; pip install -e '.[report]', or leave it out") from error
-    atomic_write_text(out, _encodable(render(page, language, files or png)))
+        content = {f"{table.id}.csv": _encoded(table.csv()) for table in page.tables}
+        content |= {f"{chart.id}.svg": _encoded(standalone(chart)) for chart in page.charts}
+        if png:
+            try:
+                content |= as_png(page.charts)
+            except ImportError as error:
+                raise ConfigError("png: needs matplotlib; pip install -e '.[report]', or leave it out") from error
+        _replace(folder, content)
+    atomic_write_text(out, _encoded(render(page, language, files or png)).decode())
     return out
 
 
-def _encodable(text: str) -> str:
-    """The text with `?` for lone surrogates, which JSON may hold and no UTF-8 file can."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _replace(folder: Path, content: dict[str, bytes]) -> None:
+    """Write these files, and delete those of an earlier report: a plot of before, which is no longer made, would be
+    taken for one of this page. What an earlier report did not write stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before = _listed(folder)
+    atomic_write_json(folder / LIST, sorted(before | content.keys()))
+    for name, data in content.items():
+        atomic_write_bytes(folder / name, data)
+    for name in before - content.keys():
+        with suppress(OSError):  # somebody made a folder of it
+            (folder / name).unlink(missing_ok=True)
+    atomic_write_json(folder / LIST, sorted(content))
+
+
+def _listed(folder: Path) -> set[str]:
+    """What the list names, as far as a report could have written it: a folder may come from somebody else."""
+    try:
+        found = read_json(folder / LIST)
+    except (OSError, Unreadable):
+        return set()
+    names = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+    return {name for name in names if "/" not in name and "\0" not in name and name.endswith(ENDINGS)}
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8 with `?` for lone surrogates, which JSON may hold and no UTF-8 file can."""
+    return text.encode("utf-8", "replace")

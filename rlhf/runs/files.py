@@ -32,10 +32,15 @@ def writing(path: Path) -> Iterator[None]:
 
 def atomic_write_text(path: Path, text: str) -> None:
     """Write UTF-8 text under a temporary name, then rename: a reader sees the old file or the new one."""
+    atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def atomic_write_bytes(path: Path, content: bytes) -> None:
+    """The same for any content. A link at `path` is replaced, and what it points to is left alone."""
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
             stream.flush()
             # A rename can reach the disk before the content does; after a power cut the file would be empty.
             os.fsync(stream.fileno())

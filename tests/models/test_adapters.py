@@ -165,6 +165,21 @@ def test_plain_weights_are_merged_weights_too(make_hf: Callable[..., Any], archi
     assert sum(not torch.equal(found[name], merged[name]) for name in found) >= 8
 
 
+def test_integers_are_no_weights(make_hf: Callable[..., Any], architecture: dict[str, Any]) -> None:
+    """Buffers of an architecture's own, beside a weight and where there is none."""
+    hf = make_hf("causal", architecture)
+    buffers = {"lm_head": "steps", hf.base_model_prefix: "table"}
+    for module, name in buffers.items():
+        hf.get_submodule(module).register_buffer(name, torch.arange(5))
+    add_lora(hf, LORA, seed=0)
+    found = dict(merged_weights(hf))
+    for module, name in buffers.items():
+        assert (
+            torch.equal(found[f"{module}.{name}"], torch.arange(5))
+            and not found[f"{module}.{name}"].is_floating_point()
+        )
+
+
 def test_models_share_a_backbone_and_nothing_else(architecture: dict[str, Any], tokenizer: Tokenizer) -> None:
     policy = load_policy(None, architecture, tokenizer, seed=1)
     before = says(policy)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,17 +93,68 @@ def test_a_sweep_with_a_failed_point(make_run: MakeRun, tmp_path: Path) -> None:
 
 def test_every_table_and_plot_is_a_file(evaluation: Path, tmp_path: Path) -> None:
     folder = tmp_path / "report_files"
-    folder.mkdir()
-    (folder / "stale.csv").touch()
     page = write(build(gather(evaluation)), tmp_path / "page.html")
     names = {path.name for path in folder.iterdir()}
     wanted = {"models.csv", "win_rates.csv", "frontier.csv", "curves.csv", "runs.csv", "frontier-gold.svg"}
-    assert wanted <= names and "stale.csv" not in names
+    assert wanted <= names
     for name in re.findall(r'href="report_files/([^"]+)"', page.read_text(encoding="utf-8")):
         assert name in names
     for file in folder.glob("*.csv"):
         rows = list(csv.reader(file.open(encoding="utf-8")))
         assert len(rows) > 1 and {len(row) for row in rows} == {len(rows[0])}, file.name
+
+
+def test_a_report_deletes_what_an_earlier_one_wrote_and_nothing_else(evaluation: Path, tmp_path: Path) -> None:
+    """A folder of that name may be somebody's own, and the list in it may come from somebody else."""
+    folder, outside = tmp_path / "report_files", tmp_path / "outside.csv"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "folder.csv").mkdir()
+    mine = ["notes.txt", "mine.csv", "deep/mine.svg", "settings.json"]
+    for name in mine:
+        (folder / name).write_text(name)
+    outside.write_text("outside")
+    (folder / "models.csv").symlink_to(outside)
+    (folder / "stale.csv").touch()
+    named = [
+        "stale.csv",
+        "gone.svg",
+        "../outside.csv",
+        "deep/mine.svg",
+        str(outside),
+        "deep",
+        "settings.json",
+        3,
+        "\0.csv",
+        "folder.csv",
+    ]
+    (folder / ".files.json").write_text(json.dumps(named))
+    page = build(gather(evaluation))
+    write(page, tmp_path / "page.html")
+    assert all((folder / name).read_text() == name for name in mine) and outside.read_text() == "outside"
+    assert not (folder / "stale.csv").exists() and not (folder / "models.csv").is_symlink()
+    for section in page.sections:
+        section.charts = section.unfold = ()
+    write(page, tmp_path / "page.html")
+    assert not list(folder.glob("*.svg")) and (folder / "runs.csv").exists()
+    (folder / ".files.json").write_text("[" * 10**5)
+    write(page, tmp_path / "page.html")
+    assert all((folder / name).read_text() == name for name in mine)
+
+
+def test_a_full_disk_leaves_the_report_of_before(
+    evaluation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = build(gather(evaluation))
+    out = write(page, tmp_path / "page.html")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(page, out)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_png(evaluation: Path, tmp_path: Path) -> None:
