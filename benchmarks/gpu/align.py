@@ -13,7 +13,7 @@ from benchmarks.gpu.runner import main
 
 SELF = "benchmarks.gpu.align"
 PARTS = [
-    Part("weights", f"{SELF}:weights", 60),
+    Part("weights", f"{SELF}:weights", 90),
     Part("sft", f"{SELF}:sft", 75),
     Part("reward", f"{SELF}:reward", 90),
     Part("dpo", f"{SELF}:dpo", 90),
