@@ -9,7 +9,6 @@ Each check compares with plain passes of `transformers`: one response at a time,
 from __future__ import annotations
 
 import argparse
-import copy
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -20,7 +19,8 @@ import torch
 import transformers
 from torch import Tensor
 
-from benchmarks.families import FAMILIES, Tokens, architecture
+from benchmarks.families import FAMILIES, ROWS, Tokens, architecture
+from benchmarks.plain import plain, plain_logprobs
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
 from rlhf.errors import UserError, first_line
@@ -37,34 +37,9 @@ HEADER = ("model_type", "layout", "log-probs", "gradients", "sampling", "reward"
 TOLERANCE = 1e-3
 """Of a log-probability (nats), of a score, and of a gradient relative to the largest of its tensor."""
 
-ROWS = [
-    Row(tuple(range(5, 14)), ((20, 21, 22, 23, 24), (30, 31, 32, 33, 34, 35, 36, 37))),
-    Row((40, 41, 42, 43), (tuple(range(50, 60)),)),
-    Row((60, 61, 62), (tuple(range(70, 90)), (11, 12, 13), (14, 15))),
-]
 DECODERS = {"slots": "yes", "own": "own cache", "none": "no cache"}
 
-
 TOKENS: Any = Tokens()
-
-
-def plain(hf: Any) -> Any:
-    """The model as `transformers` has it, in evaluation mode, with the attention that all others are meant to equal."""
-    hf = copy.deepcopy(hf).eval()
-    if hf._can_set_attn_implementation():
-        hf.set_attn_implementation("eager")
-    return hf
-
-
-def plain_logprobs(hf: Any) -> Tensor:
-    """Of all responses' tokens, in the order of a batch's targets."""
-    found = []
-    for row in ROWS:
-        for response in row.responses:
-            logits = hf(input_ids=torch.tensor([row.prompt + response]), use_cache=False).logits[0].float()
-            chosen = logits.log_softmax(-1)[len(row.prompt) - 1 : -1]
-            found.append(chosen.gather(-1, torch.tensor(response)[:, None])[:, 0])
-    return torch.cat(found)
 
 
 def gradients(model: Any, loss: Tensor) -> dict[str, Tensor]:
@@ -80,7 +55,7 @@ def gradients(model: Any, loss: Tensor) -> dict[str, Tensor]:
 
 def check(found: Tensor, truth: Tensor) -> str:
     """`yes`, or how far apart they are."""
-    far = float((found - truth).abs().max())
+    far = float((found - truth).detach().abs().max())
     return "yes" if far <= TOLERANCE else f"no: {far:.1g}"
 
 
@@ -94,7 +69,7 @@ def check_gradients(found: dict[str, Tensor], truth: dict[str, Tensor]) -> str:
 
 def logprobs_and_gradients(model: Any) -> tuple[str, str]:
     theirs_model = plain(model.hf)
-    theirs = plain_logprobs(theirs_model)
+    theirs = plain_logprobs(theirs_model, ROWS)
     ours = model(collate(ROWS)).logprobs
     first = check(ours, theirs)
     return first, check_gradients(gradients(model, ours.sum()), gradients(theirs_model, theirs.sum()))
@@ -107,9 +82,7 @@ def sampling(model: Any) -> str:
     for completion in found:
         prompt = requests[completion.request].tokens
         with torch.no_grad():
-            logits = hf(input_ids=torch.tensor([prompt + completion.tokens]), use_cache=False).logits[0].float()
-        chosen = logits.log_softmax(-1)[len(prompt) - 1 : -1]
-        truth = chosen.gather(-1, torch.tensor(completion.tokens)[:, None])[:, 0]
+            truth = plain_logprobs(hf, [Row(prompt, (completion.tokens,))])
         if (result := check(torch.tensor(completion.logprobs), truth)) != "yes":
             return result
     return DECODERS[model.hf._rlhf_decoder]
@@ -133,8 +106,10 @@ def lora(model: Any) -> str:
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.02)
+    with torch.no_grad():
+        truth = plain_logprobs(plain(model.hf), ROWS)
     found = model(collate(ROWS)).logprobs
-    result = check(found, plain_logprobs(plain(model.hf)))
+    result = check(found, truth)
     missing = [n for n, p in gradients_of_adapters(model, found.sum()) if p is None]
     return result if not missing else f"no gradient: {missing[0]}"
 
@@ -166,7 +141,7 @@ def attempt(function: Callable[[], Any]) -> Any:
     except UserError as error:
         text = first_line(error)
         headless = "no scalar head" in text or "no sequence classifier" in text
-        return "no head in transformers" if headless else f"no: {text}"
+        return "no head in transformers" if headless else f"no: {text.split('; ')[0]}"
     except Exception as error:
         return f"no: {type(error).__name__}: {first_line(error)[:80]}"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlhf.data.rows import Row
+
 VOCABULARY = 96
 
 SIZES: dict[str, Any] = {
@@ -142,6 +144,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
                "n_mamba_heads": 4, "mamba_headdim": 32, "mamba_ngroups": 1, "chunk_size": 8,
                "use_mamba_kernels": False},
 }  # fmt: skip
+
+
+ROWS = [
+    Row(tuple(range(5, 14)), ((20, 21, 22, 23, 24), (30, 31, 32, 33, 34, 35, 36, 37))),
+    Row((40, 41, 42, 43), (tuple(range(50, 60)),)),
+    Row((60, 61, 62), (tuple(range(70, 90)), (11, 12, 13), (14, 15))),
+]
+"""What the tiny models read: prompts with one to three responses, longer than their windows."""
 
 
 class Tokens:

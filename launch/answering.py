@@ -7,7 +7,6 @@ import logging
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,6 +17,7 @@ from rlhf.config import EvaluateConfig
 from rlhf.data.records import Prompt
 from rlhf.data.rows import Row, make_rows
 from rlhf.evaluation.answers import Answer, kl_to_reference, sample_answers, seed_of, text_perplexity
+from rlhf.models.sizes import context_of
 from rlhf.rollout.sampling import Sampling
 from rlhf.runs import Run
 
@@ -123,11 +123,6 @@ def reference_of(config: EvaluateConfig, names: list[str]) -> str:
     """The reference, or the first model where it is not among them."""
     wanted = config.evaluation.reference
     return wanted if wanted in names else names[0]
-
-
-def context_of(hf: Any) -> int | None:
-    """Positions that a model has embeddings for; `None` where its architecture sets no bound."""
-    return getattr(hf.config.get_text_config(), "max_position_embeddings", None)
 
 
 class Watch:

@@ -31,6 +31,7 @@ from rlhf.errors import ConfigError, DataError
 from rlhf.models.language import LanguageModel
 from rlhf.models.loading import load_policy, load_scorer
 from rlhf.models.offload import recompute_activations
+from rlhf.models.sizes import context_of
 from rlhf.models.tensor import check_plan
 from rlhf.rollout.engines import build_sampler
 from rlhf.runs import Parent, Run
@@ -124,8 +125,8 @@ def examples_a_step(config: TrainConfig) -> int:
 
 
 def check_context(config: TrainConfig, hf: Any) -> None:
-    """Refuse lengths that the loaded model's position embeddings don't reach."""
-    context = getattr(hf.config.get_text_config(), "max_position_embeddings", None)
+    """Refuse lengths that the loaded model doesn't read, or not as it reads short ones (`longrope`)."""
+    context = context_of(hf)
     if context is not None and config.data.max_length > context:
         raise ConfigError(
             f"data.max_length: {config.data.max_length} is longer than the model's context of {context} tokens; "

@@ -17,6 +17,7 @@ from rlhf.evaluation.judges import RewardJudge
 from rlhf.evaluation.reward_models import reward_judge
 from rlhf.models.language import LanguageModel, freeze
 from rlhf.models.loading import load_policy
+from rlhf.models.sizes import context_of
 from rlhf.rollout.engines import build_sampler
 from rlhf.rollout.sampling import Sampler
 from rlhf.runs import Parent
@@ -89,7 +90,7 @@ def load_model(
     tokenizer = load_tokenizer("auto", source)
     policy = load_policy(source, {}, tokenizer, seed=0)
     lengths = lengths or lengths_of(parent)
-    context = getattr(policy.hf.config.get_text_config(), "max_position_embeddings", None) or DEFAULT_LENGTH
+    context = context_of(policy.hf) or DEFAULT_LENGTH
     max_length = min(lengths.total or DEFAULT_LENGTH, context)
     new_tokens = max_new_tokens or lengths.response or DEFAULT_NEW_TOKENS
     new_tokens = min(new_tokens, max_length - max(1, max_length // 4))

@@ -15,6 +15,7 @@ from rlhf.errors import DataError, ParentError
 from rlhf.evaluation.judges import RewardJudge
 from rlhf.models.language import freeze
 from rlhf.models.loading import load_scorer
+from rlhf.models.sizes import context_of
 
 
 def reward_judge(
@@ -41,7 +42,7 @@ def reward_judge(
     except ParentError as error:
         raise ParentError(f"{key}: {error}") from error
     freeze(model)
-    context = getattr(model.hf.config.get_text_config(), "max_position_embeddings", None)
+    context = context_of(model.hf)
     return RewardJudge(model.to(device=device, dtype=dtype), template, min(max_length, context or max_length))
 
 

@@ -8,6 +8,7 @@ or off, so that nothing depends on which one ran last, not even a forward pass t
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,11 +96,15 @@ def has_adapter(model: nn.Module) -> bool:
 
 
 def linear_layers(hf: Any) -> dict[str, nn.Module]:
-    """Those of the backbone by name; the output layer is not part of it."""
+    """Those of the backbone by name; the output layer is not part of it.
+
+    Layers that share a weight (Zamba2) are left out: what several adapters add to it can't be merged into one.
+    """
     from transformers.pytorch_utils import Conv1D
 
-    found = {name: m for name, m in hf.base_model.named_modules() if isinstance(m, (nn.Linear, Conv1D))}
-    return {name: m for name, m in found.items() if _returns_its_product(m)}
+    found: dict[str, Any] = {n: m for n, m in hf.base_model.named_modules() if isinstance(m, (nn.Linear, Conv1D))}
+    users = Counter(id(m.weight) for m in found.values())
+    return {name: m for name, m in found.items() if users[id(m.weight)] == 1 and _returns_its_product(m)}
 
 
 def _returns_its_product(layer: Any) -> bool:
@@ -118,14 +123,17 @@ def _returns_its_product(layer: Any) -> bool:
 
 
 def _targets(hf: Any, asked: Sequence[str]) -> list[str]:
-    """The last parts of names that peft looks for.
+    """What peft looks for: last parts of names, or whole names where something else is called the same (CTRL, Zamba2).
 
     Raises:
         ConfigError: one names nothing.
     """
     names = list(linear_layers(hf))
     if ALL_LINEAR in asked:
-        return sorted({name.rsplit(".", 1)[-1] for name in names} - _read_past_forward(hf))
+        linear = {name: name.rsplit(".", 1)[-1] for name in names}
+        others = {name.rsplit(".", 1)[-1] for name, _ in hf.base_model.named_modules() if name not in linear}
+        skipped = _read_past_forward(hf)
+        return sorted({name if last in others else last for name, last in linear.items() if last not in skipped})
     for target in asked:
         if not any(name == target or name.endswith(f".{target}") for name in names):
             known = sorted({name.rsplit(".", 1)[-1] for name in names})

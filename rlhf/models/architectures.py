@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from rlhf.data.hub import reachable
-from rlhf.errors import ConfigError, ParentError, first_line, nearest
+from rlhf.errors import ConfigError, ParentError, UserError, first_line, nearest
 from rlhf.models.dropout import dropout_off, without_dropout
 from rlhf.models.fused import fuse_activations
 from rlhf.models.layout_probe import guess_layout
+from rlhf.models.sizes import check_sizes
 from rlhf.storage.adapter_folder import base_of
 
 
@@ -47,8 +49,12 @@ def skeleton(kind: str, source: str | None, architecture: dict[str, Any], vocabu
             ) from error
     auto = transformers.AutoModelForCausalLM if kind == "causal" else transformers.AutoModelForSequenceClassification
     check_class(auto, config, f"model.init={source or 'random'}")
+    check_sizes(config, refusal(source, config))
     options: dict[str, Any] = {"dtype": torch.get_default_dtype(), "trust_remote_code": False}
-    hf = auto.from_config(dropout_off(config), attn_implementation=attention_of(auto, config), **options)
+    try:
+        hf = auto.from_config(dropout_off(config), attn_implementation=attention_of(auto, config), **options)
+    except Exception as error:  # whatever an architecture does with sizes that nobody tried
+        raise refusal(source, config)(first_line(error)) from error
     guess_layout(with_backbone(hf))
     return fuse_activations(without_dropout(hf)).train()
 
@@ -110,10 +116,15 @@ def architecture_config(architecture: dict[str, Any], defaults: dict[str, Any], 
     try:
         return AutoConfig.for_model(**(defaults | architecture | extra))
     except (ValueError, TypeError, StrictDataclassError) as error:
-        raise impossible_sizes(architecture, error) from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"model.architecture: these sizes make no {kind} the lab can use: {reason}") from error
 
 
-def impossible_sizes(architecture: dict[str, Any], error: Exception) -> ConfigError:
-    reason = " ".join(str(error).split())
-    kind = architecture["model_type"]
-    return ConfigError(f"model.architecture: these sizes make no {kind} that the lab can use: {reason}")
+def refusal(source: str | None, config: Any) -> Callable[[str], UserError]:
+    """What is raised of sizes that make no model, of `model.architecture` or of a folder's or the hub's config.json."""
+    kind = config.model_type
+    if source is None:
+        return lambda reason: ConfigError(f"model.architecture: these sizes make no {kind} the lab can use: {reason}")
+    return lambda reason: ParentError(
+        f"model.init={source}: the sizes in its config.json make no {kind} the lab can use: {reason}; fix the file"
+    )

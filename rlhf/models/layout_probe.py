@@ -23,6 +23,7 @@ from rlhf.errors import ParentError, first_line
 from rlhf.models.attention import Trees, read_trees
 from rlhf.models.language import backbone_states
 from rlhf.models.layouts import Layout, arranged, lay_out, layout_of
+from rlhf.models.sizes import context_of
 
 log = logging.getLogger("rlhf")
 
@@ -147,11 +148,13 @@ def _rounding(hf: Any, batch: Batch, truth: list[Tensor]) -> float:
     def rounded(module: nn.Module, args: Any, out: Tensor) -> Tensor:
         return out * (1 + torch.finfo(out.dtype).eps * torch.randn(out.shape, generator=draw).to(out))
 
-    hook = hf.get_input_embeddings().register_forward_hook(rounded)
+    training = hf.training
+    hook = hf.eval().get_input_embeddings().register_forward_hook(rounded)  # as the truth: without dropout that is left
     try:
         return distance(plain_states(hf.base_model, batch), truth)
     finally:
         hook.remove()
+        hf.train(training)
 
 
 def states_of(hf: Any, batch: Batch, trees: Trees) -> list[Tensor]:
@@ -227,7 +230,7 @@ def _batch(hf: Any) -> Batch:
         # The first ids are special in many vocabularies, such as padding, whose embedding some architectures mask.
         return tuple(draw.randrange(min(3, vocabulary - 1), vocabulary) for _ in range(length))
 
-    context = getattr(hf.config.get_text_config(), "max_position_embeddings", None) or 6
+    context = context_of(hf) or 6
     lengths = LENGTHS if context >= 6 else SHORTEST
     rows = [Row(ids(prompt), tuple(ids(length) for length in responses)) for prompt, responses in lengths]
     return collate(rows).to(embedding.device)

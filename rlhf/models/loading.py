@@ -13,7 +13,7 @@ from rlhf.data.hub import reachable
 from rlhf.data.stops import as_value
 from rlhf.errors import ConfigError, ParentError, first_line
 from rlhf.models.adapters import share
-from rlhf.models.architectures import architecture_config, attention_of, check_class, impossible_sizes, with_backbone
+from rlhf.models.architectures import architecture_config, attention_of, check_class, refusal, with_backbone
 from rlhf.models.dropout import dropout_off, without_dropout
 from rlhf.models.fused import fuse_activations
 from rlhf.models.language import LanguageModel, ScoreModel, hidden_size
@@ -23,7 +23,7 @@ from rlhf.models.logits import head_is_exact
 from rlhf.models.merging import holds_head, merge_adapter
 from rlhf.models.precision import export_dtype, remember, stored_dtype
 from rlhf.models.quantized import forget_scales, quantization
-from rlhf.models.sizes import check_sizes
+from rlhf.models.sizes import check_buildable
 from rlhf.storage.adapter_folder import base_of
 from rlhf.storage.weights import INDEX, WEIGHTS, shard_names, weight_files
 
@@ -183,16 +183,11 @@ def end_at(hf: Any, stop_ids: tuple[int, ...]) -> None:
 
 
 def _from_architecture(auto: Any, architecture: dict[str, Any], tokenizer: Tokenizer, extra: dict[str, Any]) -> Any:
-    from huggingface_hub.errors import StrictDataclassError
-
     tokens = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
     config = architecture_config(architecture, {"vocab_size": tokenizer.vocab_size}, extra | tokens)
     check_class(auto, config, "model.init=random")
-    dropout_off(config)
-    try:
-        return auto.from_config(config, attn_implementation=attention_of(auto, config), trust_remote_code=False)
-    except (ValueError, TypeError, StrictDataclassError) as error:
-        raise impossible_sizes(architecture, error) from error
+    check_buildable(auto, dropout_off(config), refusal(None, config))
+    return auto.from_config(config, attn_implementation=attention_of(auto, config), trust_remote_code=False)
 
 
 def _from_pretrained(auto: Any, source: str, head: dict[str, Any], extra: dict[str, Any]) -> tuple[Any, bool]:
@@ -216,7 +211,7 @@ def _from_pretrained(auto: Any, source: str, head: dict[str, Any], extra: dict[s
             shard_names(Path(index))  # the hub's client does not check the names that it reads from its cache
         config = dropout_off(AutoConfig.from_pretrained(source, **place, **head))
         check_class(auto, config, f"model.init={source}")
-        check_sizes(config, f"model.init={source}")
+        check_buildable(auto, config, refusal(source, config), in_memory=not extra)
         hf, report = auto.from_pretrained(
             source,
             config=config,

@@ -9,12 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rlhf.errors import ConfigError
+
 SMALLEST = 1 << 16
 """Numbers of a tensor that is worth the way: of smaller ones there are many, and they take no memory to speak of."""
 
 
 def recompute_activations(hf: Any) -> None:
-    """Let a model of `transformers` keep only what enters each block (Chen et al. 2016), with the same gradients."""
+    """Let a model of `transformers` keep only what enters each block (Chen et al. 2016), with the same gradients.
+
+    Raises:
+        ConfigError: the architecture can't (CTRL, JetMoe, the first GPT).
+    """
+    if not hf.supports_gradient_checkpointing:
+        raise ConfigError(
+            f"strategy.gradient_checkpointing: transformers has none for a {hf.config.model_type}; pass false, and a "
+            "smaller train.tokens_per_microbatch if memory is short"
+        )
     # The name until transformers 5.19, and the one since.
     newer = getattr(hf, "activation_checkpointing_enable", None)
     options = {"use_reentrant": False}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -81,9 +82,17 @@ def data_mesh(device: str, ranks: int, shard_size: int | None = None) -> DeviceM
 
 
 def blocks(model: LanguageModel | ScoreModel) -> list[nn.Module]:
-    """The transformer blocks: what `transformers` says must not be split over devices."""
+    """The transformer blocks: what `transformers` says must not be split over devices.
+
+    Without blocks inside of others (Mamba names its mixers too), and without those that share weights (Zamba2): what
+    is not in a block of its own is gathered with the root.
+    """
     names = set(model.hf._no_split_modules or ())
-    return [module for module in model.modules() if type(module).__name__ in names]
+    found = [module for module in model.modules() if type(module).__name__ in names]
+    inner = {id(module) for block in found for module in block.modules() if module is not block}
+    outer = [block for block in found if id(block) not in inner]
+    owners = Counter(id(weight) for block in outer for weight in block.parameters())
+    return [block for block in outer if all(owners[id(weight)] == 1 for weight in block.parameters())]
 
 
 def shards(model: nn.Module) -> list[FSDPModule]:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.families import architecture
+from benchmarks.families import ROWS, architecture
 from rlhf.data.batch import collate
 from rlhf.errors import ParentError
 from rlhf.models import loading
 from rlhf.models.dropout import dropout_off
 from rlhf.models.loading import load_policy, load_scorer
-from tests.models.tiny_families import FEW, ROWS
+from tests.models.tiny_families import FEW
 
 RATES: dict[str, dict[str, float]] = {
     "opt": {"dropout": 0.3, "layerdrop": 0.5, "attention_dropout": 0.3},

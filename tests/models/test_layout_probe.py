@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.families import VOCABULARY, architecture
+from benchmarks.families import ROWS, VOCABULARY, architecture
+from benchmarks.plain import plain_logprobs
 from rlhf.data.batch import collate
 from rlhf.errors import ParentError
 from rlhf.models import layout_probe
@@ -18,7 +19,7 @@ from rlhf.models.architectures import skeleton
 from rlhf.models.language import LanguageModel
 from rlhf.models.layouts import layout_of
 from rlhf.models.loading import load_policy, load_scorer, scorer_on
-from tests.models.tiny_families import FEW, ROWS, louder
+from tests.models.tiny_families import FEW, louder
 
 LAYOUTS = {
     "llama": "tree",
@@ -34,16 +35,6 @@ LAYOUTS = {
 }
 
 
-def plain_logprobs(hf: Any) -> torch.Tensor:
-    found = []
-    for row in ROWS:
-        for response in row.responses:
-            logits = hf(input_ids=torch.tensor([row.prompt + response]), use_cache=False).logits[0].float()
-            chosen = logits.log_softmax(-1)[len(row.prompt) - 1 : -1]
-            found.append(chosen.gather(-1, torch.tensor(response)[:, None])[:, 0])
-    return torch.cat(found)
-
-
 @pytest.mark.parametrize("family", LAYOUTS)
 def test_logprobs_and_gradients_equal_plain_passes(family: str) -> None:
     model = load_policy(None, architecture(family), FEW, seed=0)
@@ -55,7 +46,7 @@ def test_logprobs_and_gradients_equal_plain_passes(family: str) -> None:
     model.zero_grad()
     if model.hf._can_set_attn_implementation():
         model.hf.set_attn_implementation("eager")
-    theirs = plain_logprobs(model.hf)
+    theirs = plain_logprobs(model.hf, ROWS)
     theirs.sum().backward()
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
     assert theirs.std() > 0.1
