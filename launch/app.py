@@ -40,6 +40,7 @@ from rlhf.plain_text import PrintableFormatter, one_line, printable
 from rlhf.runs import State, newest_run
 from rlhf.runs.directory import inspect as inspect_directory
 from rlhf.runs.directory import make_directory
+from rlhf.storage.log_handlers import Terminal
 
 Talk = Callable[[Point, list[str]], None]
 """What a verb without a run directory does: a planned point, and the overrides."""
@@ -147,7 +148,7 @@ class Program:
     def _plan_talk(self, args: argparse.Namespace, planner: Planner) -> Point:
         if args.multirun:
             raise ConfigError(f"--multirun: {self.name} does one thing at a time; leave it out")
-        shown = logging.StreamHandler(sys.stdout)
+        shown = Terminal(sys.stdout)
         shown.setFormatter(PrintableFormatter("%(message)s"))
         logging.basicConfig(level=logging.INFO, handlers=[shown])
         return planner.plan(compose_point(args.overrides, self.name))

@@ -16,9 +16,8 @@ from rlhf.config import ALGORITHMS, VERBS, Key, TrainConfig, keys
 from rlhf.config.reference import type_name
 from rlhf.errors import ConfigError, TrainingError, UserError, nearest
 from rlhf.plain_text import one_line
-from rlhf.storage.disk import reason_of
+from rlhf.storage.disk import REASONS, reason_of
 
-ON_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG)
 REQUIRED = ("algo", "model", "data", "strategy", "rollout", "logger", "callbacks")
 
 
@@ -187,7 +186,8 @@ def as_user_error(error: BaseException) -> BaseException:
     if isinstance(error, OmegaConfBaseException):
         return ConfigError(interpolation(error))
     for cause in _causes(error):
-        if isinstance(cause, OSError) and cause.errno in ON_DISK:
+        # EPERM without a file is about processes.
+        if isinstance(cause, OSError) and cause.errno in REASONS and (cause.filename or cause.errno != errno.EPERM):
             place = cause.filename2 or cause.filename or "a file"
             return TrainingError(
                 f"{place}: could not be written or read: {reason_of(cause)}; free some space or choose another place, "

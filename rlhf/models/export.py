@@ -95,9 +95,12 @@ def _written(folder: Path) -> Iterator[Path]:
         yield part
         _make_readable(part)
         _exchange(part, folder, old)
-    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in an error of its own
+    except Exception as error:  # safetensors and tokenizers wrap a full disk in errors of their own
         shutil.rmtree(part, ignore_errors=True)
-        reason = disk_fault(error) or str(error)
+        reason = disk_fault(error)
+        if reason is None and not isinstance(error, (OSError, SafetensorError)):
+            raise
+        reason = reason or str(error)
         raise TrainingError(
             f"{folder}: the export could not be written: {reason}; the last checkpoint is whole: "
             "free some space and run the same command with resume=true"

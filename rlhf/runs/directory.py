@@ -24,6 +24,9 @@ from rlhf.storage.inside import check_inside
 LONGEST = 200
 """Characters of a path that a sentence shows."""
 
+BLOCK = 4096
+"""Bytes that file systems give out at a time."""
+
 
 class State(Enum):
     """What a directory holds for a run that wants it."""
@@ -179,8 +182,8 @@ def make_directory(directory: Path, key: str = "hydra.run.dir") -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(bytes(BLOCK))  # a full disk may have room for a name and for nothing in it
     except (FileExistsError, NotADirectoryError):
         raise ConfigError(f"{key}: {directory} is a file, or lies below one; choose a directory") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name

@@ -37,8 +37,9 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 def atomic_write_bytes(path: Path, content: bytes) -> None:
     """The same for any content. A link at `path` is replaced, and what it points to is left alone."""
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    part = None
     try:
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
@@ -47,8 +48,11 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
         # mkstemp makes files for the owner alone; a summary is meant to be read by the whole team.
         os.chmod(part, 0o666 & ~_umask())
         os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
+    except BaseException as error:
+        if part is not None:
+            Path(part).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # of the write itself, the system names no file
         raise
 
 

@@ -133,11 +133,15 @@ def no_space_as_safetensors_says_it(*args: Any, **kwargs: Any) -> None:
     raise SafetensorError('Error while serializing: I/O error: Os { code: 28, message: "No space left on device" }')
 
 
+def no_space_as_tokenizers_says_it(*args: Any, **kwargs: Any) -> None:
+    raise Exception("No space left on device (os error 28)")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-@pytest.mark.parametrize("failure", [no_space, no_space_as_safetensors_says_it])
+@pytest.mark.parametrize("failure", [no_space, no_space_as_safetensors_says_it, no_space_as_tokenizers_says_it])
 @pytest.mark.parametrize("where", ["weights", "tokenizer"])
 def test_a_full_disk_leaves_the_old_export_whole(
     architectures: dict[str, Any],
