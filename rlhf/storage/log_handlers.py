@@ -8,7 +8,7 @@ import sys
 from rlhf.storage.disk import reason_of
 
 
-class Terminal(logging.StreamHandler):  # type: ignore[type-arg]
+class Terminal(logging.StreamHandler):
     """A stream whose reader may have left (`| head`), or whose file may lie on a full disk (`> file`)."""
 
     told = False
