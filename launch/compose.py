@@ -155,8 +155,9 @@ def load(overrides: Sequence[str], config_name: str = "train") -> TrainConfig:
     return config
 
 
+@cache
 def options() -> dict[str, list[str]]:
-    """Every group of `conf/` with its options."""
+    """Every group of `conf/` with its options. Asked for with every override that is read, so looked up once."""
     return {group: sorted(file.stem for file in (CONF / group).glob("*.yaml")) for group in GROUPS}
 
 

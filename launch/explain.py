@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -53,9 +54,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+@cache
+def parser() -> OverridesParser:
+    """Hydra's parser of overrides. It keeps nothing of what it read, and making one costs more than reading one."""
+    return OverridesParser.create()
+
+
 def _parse(overrides: Sequence[str]) -> list[Override]:
     try:
-        return list(OverridesParser.create().parse_overrides(list(overrides)))
+        return list(parser().parse_overrides(list(overrides)))
     except OverrideParseException:
         return []
 

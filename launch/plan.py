@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from launch.compose import options, plain, to_config
-from launch.explain import explain
+from launch.explain import explain, parser
 from launch.parents import find_parents
 from rlhf.config import ChatConfig, Config, EvaluateConfig, PlanConfig, PPOConfig, ReportConfig, TrainConfig, validate
 from rlhf.data.files import file_sha256
@@ -205,6 +204,6 @@ def parsed(overrides: Sequence[str]) -> list[Override]:
         ConfigError: one can't be read.
     """
     try:
-        return list(OverridesParser.create().parse_overrides(list(overrides)))
+        return list(parser().parse_overrides(list(overrides)))
     except OverrideParseException as error:
         raise ConfigError(explain(error, overrides, options())) from error

@@ -6,9 +6,9 @@ import argparse
 import re
 from collections.abc import Collection, Sequence
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
+from launch.explain import parser
 from rlhf.config import VERBS, keys
 from rlhf.errors import ConfigError
 
@@ -34,7 +34,7 @@ def check_typed(overrides: Sequence[str], groups: Collection[str], verb: str) ->
             a name would be a path.
     """
     names = [key.name for key in keys(VERBS[verb])] if verb in VERBS else []
-    for item in OverridesParser.create().parse_overrides(list(overrides)):
+    for item in parser().parse_overrides(list(overrides)):
         typed, name = item.input_line or "", item.key_or_group
         if item.is_delete() and name not in groups and any(f"{key}.".startswith(f"{name}.") for key in names):
             raise ConfigError(f"{typed}: {name} can't be left out; leave ~{name} away to have its defaults")

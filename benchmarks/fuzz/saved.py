@@ -85,7 +85,7 @@ def one(random: Random) -> str:
     file, content, read = TARGETS[name]
     path = folder() / file
     valid = content() if callable(content) else content
-    path.write_bytes(_bytes(random, valid) if isinstance(valid, bytes) else _text(random, valid))
+    path.write_bytes(damaged(random, valid) if isinstance(valid, bytes) else _text(random, valid))
     try:
         read(path)
     except UserError as error:
@@ -96,7 +96,8 @@ def one(random: Random) -> str:
     return f"{name} read or left out"
 
 
-def _bytes(random: Random, content: bytes) -> bytes:
+def damaged(random: Random, content: bytes) -> bytes:
+    """Bytes with some pieces taken out, doubled or replaced."""
     for _ in range(random.randint(0, 4)):
         a, b = sorted(random.randrange(len(content) + 1) for _ in range(2))
         piece = random.choice([content[a : a + 9] * 2, b"", random.randbytes(random.randint(1, 9)), b"\xff\xfe"])
@@ -112,7 +113,7 @@ def _text(random: Random, valid: Any) -> bytes:
     elif kind < 0.5 or isinstance(valid, str):
         text = mutated(random, text, PARTS)
     encoded = text.encode(random.choice(("utf-8",) * 12 + ("utf-16", "utf-8-sig", "latin-1")), "backslashreplace")
-    return _bytes(random, encoded) if random.random() < 0.1 else encoded
+    return damaged(random, encoded) if random.random() < 0.1 else encoded
 
 
 def _odd(random: Random, value: Any) -> Any:

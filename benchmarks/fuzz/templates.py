@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from functools import cache
 from random import Random
+from typing import Any
+
+from transformers.utils import chat_template_utils
 
 from benchmarks.fuzz.texts import mixed, mutated
 from rlhf.data.records import Prompt
@@ -78,7 +82,19 @@ ANSWERS = ["Because.", " \n", "", "<assistant>\n", "中文 {{ 7*7 }}"]
 
 @cache
 def tokenizer() -> Tokenizer:
-    return load_tokenizer("tiny")
+    made = load_tokenizer("tiny")
+    made.decode(made.encode("a"))  # copies share what is built here
+    return made
+
+
+@cache
+def independent() -> Any:
+    """The same tokenizer as the library `tokenizers` reads it from an export."""
+    import tokenizers
+
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        tokenizer().save(folder)
+        return tokenizers.Tokenizer.from_file(f"{folder}/tokenizer.json")
 
 
 def one(random: Random) -> str:
@@ -89,11 +105,27 @@ def one(random: Random) -> str:
     except DataError as error:
         assert str(error).strip()
         return "refused"
+    prompt, answer = random.choice(CONVERSATIONS), random.choice(ANSWERS)
     try:
-        ids = template.prompt(random.choice(CONVERSATIONS), random.choice((None, 64))).ids
-        response = template.response(random.choice(ANSWERS))
+        ids, response = template.prompt(prompt).ids, template.response(answer)
+        shortened = template.prompt(prompt, 64).ids
     except DataError:
         return "conversation refused"
-    assert all(isinstance(token, int) for token in (*ids, *response)) and response
+    assert all(isinstance(token, int) for token in (*ids, *response)) and response[-1] == template.end_id
+    assert len(shortened) <= 64 and (len(ids) > 64 or shortened == ids)
     template.parse(response)
-    return "written"
+    if template.opened or "strftime_now" in source:
+        return "written, nothing to compare with"
+    return _compare(source, prompt, answer, [*ids, *response])
+
+
+def _compare(source: str, prompt: Prompt, answer: str, ids: list[int]) -> str:
+    """Compares with what `apply_chat_template` of the whole conversation gives."""
+    messages = [*prompt.messages(), {"role": "assistant", "content": answer}]
+    compiled = chat_template_utils._compile_jinja_template(source)
+    whole = compiled.render(messages=messages, tools=None, documents=None, **tokenizer().special_tokens)
+    expected = independent().encode(whole, add_special_tokens=False).ids
+    end = tokenizer().eos_id  # a template that writes no end gets one
+    if expected[: len(ids)] == ids or (ids[-1] == end and expected == ids[:-1]):
+        return "written as the whole"
+    raise AssertionError(f"{source!r} {answer!r} {tokenizer().decode(ids)!r} {whole!r}")

@@ -86,6 +86,11 @@ class TiktokenTokenizer:
         return {id: bytes_of(token) for token, id in self._vocab.items()}
 
     @cached_property
+    def _lengths(self) -> dict[int, int]:
+        """Bytes of each token; an end-of-text token counts as one."""
+        return {self.eos_id: 1, **{id: len(text) for id, text in self._bytes.items()}}
+
+    @cached_property
     def fingerprint(self) -> str:
         """sha256 over tokens, ids, end-of-text and chat template."""
         return fingerprint({**self._vocab, self.eos_token: self.eos_id}, self.eos_token, self.chat_template)
@@ -113,7 +118,7 @@ class TiktokenTokenizer:
                 length += len(part.encode(errors="surrogatepass"))
         places.append(length)
         ids = [id for run in runs for id in ([self.eos_id] if run is None else self.encode(run))]
-        ends = {end: number for number, end in enumerate(accumulate(max(len(self.token_bytes(i)), 1) for i in ids), 1)}
+        ends = {end: number for number, end in enumerate(accumulate(map(self._lengths.__getitem__, ids)), 1)}
         ends[0] = 0
         return Spans(ids, tuple(ends.get(place) for place in places))
 

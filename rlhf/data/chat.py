@@ -173,14 +173,18 @@ class ChatLayout:
         Raises:
             DataError: they differ, so that training would learn other tokens than `apply_chat_template` writes.
         """
+        responses: dict[str, list[int]] = {}  # an answer's own tokens are the same after every prompt
         for messages in [] if self.opened else CONVERSATIONS:
+            said = messages[-1]["content"]
             try:
                 prompt = self.encode(messages[:-1]).ids
                 whole = self._text.render(messages)
             except Refused:
                 continue  # no system turn, or one question only
             written = whole[: len(whole) - len(self._text.after)] + self._text.end
-            if prompt + self.response(messages[-1]["content"]) != self._encode([written]).ids:
+            if said not in responses:
+                responses[said] = self.response(said)
+            if prompt + responses[said] != self._encode([written]).ids:
                 roles = " + ".join(message["role"] for message in messages)
                 raise DataError(
                     f"data.chat_template: in a conversation of {roles}, a prompt and its answer have other tokens than "

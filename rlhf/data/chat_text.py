@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, TypeAlias
 
+from jinja2 import TemplateSyntaxError
+
 from rlhf.data.marks import NONCE, Piece, either
 from rlhf.data.sandbox import render
 from rlhf.data.tokenizers import Tokenizer
@@ -145,8 +147,8 @@ class ChatText:
             self._in_parts = in_parts
             try:
                 written = self.render([QUESTION, answer(SLOT)])
-            except Refused:
-                if in_parts:
+            except Refused as error:
+                if in_parts or isinstance(error.__cause__, TemplateSyntaxError):
                     raise
                 continue
             if written.count(SLOT) == 1:

@@ -21,8 +21,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 
 from rlhf.data.template_code import Counting, Generation
 
-TURNS = 300_000
-"""Turns of loops and calls of macros in one rendering: less than a second. A long conversation needs some thousands."""
+TURNS = 30_000
+"""Turns of loops and calls in one rendering, and ten more for each character that the conversation has: some tens of
+milliseconds, since a template is rendered dozens of times when it is loaded. A long conversation needs some thousands.
+"""
 SIZE = 1_000_000
 """Characters (or items) that one value, or the whole text, may have beyond four times what the conversation has."""
 MADE = 32
@@ -71,14 +73,18 @@ class _Environment(ImmutableSandboxedEnvironment):
         """Start counting anew, for values of so many characters."""
         self.turns = self.length = self.work = 0
         self.size = SIZE + 4 * given
+        self.most = TURNS + 10 * given
 
     def turn(self, written: int) -> None:
         """A turn of a loop, whose body may write so many characters of the template's own."""
-        self.turns += 1
         self.length += written
-        if self.turns > TURNS:
-            raise TemplateLimitError(f"it loops more than {TURNS:,} times")
+        self._count()
         self._check_length()
+
+    def _count(self) -> None:
+        self.turns += 1
+        if self.turns > self.most:
+            raise TemplateLimitError(f"it loops or calls more than {self.most:,} times")
 
     def written(self, value: Any) -> Any:
         """Every value that is written passes here."""
@@ -120,6 +126,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def call(self, context: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
+        self._count()
         for argument in (*args, *kwargs.values()):
             if isinstance(argument, int) and abs(argument) > self.size:
                 raise TemplateLimitError(f"it asks for {function!r} with {argument:,}"[:200])

@@ -63,8 +63,6 @@ def columnar(source: Source) -> Iterator[Raw]:
     Raises:
         DataError: it is damaged, or its rows are too long to be unpacked.
     """
-    import pyarrow
-
     kind = "a readable parquet file" if source.kind == ".parquet" else "a readable arrow file"
     number = 0
     try:
@@ -75,7 +73,12 @@ def columnar(source: Source) -> Iterator[Raw]:
                     number += 1
                     place = f"{source.place}:{number}"
                     yield Raw(place, error=BadRecord("too_long", too_long())) if row is None else Raw(place, row)
-    except pyarrow.ArrowException as error:
+    except DataError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the library's
+            raise
+        # Damaged files end in any error: MemoryError over an impossible size, ValueError over an impossible date.
         raise DataError(f"{source.place}: not {kind} ({first_line(error)})") from error
 
 
@@ -116,5 +119,7 @@ def _arrow(stream: Any) -> Iterator[Any]:
 
 
 def _small(batch: Any) -> Iterator[Any]:
+    # Offsets of a damaged file point anywhere, and without this the process would end in a segmentation fault.
+    batch.validate(full=True)
     for start in range(0, batch.num_rows, 1024):
         yield batch.slice(start, 1024)

@@ -7,12 +7,9 @@ from pathlib import Path
 
 from rlhf.errors import ParentError
 from rlhf.storage.reading import Unreadable, read_json
-from rlhf.storage.weights import weights_sha256
+from rlhf.storage.weights import is_possible, weights_sha256
 
 SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-
-LONGEST, LONGEST_PART = 4000, 255
-"""Bytes of a path and of its parts, less than which systems take."""
 
 
 def base_of(folder: Path) -> str | None:
@@ -32,9 +29,11 @@ def base_of(folder: Path) -> str | None:
         raise ParentError(f"{folder}: holds an adapter that does not say what it belongs to; merge it into its model")
     if not (folder / WEIGHTS).is_file():
         raise ParentError(f"{folder}: holds an adapter without {WEIGHTS}; pickled ones are not loaded")
-    sizes = [len(part.encode(errors="replace")) for part in base.split("/")]
-    if sum(sizes) + len(sizes) > LONGEST or max(sizes) > LONGEST_PART:  # else an OSError that names no file
-        raise ParentError(f"{folder}: holds an adapter whose base has a name of {len(base)} characters; no model has")
+    if not is_possible(base):
+        raise ParentError(
+            f"{folder}: holds an adapter whose base has a name of {len(base)} characters that no model can have: "
+            f"{base[:80]!r}"
+        )
     for place in (Path(base), folder / base):
         if (place / "config.json").is_file():
             return str(place.absolute())

@@ -19,6 +19,8 @@ EXPLICIT = "transformers_weights"
 """Key of `config.json` by which `transformers` loads another file than these."""
 CACHE = Path("outputs/.cache/weights")
 """Hashes of large weights by what the file system says of their files; beside the runs, to be deleted with them."""
+LONGEST, LONGEST_PART = 4000, 255
+"""Bytes of a path and of its parts, less than which systems take."""
 SMALL = 64 * 2**20
 """Bytes that are hashed in less time than a look into the cache would be worth keeping files for."""
 SETTLED = 2.0
@@ -80,17 +82,24 @@ def shard_names(index: Path) -> list[str]:
     return sorted({_inside(index, name, (".safetensors",)) for name in mapping.values()})
 
 
+def is_possible(name: str) -> bool:
+    """Whether a file can have this name; asking for others raises an `OSError` or `ValueError` that names no file."""
+    sizes = [len(part.encode(errors="replace")) for part in name.split("/")]
+    return "\0" not in name and sum(sizes) + len(sizes) <= LONGEST and max(sizes) <= LONGEST_PART
+
+
 def _inside(where: Path, name: Any, endings: tuple[str, ...]) -> str:
     """`name`, if it is one of a file of this type below the folder of `where`.
 
     Raises:
         ParentError: it is not.
     """
-    parts = PurePosixPath(name).parts if isinstance(name, str) and "\0" not in name else (os.sep,)
+    shown = repr(name)[:300]
+    parts = PurePosixPath(name).parts if isinstance(name, str) and is_possible(name) else (os.sep,)
     if not parts or parts[0].startswith("/") or ".." in parts or "\\" in name:
-        raise ParentError(f"{where}: names {name!r}, which is no file of its folder; use weights of another origin")
+        raise ParentError(f"{where}: names {shown}, which is no file of its folder; use weights of another origin")
     if not name.endswith(endings):
-        raise ParentError(f"{where}: names {name!r} as weights; only safetensors are loaded, convert them first")
+        raise ParentError(f"{where}: names {shown} as weights; only safetensors are loaded, convert them first")
     return str(name)
 
 

@@ -208,6 +208,7 @@ def test_a_template_that_writes_answers_otherwise_later_is_refused(families: dic
 
 ENDLESS = {
     "loops": "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+    "calls": "{% for a in range(25000) %}{{ strftime_now('%d') }}{% endfor %}",
     "macros": "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
     "recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
     "times": "{{ 'a' * 10**9 }}",

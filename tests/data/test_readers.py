@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +159,36 @@ def test_files_that_are_no_files(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError, match="no data files in this folder"):
         read(tmp_path / "folder", "prompts")
+
+
+def damaged_arrow() -> dict[str, bytes]:
+    """Tables with offsets outside of the text, with a buffer of an impossible size, and with an impossible date."""
+    import pyarrow
+
+    def written(columns: dict[str, Any]) -> bytes:
+        table, stream = pyarrow.table(columns), io.BytesIO()
+        with pyarrow.ipc.new_stream(stream, table.schema) as writer:
+            writer.write_table(table)
+        return stream.getvalue()
+
+    good = written({"prompt": ["a" * 100]})
+    # The offsets stand in front of the text, the size of the text in what describes it.
+    offsets = good.rindex(struct.pack("<ii", 0, 100))
+    size = good.index(struct.pack("<q", 100))
+    return {
+        "offsets": good[:offsets] + struct.pack("<ii", 0, 2000) + good[offsets + 8 :],
+        "size": good[:size] + struct.pack("<q", 2**59) + good[size + 8 :],
+        "date": written({"prompt": ["a"], "at": pyarrow.array([2**62], pyarrow.timestamp("us"))}),
+    }
+
+
+@pytest.mark.parametrize("fault", ["offsets", "size", "date"])
+def test_a_damaged_table_is_named(tmp_path: Path, fault: str) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "a.arrow"
+    path.write_bytes(damaged_arrow()[fault])
+    with pytest.raises(DataError, match=r"a\.arrow: not a readable arrow file"):
+        read(path, "prompts")
 
 
 def test_an_empty_file_in_a_folder_can_be_skipped(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from rlhf.errors import ParentError
 from rlhf.storage.adapter_folder import base_of
 
 
-@pytest.mark.parametrize("base", ["9" * 300, "a/" * 3000])
+@pytest.mark.parametrize("base", ["9" * 300, "a/" * 3000, "a\0b"])
 def test_a_name_that_no_file_can_have(base: str, tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
     (tmp_path / "adapter_model.safetensors").touch()

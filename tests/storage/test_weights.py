@@ -62,6 +62,7 @@ def test_what_the_configuration_names_is_what_counts(tmp_path: Path) -> None:
         "..\\x.safetensors",
         "pytorch_model.bin",
         "a\0.safetensors",
+        "[" * 300 + ".safetensors",
         "",
         7,
         None,
@@ -81,7 +82,7 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: Any, where:
         (folder / "config.json").write_text(json.dumps({weights.EXPLICIT: name}))
     with pytest.raises(ParentError) as caught:
         weights_sha256(folder)
-    assert str(folder) in str(caught.value) and repr(name) in str(caught.value)
+    assert str(folder) in str(caught.value) and repr(name)[:300] in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"weight_map": []}', '{"weight_map": 3}', "[" * 10**5])

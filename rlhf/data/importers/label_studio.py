@@ -80,7 +80,7 @@ def _verdicts(annotation: Any) -> list[dict[str, Any]]:
     results = annotation.get("result")
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
         raise BadRecord("wrong_type", "result must be a list of objects")
-    found = [result for result in results if result.get("type") in _READERS]
+    found = [result for result in results if str(result.get("type")) in _READERS]
     if not found and results:
         types = ", ".join(dict.fromkeys(str(result.get("type")) for result in results))
         raise BadRecord("wrong_format", f"needs a result of type {' or '.join(_READERS)}; the types are {types}")
@@ -114,8 +114,9 @@ def _pairwise(data: dict[str, Any], result: dict[str, Any], value: dict[str, Any
 
 def _names(result: dict[str, Any]) -> tuple[str, ...]:
     """What `toName` of the labelling configuration names: text with commas, or a list."""
-    named = result.get("to_name") or ""
-    return tuple(str(name).strip() for name in (named.split(",") if isinstance(named, str) else named))
+    named = result.get("to_name")
+    names = named.split(",") if isinstance(named, str) else named if isinstance(named, list) else []
+    return tuple(str(name).strip() for name in names)
 
 
 def _pair(data: dict[str, Any], named: tuple[str, ...]) -> tuple[str, str]:
