@@ -34,14 +34,20 @@ SMALL = (
     "model.architecture.num_attention_heads=4 model.architecture.num_key_value_heads=2 "
     "model.architecture.max_position_embeddings=128"
 )
+PADDED = "model=hf model.path=null model.tokenizer=tiny data.max_length=128 +model.architecture="
 BACKBONES = {
     "gpt2": "model.architecture.n_embd=32 model.architecture.n_layer=2",
     # Tied embeddings, no biases.
     "llama": f"model=llama-3.2-1b {SMALL} model.architecture.head_dim=8",
     # Biases on queries, keys and values, an output layer of its own.
     "qwen2": f"model=qwen2.5-0.5b {SMALL} ~model.architecture.vocab_size model.architecture.tie_word_embeddings=false",
+    # One response a line: convolutions beside attention, and Mamba, whose blocks hold blocks.
+    "lfm2": f"{PADDED}{{model_type:lfm2,hidden_size:32,intermediate_size:54,num_hidden_layers:2,num_attention_heads:4,"
+    "num_key_value_heads:2,max_position_embeddings:128,layer_types:[conv,full_attention],"
+    "block_auto_adjust_ff_dim:false}",
+    "mamba": f"{PADDED}{{model_type:mamba,hidden_size:32,num_hidden_layers:2,state_size:4,time_step_rank:4}}",
 }
-"""Overrides that make random backbones of two layers; tensor parallelism splits the last two."""
+"""Overrides that make random backbones of two layers; tensor parallelism splits llama and qwen2."""
 
 
 @dataclass(frozen=True)

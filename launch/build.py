@@ -90,10 +90,14 @@ def read_rows(config: TrainConfig, template: Template, kind: Kind) -> StageRows:
     truncate: Any = data.truncate
     train, counts = make_rows(dataset.train, kind, template, limit, data.on_error, train_on, truncate)
     val, val_counts = make_rows(dataset.val, kind, template, limit, data.on_error, train_on, truncate)
-    if (said := warning(counts, limit, data.max_length - limit)) is not None:
-        log.warning("%s", said)
-    if (said := check_unknown(dataset.train, train, template.tokenizer, data.max_unknown)) is not None:
-        log.warning("%s", said)
+    parts = (("examples", dataset.train, train, counts), ("validation examples", dataset.val, val, val_counts))
+    for what, records, rows, found in parts:
+        for said in (
+            warning(found, limit, data.max_length - limit, what),
+            check_unknown(records, rows, template.tokenizer, data.max_unknown, what),
+        ):
+            if said is not None:
+                log.warning("%s", said)
     counts = dict(dataset.counts) | {f"train_{k}": v for k, v in counts.items()}
     counts |= {f"val_{k}": v for k, v in val_counts.items()}
     if not train:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,12 @@ import torch
 
 from launch.trainer import accelerator_of, quiet_libraries
 from rlhf.config import StrategyConfig
+from rlhf.data.cuts import warning
 from rlhf.data.records import Prompt
 from rlhf.data.rows import Row, make_rows
 from rlhf.data.templates import Template, template_for
 from rlhf.data.tokenizers import load_tokenizer
+from rlhf.data.unknown import check_unknown
 from rlhf.evaluation.judges import RewardJudge
 from rlhf.evaluation.reward_models import reward_judge
 from rlhf.models.language import LanguageModel, freeze
@@ -22,6 +25,8 @@ from rlhf.rollout.engines import build_sampler
 from rlhf.rollout.sampling import Sampler
 from rlhf.runs import Parent
 from rlhf.runs.search import read_config
+
+log = logging.getLogger("rlhf")
 
 DEFAULT_LENGTH, DEFAULT_NEW_TOKENS = 512, 128
 
@@ -40,8 +45,13 @@ class Loaded:
 
     def rows(self, prompts: Sequence[Prompt], on_error: str = "stop") -> list[Row]:
         """Rows without responses, cut so that an answer fits behind; those that can't be cut so far are left out
-        (`Row.index` tells which are there)."""
-        rows, _ = make_rows(prompts, "prompts", self.template, self.max_length - self.max_new_tokens, on_error)
+        (`Row.index` tells which are there). Cuts, and characters that the tokenizer lacks, are said."""
+        limit = self.max_length - self.max_new_tokens
+        rows, counts = make_rows(prompts, "prompts", self.template, limit, on_error)
+        cut = warning(counts, limit, self.max_new_tokens, "prompts")
+        for said in (cut, check_unknown(prompts, rows, self.template.tokenizer, of="prompts")):
+            if said is not None:
+                log.warning("%s", said)
         return rows
 
     def sampler(self, engine: str, max_rows: int) -> Sampler:

@@ -176,12 +176,13 @@ class Tally:
         return found
 
 
-def warning(counts: Mapping[str, int], limit: int, reserved: int = 0) -> str | None:
+def warning(counts: Mapping[str, int], limit: int, reserved: int = 0, what: str = "examples") -> str | None:
     """A sentence where over a hundredth of the examples was cut or dropped: a longer answer is not a worse one.
 
     Args:
         counts: of `make_rows`.
         limit: the tokens that an example may have. `reserved`: those of `data.max_length` that are kept for answers.
+        what: the examples are called.
     """
     rows, dropped = counts.get("rows", 0), counts.get("dropped_too_long", 0)
     cut = max(counts.get("cut_prompts", 0), counts.get("cut_responses", 0))
@@ -191,7 +192,7 @@ def warning(counts: Mapping[str, int], limit: int, reserved: int = 0) -> str | N
     parts = [
         f"data.max_length: {limit + reserved} cuts {counts.get('cut_prompts', 0):,} prompts"
         f"{f' and {n:,} responses' if (n := counts.get('cut_responses')) else ''} and drops {dropped:,} of {total:,} "
-        f"examples ({(cut + dropped) / total:.1%})"
+        f"{what} ({(cut + dropped) / total:.1%})"
     ]
     if "median_length_dropped" in counts:
         parts.append(

@@ -14,12 +14,15 @@ ODD = "\U00013000\u2fd5\u0f12\U0001fabf"
 """Characters that vocabularies rarely have: a tokenizer that can write these can write anything."""
 
 
-def check_unknown(records: Sequence[Record], rows: Sequence[Row], tokenizer: Tokenizer, allowed: float) -> str | None:
+def check_unknown(
+    records: Sequence[Record], rows: Sequence[Row], tokenizer: Tokenizer, allowed: float = 1.0, of: str = "examples"
+) -> str | None:
     """What to say of texts that the tokenizer can't write; `None` where it writes all of them.
 
     Args:
         records: what the rows were made from; characters that the tokenizer drops are looked for in their texts.
         allowed: share of tokens, or of characters, up to which it is only said.
+        of: what the records are called.
 
     Raises:
         DataError: the share is larger.
@@ -42,7 +45,7 @@ def check_unknown(records: Sequence[Record], rows: Sequence[Row], tokenizer: Tok
     if not share:
         return None
     said = (
-        f"data.max_unknown: {share:.2%} of the {what} are unknown to the tokenizer {tokenizer.name}, which "
+        f"data.max_unknown: {share:.2%} of the {what} in {of} are unknown to the tokenizer {tokenizer.name}, which "
         f"{'drops them' if what == 'characters' else 'writes <unk> for them'}"
     )
     if share > allowed:

@@ -1,8 +1,18 @@
 from __future__ import annotations
 
+import json
+import logging
 from pathlib import Path
+from typing import Any
 
-from launch.loaded import Lengths, lengths_beside, lengths_of
+import pytest
+
+from launch.build import read_rows
+from launch.loaded import Lengths, Loaded, lengths_beside, lengths_of
+from rlhf.config import DataConfig, TrainConfig
+from rlhf.data.records import Prompt
+from rlhf.data.templates import template_for
+from rlhf.data.tokenizers import load_tokenizer
 from rlhf.runs import Parent
 
 
@@ -19,3 +29,27 @@ def test_a_folder_reads_and_writes_as_much_as_the_runs_beside_it(tmp_path: Path)
     assert lengths_of(folder) == Lengths()
     assert lengths_beside([folder, long, short]) == [Lengths(512, 64), Lengths(512, 32), Lengths(128, 64)]
     assert lengths_beside([folder]) == [Lengths()]
+
+
+def test_cuts_of_prompts_that_are_only_answered_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    policy: Any = None
+    loaded = Loaded(policy, template_for(load_tokenizer("tiny")), 40, 10)
+    with caplog.at_level(logging.WARNING, "rlhf"):
+        loaded.rows([Prompt.of("short")])
+        assert not caplog.messages
+        loaded.rows([Prompt.of("long " * 60), Prompt.of("short")])
+    assert [("1 prompts" in said, "of 2 prompts" in said) for said in caplog.messages] == [(True, True)]
+
+
+def test_cuts_of_validation_are_said_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, prompt in (("train", "short"), ("val", "long " * 60)):
+        lines = [json.dumps({"prompt": f"{i} {prompt}", "response": "yes"}) for i in range(3)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    data = DataConfig(
+        name="jsonl", source="file", path=str(tmp_path / "train.jsonl"), val_path=str(tmp_path / "val.jsonl"),
+        max_length=40,
+    )  # fmt: skip
+    with caplog.at_level(logging.WARNING, "rlhf"):
+        read_rows(TrainConfig(data=data), template_for(load_tokenizer("tiny")), "demonstrations")
+    assert [said for said in caplog.messages if "3 validation examples" in said]
+    assert not [said for said in caplog.messages if "3 examples" in said]

@@ -64,3 +64,9 @@ def test_bf16_stays_near(tmp_path: Path) -> None:
 def test_adapters_are_sharded_too(tmp_path: Path) -> None:
     lora = "model.adapter=lora model.lora_r=4 algo.lr=1e-3"
     check([Cell("dpo", "zero2", extra=lora), *(Cell("ppo", x, extra=lora) for x in ("ddp", "fsdp"))], tmp_path)
+
+
+@pytest.mark.slow
+def test_models_that_read_one_response_a_line(tmp_path: Path) -> None:
+    stages = [("lfm2", "sft"), ("lfm2", "dpo"), ("mamba", "sft"), ("mamba", "dpo")]
+    check([Cell(stage, "fsdp", backbone=backbone) for backbone, stage in stages], tmp_path)
