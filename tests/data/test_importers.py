@@ -6,142 +6,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from importlib.metadata import EntryPoint
 from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from rlhf.data import importers
-from rlhf.data.fields import canonical
 from rlhf.data.files import BadRecord
 from rlhf.data.formats import detected, parse
-from rlhf.data.meaning import LEFT_OUT, NOTHING_LEARNT, UNDESIRABLE, UNKNOWN_FIELD, WITHOUT_COMPARISON
-from rlhf.data.records import Comparison, Demonstration, Document, Kind, Labelled, Prompt, Ranking
+from rlhf.data.meaning import LEFT_OUT, UNDESIRABLE, UNKNOWN_FIELD, WITHOUT_COMPARISON
+from rlhf.data.records import Comparison, Demonstration, Kind, Labelled, Prompt, Ranking
 from rlhf.errors import DataError
-
-HI = Prompt.of("hi")
-SYSTEM = Prompt((("system", "be brief"), ("user", "hi")))
-TALK = Prompt((("user", "a"), ("assistant", "b"), ("user", "hi")))
-
-
-def says(role: str, text: str, **more: Any) -> dict[str, Any]:
-    return {"role": role, "content": text, **more}
-
-
-def from_(role: str, text: Any, **more: Any) -> dict[str, Any]:
-    return {"from": role, "value": text, **more}
-
-
-CHAT = [says("user", "hi"), says("assistant", "yo")]
-SHARED = [from_("human", "hi"), from_("gpt", "yo")]
-TREE_MESSAGE = {"message_id": "1", "role": "prompter", "text": "hi", "deleted": False, "review_result": True}
-BEST = {"role": "assistant", "text": "yo", "rank": 0}
-WORST = {"role": "assistant", "text": "no", "rank": 1}
-SAFERLHF = {
-    "prompt": "hi", "response_0": "yo", "response_1": "no", "prompt_source": "x", "response_0_source": "m",
-    "is_response_0_safe": False, "is_response_1_safe": True, "better_response_id": 0, "safer_response_id": 1,
-    "response_0_harm_category": {"Violence": True}, "response_0_severity_level": 2,
-}  # fmt: skip
-JUDGED = "###Task Description:\nx\n###The instruction to evaluate:\nhi\n\n###Response to evaluate:\n{}\n\n###Score Rubrics:\n[x]"
-RATED = {"helpfulness": {"Rating": "5", "Rationale": "a\nb"}, "honesty": {"Rating": "N/A"}}
-POOR = {"helpfulness": {"Rating": "2"}, "honesty": {"Rating": "1"}}
-
-EXAMPLES: dict[str, tuple[dict[str, Any], dict[Kind, Any]]] = {
-    "jsonl": (
-        {"system": "be brief", "prompt": "hi", "response": "yo", "id": 3, "source": "mine"},
-        {"demonstrations": [Demonstration(SYSTEM, "yo")], "prompts": [SYSTEM]},
-    ),
-    "hh": (
-        {"chosen": "\n\nHuman: hi\n\nAssistant: yo", "rejected": "\n\nHuman: hi\n\nAssistant: no"},
-        {"comparisons": [Comparison(HI, "yo", "no")], "demonstrations": [Demonstration(HI, "yo")], "prompts": [HI]},
-    ),
-    "messages": ({"messages": CHAT, "id": "x"}, {"demonstrations": [Demonstration(HI, "yo")], "prompts": [HI]}),
-    "text": ({"text": "a", "label": 3, "system": "x"}, {"documents": [Document("a")]}),
-    "unpaired": (
-        {"prompt": "hi", "completion": "yo", "label": "false"},
-        {"labels": [Labelled(HI, "yo", False)], "demonstrations": [UNDESIRABLE], "comparisons": ["missing_field"]},
-    ),
-    "sharegpt": (
-        {"conversations": [from_("human", "a"), from_("chatgpt", "b"), *SHARED], "id": "x", "system": ""},
-        {"demonstrations": [Demonstration(TALK, "yo")], "prompts": [TALK]},
-    ),
-    "alpaca": (
-        {"instruction": "Add.", "input": "1 + 1", "output": "2", "system": "be brief", "history": [["a", "b"]]},
-        {
-            "demonstrations": [
-                Demonstration(
-                    Prompt((("system", "be brief"), ("user", "a"), ("assistant", "b"), ("user", "Add.\n1 + 1"))), "2"
-                )
-            ]
-        },
-    ),
-    "self_instruct": (
-        {"id": "s", "name": "n", "instruction": "Add.", "instances": [{"input": "1 + 1", "output": "2"}, {"input": "", "output": "?"}],
-         "is_classification": False},
-        {"demonstrations": [Demonstration(Prompt.of("Add.\n1 + 1"), "2"), Demonstration(Prompt.of("Add."), "?")]},
-    ),
-    "qa": ({"question": "hi", "answer": "1\n#### 2"}, {"demonstrations": [Demonstration(HI, "1\n#### 2")]}),
-    "orca": (
-        {"system": "be brief", "question": "hi", "chosen": "yo", "rejected": "no"},
-        {"comparisons": [Comparison(SYSTEM, "yo", "no")], "demonstrations": [Demonstration(SYSTEM, "yo")]},
-    ),
-    "ms_swift": (
-        {"messages": CHAT, "rejected_response": "no"},
-        {"comparisons": [Comparison(HI, "yo", "no")], "demonstrations": [Demonstration(HI, "yo")], "prompts": [HI]},
-    ),
-    "pandalm": (
-        {"idx": 1, "motivation_app": "x", "cmp_key": "a_b", "instruction": "hi", "input": "", "response1": "no",
-         "response2": "yo", "annotator1": 2, "annotator2": 0, "annotator3": "2"},
-        {"comparisons": [Ranking(HI, ("no", "yo"), (2, 1))], "demonstrations": [Demonstration(HI, "yo")]},
-    ),
-    "prometheus": (
-        {"source": "honest", "chosen_instruction": JUDGED.format("yo"), "rejected_instruction": JUDGED.format("no")},
-        {"comparisons": [Comparison(HI, "yo", "no", (("source", "honest"),))], "prompts": [HI]},
-    ),
-    "mt_bench": ({"question_id": 1, "category": "x", "turns": ["hi", "shorter"], "reference": ["a\nb"]}, {"prompts": [HI]}),
-    "model_written": (
-        {"question": "hi", "answer_matching_behavior": " Yes", "answer_not_matching_behavior": " No", "statement": "s"},
-        {"prompts": [HI], "comparisons": ["missing_field"]},
-    ),
-    "ultrafeedback": (
-        {"source": "flan", "instruction": "hi", "models": ["a", "b"], "correct_answers": ["None"], "incorrect_answers": [],
-         "completions": [
-             {"response": "no", "annotations": POOR, "overall_score": 10, "fine-grained_score": 1.5, "custom_system_prompt": "x"},
-             {"response": "yo", "annotations": RATED, "overall_score": 7, "critique": "long\ntext"}]},
-        {"comparisons": [Ranking(HI, ("no", "yo"), (2, 1), (("source", "flan"),))], "prompts": [HI],
-         "demonstrations": [Demonstration(HI, "yo")]},
-    ),
-    "saferlhf": (
-        SAFERLHF,
-        # The better answer is unsafe, so the other one is what may be imitated.
-        {"comparisons": [Comparison(HI, "yo", "no")], "demonstrations": [Demonstration(HI, "no")], "prompts": [HI]},
-    ),
-    "rewardbench": (
-        {"id": "1", "prompt": "hi", "chosen": ["yo", "yes"], "rejected": ["no", "nah"], "num_correct": 2, "num_incorrect": 2,
-         "total_completions": 4, "models": ["a", "b"], "subset": "Ties", "additional_metadata": {"x": "a\nb"}},
-        {"comparisons": [Ranking(HI, ("yo", "yes", "no", "nah"), (1, 1, 2, 2), (("subset", "Ties"),))], "prompts": [HI]},
-    ),
-    "openassistant": (
-        {"message_tree_id": "1", "tree_state": "ready_for_export", "prompt": {**TREE_MESSAGE, "replies": [WORST, BEST]}},
-        {"comparisons": [Ranking(HI, ("no", "yo"), (2, 1))], "demonstrations": [Demonstration(HI, "yo")], "prompts": [HI]},
-    ),
-    "label_studio": (
-        {"id": 7, "data": {"prompt": "hi", "text1": "yo", "text2": "no"}, "annotations": [
-            {"id": 1, "result": [{"type": "pairwise", "to_name": "text1,text2", "value": {"selected": "left"}}]}]},
-        {"comparisons": [Comparison(HI, "yo", "no")], "prompts": [HI]},
-    ),
-}  # fmt: skip
-NAMED_ONLY = {"saferlhf_safer"}
-
-
-def read(value: Any, kind: Kind, format: str = "auto", ignore: Collection[str] = ()) -> list[Any]:
-    """Records, and the reasons of those that are none."""
-    return [found.reason if isinstance(found, BadRecord) else found for found in parse(value, kind, format, ignore)]
+from tests.data.format_examples import (
+    CHAT,
+    EXAMPLES,
+    HI,
+    NAMED_ONLY,
+    SAFERLHF,
+    SHARED,
+    SYSTEM,
+    TALK,
+    from_,
+    read,
+    says,
+)
 
 
 def test_every_format_has_an_example() -> None:
@@ -292,153 +182,6 @@ def test_a_tree_gives_rankings_threads_and_prompts() -> None:
     assert read(flat, "demonstrations") == ["wrong_format"]
 
 
-CALL = {"name": "add", "arguments": {"a": 2}}
-TOOL = {"name": "add", "description": "adds", "parameters": {"type": "object"}}
-CALLED = canonical({"tool_calls": [{"type": "function", "function": CALL}]})
-TOOLS = canonical([{"type": "function", "function": TOOL}])
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"conversations": [from_("human", "2+2?"), from_("function_call", json.dumps(CALL)), from_("observation", "4"), from_("gpt", "It is 4.")],
-         "tools": json.dumps([TOOL])},
-        {"messages": [says("user", "2+2?"), says("assistant", None, tool_calls=[{"type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}]),
-                      says("tool", "4"), says("assistant", "It is 4.")], "tools": [{"type": "function", "function": TOOL}]},
-        {"messages": [says("user", "2+2?"), says("assistant", "", function_call=CALL), says("function", "4"), says("assistant", "It is 4.")],
-         "tools": [TOOL]},
-    ],
-)  # fmt: skip
-def test_tools_and_calls_are_kept(value: dict[str, Any]) -> None:
-    turns = (("user", "2+2?"), ("assistant", ""), ("tool", "4"))
-    assert read(value, "demonstrations") == [Demonstration(Prompt(turns, TOOLS, ((1, CALLED),)), "It is 4.")]
-
-
-def test_a_call_can_be_the_answer_and_stands_in_one_turn_with_what_is_said() -> None:
-    talk = [from_("human", "2+2?"), from_("gpt", "Let me see."), from_("function_call", json.dumps(CALL))]
-    assert read({"conversations": talk}, "demonstrations") == [
-        Demonstration(Prompt.of("2+2?"), "Let me see.", extras=CALLED)
-    ]
-    assert read({"conversations": [talk[0], from_("function_call", "no json")]}, "demonstrations") == ["bad_tool_call"]
-    assert read({"messages": CHAT, "tools": "none"}, "demonstrations") == ["wrong_type"]
-
-
-def test_weights_of_turns_are_kept() -> None:
-    talk = [says("user", "a"), says("assistant", "b", weight=0), *CHAT]
-    assert read({"messages": talk}, "demonstrations") == [Demonstration(TALK, "yo", (0, 1))]
-    assert read({"messages": [CHAT[0], says("assistant", "yo", loss=False)]}, "demonstrations") == [NOTHING_LEARNT]
-    assert read({"messages": [CHAT[0], says("assistant", "yo", weight=0.5)]}, "demonstrations") == ["wrong_type"]
-
-
-def test_parts_that_are_text_are_joined_and_others_refused_by_name() -> None:
-    parts = [{"type": "text", "text": "h"}, {"type": "text", "text": "i"}]
-    assert read({"messages": [says("user", parts), CHAT[1]]}, "demonstrations") == [Demonstration(HI, "yo")]  # type: ignore[arg-type]
-    (error,) = parse(
-        {"messages": [says("user", [*parts, {"type": "image_url", "image_url": {}}]), CHAT[1]]}, "demonstrations"
-    )  # type: ignore[arg-type]
-    assert isinstance(error, BadRecord) and error.reason == "not_text"
-    assert "messages[0].content[2]" in str(error) and "image_url" in str(error)
-
-
-UNDERSTOOD = [
-    ({"model": "m", "created_at": 3, "my_number": 0.5, "flag": True, "note": "a\nb" * 90}, "demonstrations"),
-    ({"system": "", "history": [], "tools": [], "images": [], "score": None, "weight": 1}, "demonstrations"),
-    ({"mood": "cheerful", "link": "https://example.org/" + "a" * 200}, "demonstrations"),
-    ({"label": "unsafe", "score": 3, "rejected": "x", "rating": 3}, "prompts"),
-]
-CHANGING = [
-    *(({name: value}, "demonstrations") for name, value in {
-        "score": 3, "weight": 0.5, "rating": 2, "reward": 1.0, "rejected": "no", "label": 0.5, "messages_b": CHAT, "images": ["a.png"],
-        "Context": "Paris", "reasoning-content": "x", "my_notes": "one\ntwo", "briefing": "x" * 101, "turn": {"role": "user", "said": "x"},
-    }.items()),
-    ({"margin": 1.5, "chosen": "yo", "rejected": "no"}, "comparisons"),
-    ({"images": ["a.png"]}, "prompts"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("more", "kind"), UNDERSTOOD)
-def test_fields_without_a_meaning_pass(more: dict[str, Any], kind: Kind) -> None:
-    (found,) = read({"prompt": "hi", "response": "yo", **more}, kind)
-    assert not isinstance(found, str)
-
-
-@pytest.mark.parametrize(("more", "kind"), CHANGING, ids=[next(iter(more)) for more, _ in CHANGING])
-def test_fields_that_could_change_the_meaning_stop_unless_they_are_ignored(more: dict[str, Any], kind: Kind) -> None:
-    value = {"prompt": "hi", **({} if "chosen" in more else {"completion": "yo"}), **more}
-    name = next(iter(more))
-    (error,) = parse(value, kind)
-    assert isinstance(error, BadRecord) and name in str(error)
-    if name != "label":  # a label is a format of its own, and this is none of its values
-        assert error.reason == UNKNOWN_FIELD and f"data.ignore=[{name}]" in str(error)
-    (found,) = read(value, kind, ignore=[name])
-    assert not isinstance(found, str)
-
-
-def test_fields_of_messages_stop_too() -> None:
-    (error,) = parse({"messages": [CHAT[0], says("assistant", "yo", reasoning_content="hm")]}, "demonstrations")
-    assert (
-        isinstance(error, BadRecord) and error.reason == UNKNOWN_FIELD and "messages[1].reasoning_content" in str(error)
-    )
-
-
-LEAVES = st.none() | st.booleans() | st.integers(-3, 12) | st.floats() | st.text(max_size=12) | st.sampled_from(
-    ["hi", "yo", "\n\nHuman: hi\n\nAssistant: yo", "[[", '[{"from": "human", "value": "hi"}]', "\ud800", "user", "gpt", "tool", "0", "true"]
-)  # fmt: skip
-KEYS = st.sampled_from(
-    sorted({name for one in importers.each() for name in one.fields} | {
-        "role", "content", "from", "value", "text", "rank", "replies", "tool_calls", "function", "name", "arguments", "type", "id", "body",
-        "result", "selected", "ranker", "to_name", "annotations", "response", "Rating", "images", "weight", "label", "score",
-    })
-)  # fmt: skip
-VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=25)  # fmt: skip
-
-
-def broken(example: Any, path: list[int], value: Any) -> Any:
-    """A copy of an example with one value somewhere in it replaced: random objects alone rarely get far."""
-    if not path or not isinstance(example, dict | list) or not example:
-        return value
-    keys = list(example) if isinstance(example, dict) else list(range(len(example)))
-    key = keys[path[0] % len(keys)]
-    copy = example.copy()
-    copy[key] = broken(example[key], path[1:], value)
-    return copy
-
-
-def check(value: Any, kind: Kind, format: str) -> None:
-    for found in parse(value, kind, format):
-        if isinstance(found, BadRecord):
-            assert found.reason and str(found) and "\n" not in str(found)
-        elif isinstance(found, Prompt):
-            assert kind == "prompts"
-        else:
-            expected = {"demonstrations": Demonstration, "labels": Labelled, "comparisons": Comparison | Ranking}
-            assert isinstance(found, expected.get(kind, Document | Demonstration))
-            if isinstance(found, Demonstration):
-                assert len(found.learnt) == sum(message["role"] == "assistant" for message in found.messages())
-                assert found.response or found.extras
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(value=st.dictionaries(KEYS, VALUES, max_size=8) | VALUES, kind=st.sampled_from(get_args(Kind)))
-def test_any_json_becomes_records_or_a_sentence(value: Any, kind: Kind) -> None:
-    for name in importers.names():
-        check(value, kind, name)
-
-
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    name=st.sampled_from(sorted(EXAMPLES)),
-    path=st.lists(st.integers(0, 9), min_size=1, max_size=5),
-    value=VALUES,
-    kind=st.sampled_from(get_args(Kind)),
-)
-def test_an_example_with_a_fault_becomes_records_or_a_sentence(
-    name: str, path: list[int], value: Any, kind: Kind
-) -> None:
-    for format in ("auto", name):
-        check(broken(EXAMPLES[name][0], path, value), kind, format)
-
-
 SHP = """
 FIELDS = {"history": "the question", "labels": "which is better"}
 def matches(fields): return fields.keys() >= FIELDS.keys()
@@ -471,10 +214,3 @@ def test_an_importer_of_another_package_is_found(monkeypatch: pytest.MonkeyPatch
         importers.importer.cache_clear()
     with pytest.raises(DataError, match=r"data\.format: 'alpacca' .*did you mean alpaca"):
         importers.importer("alpacca")
-
-
-def test_nesting_without_end_is_a_sentence() -> None:
-    deep: Any = "x"
-    for _ in range(100_000):
-        deep = [deep]
-    assert read({"prompt": "hi", "response": "yo", "unheard_of": deep}, "demonstrations") == ["wrong_type"]
