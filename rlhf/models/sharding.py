@@ -43,8 +43,8 @@ def shard(
         mesh: of one dimension, or of two: copies of groups that shard (HSDP).
         keep_gathered: weights stay gathered from the forward to the backward pass (ZeRO-2), instead of being gathered
             again (ZeRO-3).
-        dtype: of weights and arithmetic within; shards, which the optimiser updates, and the reduction of gradients
-            stay in fp32. `None`: fp32 throughout.
+        dtype: of weights and arithmetic within, but for scalar heads; shards, which the optimiser updates, and the
+            reduction of gradients stay in fp32. `None`: fp32 throughout.
         offload: shards and optimiser state live in CPU memory.
         tensor_mesh: groups that split the layers of the blocks first (`rlhf/models/tensor.py`); of the same mesh.
     """
@@ -59,6 +59,11 @@ def shard(
     }
     for block in blocks(model):
         fully_shard(block, **options)
+    if dtype is not None:
+        # Scores and values are told apart below what bf16 holds (`scalars` in rlhf/models/language.py), so these few
+        # numbers are gathered in fp32, by themselves.
+        for head in scalar_heads(model):
+            fully_shard(head, **options | {"mp_policy": MixedPrecisionPolicy()})
     fully_shard(model, **options)
     model.keeps_gathered = keep_gathered
     for name in ("next_logits", "generate"):
@@ -93,6 +98,12 @@ def blocks(model: LanguageModel | ScoreModel) -> list[nn.Module]:
     outer = [block for block in found if id(block) not in inner]
     owners = Counter(id(weight) for block in outer for weight in block.parameters())
     return [block for block in outer if all(owners[id(weight)] == 1 for weight in block.parameters())]
+
+
+def scalar_heads(model: LanguageModel | ScoreModel) -> list[nn.Module]:
+    """The value head of a policy, the head of a scorer."""
+    found = (getattr(model, "value_head", None), getattr(model.hf, "score", None))
+    return [head for head in found if head is not None]
 
 
 def shards(model: nn.Module) -> list[FSDPModule]:

@@ -121,6 +121,36 @@ def test_bf16_inside_fp32_outside(alone: None, make_hf: Callable[..., Any], arch
     assert 0 < gap < 0.1  # weights of 0.2 make logits of several nats: three digits of them
 
 
+@pytest.mark.parametrize("kind", ["score", "value"])
+def test_scalar_heads_are_fp32_beside_bf16(
+    alone: None, make_hf: Callable[..., Any], architecture: dict[str, Any], kind: str
+) -> None:
+    """Weights that bf16 can't hold reach the scores and the values, learn, and are what a checkpoint holds."""
+    plain: Any = (
+        ScoreModel(make_hf("score", architecture))
+        if kind == "score"
+        else LanguageModel(make_hf("causal", architecture), value_head=True)
+    )
+    weight = (plain.hf.score if kind == "score" else plain.value_head).weight.data
+    weight.copy_(1 + 2**-9 + 2**-10 * torch.arange(32))  # bf16 knows 1 and 1 + 2⁻⁷
+    model = sharded(plain, dtype=torch.bfloat16)
+    seen: list[torch.Tensor] = []
+    backbone = model.hf.base_model
+    backbone.register_forward_hook(lambda module, inputs, output: seen.append(output.last_hidden_state.detach()))
+    found = model(BATCH) if kind == "score" else model(BATCH).values
+    (states,) = seen
+    assert states.dtype == torch.bfloat16 and found.dtype == torch.float32
+    exact = (states.reshape(-1, 32).double() @ weight[0].double())[None]
+    gaps = (found.detach().double()[:, None] - exact).abs().min(dim=1).values
+    assert gaps.max() < 1e-5  # each is that of one of the states
+    (found * torch.arange(len(found))).sum().backward()
+    head = model.hf.score if kind == "score" else model.value_head
+    gradient = head.weight.grad.full_tensor()
+    assert gradient.dtype == torch.float32 and (gradient != gradient.bfloat16()).any()
+    if kind == "score":
+        torch.testing.assert_close(full_weights(model)["score.weight"], weight, atol=0, rtol=0)  # type: ignore[index]
+
+
 def test_groups_must_use_up_the_processes(alone: None) -> None:
     with pytest.raises(ConfigError, match=r"strategy\.shard_size: 2 does not divide the 3 processes"):
         data_mesh("cpu", 3, 2)
