@@ -123,7 +123,8 @@ def _written(random: Random, rows: list[Any], suffix: str) -> tuple[bytes, bool]
 
 def _is_flat(row: Any) -> bool:
     return isinstance(row, dict) and all(
-        isinstance(value, str) and value and not value.startswith("[{") and _encodes(value) for value in row.values()
+        isinstance(value, str) and value and not value.startswith("[{") and _encodes(name + value)
+        for name, value in row.items()
     )
 
 

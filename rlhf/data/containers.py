@@ -23,6 +23,8 @@ ZIP = ".zip"
 SUFFIXES = (*KINDS, ZIP)
 READABLE = f"{', '.join(SUFFIXES)} (text also as {', '.join(PACKED)})"
 """For messages."""
+BROKEN = (gzip.BadGzipFile, zlib.error, EOFError, lzma.LZMAError, zipfile.BadZipFile, UnicodeDecodeError)
+"""What damaged archives raise; UnicodeDecodeError comes from the names of their members."""
 LONGEST = 64 * 2**20
 """Bytes of a record, unpacked: a file of some KiB can unpack to a record that fills the memory."""
 
@@ -72,7 +74,7 @@ def sources(path: Path) -> Iterator[Source]:
         yield Source(str(path), kind, lambda: _unpacked(path.name, path.open("rb")), packed)
         return
     with zipfile.ZipFile(path) as archive:
-        names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+        names = sorted(name for info in archive.infolist() if (name := info.filename) and not name.endswith("/"))
         found = [name for name in names if (kind_of(name) or ZIP) != ZIP and not is_hidden(PurePosixPath(name))]
         if not found:
             raise DataError(f"{path}: no data files in this archive; it may hold {', '.join(KINDS)}")
@@ -95,8 +97,7 @@ def reading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (gzip.BadGzipFile, zlib.error, EOFError, lzma.LZMAError, zipfile.BadZipFile, RuntimeError) as error:
-        # RuntimeError: a password is needed.
+    except (*BROKEN, RuntimeError) as error:  # RuntimeError: a password is needed
         suffix = path.suffix.lower().removeprefix(".")
         kind = {"gz": "gzip"}.get(suffix, suffix)
         raise DataError(f"{path}: not a complete {kind} file ({error})") from error

@@ -129,6 +129,7 @@ def test_a_named_format_refuses_what_is_written_in_another() -> None:
         ({"instruction": "hi", "completions": [{"response": "a", "overall_score": 3}]}, "comparisons", [WITHOUT_COMPARISON]),
         ({"prompt": "hi", "prompt_id": "x", "chosen": CHAT, "rejected": [CHAT[0], says("assistant", "no")], "messages": CHAT,
           "score_chosen": 8.0, "score_rejected": 6.0}, "comparisons", [Comparison(HI, "yo", "no")]),
+        ({**EXAMPLES["mt_bench"][0], "turns": [" \n", "b"]}, "prompts", ["empty_field"]),
         # PandaLM: three people who say three things, and two answers that are one.
         ({**EXAMPLES["pandalm"][0], "annotator1": 1}, "comparisons", [Ranking(HI, ("no", "yo"), (1, 1))]),
         ({**EXAMPLES["pandalm"][0], "response1": "yo"}, "comparisons", [Ranking(HI, ("yo", "yo"), (1, 1))]),

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,19 @@ def test_lists_decode_as_json_does(rows: list[dict[str, str]], tmp_path_factory:
         assert found == rows
 
 
+def zipped(*names: str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name in names:
+            archive.writestr(name, '{"prompt": "a"}')
+    return stream.getvalue()
+
+
+def test_a_member_of_an_archive_without_a_name_is_no_data(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped("a.jsonl", "Q").replace(b"Q", b"\0"))  # a name ends at a zero byte
+    assert read(tmp_path / "a.zip", "prompts").items == [Prompt.of("a")]
+
+
 def test_files_that_are_no_files(tmp_path: Path) -> None:
     cases: list[tuple[str, bytes | None, str]] = [
         ("missing.jsonl", None, "no such file or folder"),
@@ -148,6 +162,7 @@ def test_files_that_are_no_files(tmp_path: Path) -> None:
         ("a.jsonl.gz", b"plain", "not a complete gzip file"),
         ("b.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 1000)[:-20], "not a complete gzip file"),
         ("a.parquet", b"PAR1 no", "not a readable parquet file"),
+        ("a.zip", zipped("é.jsonl").replace("é".encode(), b"\xff\xff"), "not a complete zip file"),
         ("empty.json", b"[]", "no prompts in it"),
     ]
     for name, content, message in cases:

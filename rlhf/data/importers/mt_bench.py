@@ -30,6 +30,6 @@ def parse(fields: Fields, kind: Kind) -> Iterator[Record]:
     if kind != "prompts":
         raise missing(fields, kind)
     text = clean(list_of(fields, "turns")[0], "turns[0]")
-    if not text:
+    if not text.strip():
         raise BadRecord("empty_field", "turns[0] is empty")
     yield Prompt.of(text)
