@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,6 +23,9 @@ from rlhf.config import ChatConfig, Config, EvaluateConfig, PlanConfig, PPOConfi
 from rlhf.data.files import file_sha256
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, Summary, all_runs, newest_run, run_id
+
+MOST_POINTS = 10_000
+"""Runs of one sweep. Each is planned before the first one starts, which takes longer than anybody waits for more."""
 
 
 @dataclasses.dataclass
@@ -184,17 +189,32 @@ def points(overrides: Sequence[str], base: DictConfig) -> list[list[str]]:
             only this base can be checked beforehand.
 
     Raises:
-        ConfigError: the basic sweeper can't sweep over such a value.
+        ConfigError: the basic sweeper can't sweep over such a value, or it makes more points than anybody runs.
     """
     sweeper = base.hydra.sweeper
     if not str(sweeper.get("_target_", "")).endswith("BasicSweeper"):
         return [without_sweeps(overrides)]
     parameters = [f"{name}={value}" for name, value in (sweeper.get("params") or {}).items()]
+    items = parsed([*parameters, *overrides])
     try:
-        batches = BasicSweeper.split_arguments(parsed([*parameters, *overrides]), max_batch_size=None)
+        # Counted first: the sweeper would list all of range(1,1000000000000) in memory.
+        many = math.prod({item.get_key_element(): _choices(item) for item in items}.values())
+        if not 0 < many <= MOST_POINTS:
+            found = f"{Decimal(many):.2e}, more than {MOST_POINTS:,}" if many else "no"
+            raise ConfigError(f"--multirun: {' '.join(overrides)} makes {found} runs")
+        batches = BasicSweeper.split_arguments(items, max_batch_size=None)
     except (HydraException, ValueError, TypeError, ArithmeticError) as error:
         raise ConfigError(f"--multirun: {error}; list the values, as in algo.lr=1e-4,1e-3") from error
     return [point for batch in batches for point in batch]
+
+
+def _choices(item: Override) -> int:
+    """How many values an override takes in a sweep."""
+    value = item.value()
+    if isinstance(value, RangeSweep) and value.step and value.start is not None and value.stop is not None:
+        start, stop, step = (Decimal(number) for number in (value.start, value.stop, value.step))
+        return max(0, math.ceil((stop - start) / step))
+    return len(value.list) if isinstance(value, ChoiceSweep) else 1
 
 
 def parsed(overrides: Sequence[str]) -> list[Override]:
