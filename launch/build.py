@@ -128,12 +128,12 @@ def examples_a_step(config: TrainConfig) -> int:
     return config.train.batch_size
 
 
-def check_context(config: TrainConfig, hf: Any) -> None:
+def check_context(config: TrainConfig, name: str, hf: Any) -> None:
     """Refuse lengths that the loaded model doesn't read, or not as it reads short ones (`longrope`)."""
     context = context_of(hf)
     if context is not None and config.data.max_length > context:
         raise ConfigError(
-            f"data.max_length: {config.data.max_length} is longer than the model's context of {context} tokens; "
+            f"data.max_length: {config.data.max_length} is longer than the {name}'s context of {context} tokens; "
             f"pass data.max_length={context} or less"
         )
 
@@ -194,8 +194,9 @@ def build_module(config: TrainConfig, run: Run, template: Template, rows: StageR
     if config.strategy.tensor_parallel > 1:
         for model in (module.trained() | module.frozen()).values():
             check_plan(model.hf, config.strategy.tensor_parallel)
+    for part, model in (module.trained() | module.frozen()).items():
+        check_context(config, part, model.hf)
     for hf in models:
-        check_context(config, hf)
         if config.strategy.gradient_checkpointing:
             recompute_activations(hf)
         if config.strategy.compile:

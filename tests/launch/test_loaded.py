@@ -3,16 +3,19 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from transformers import Phi3Config
 
-from launch.build import read_rows
+from launch.build import check_context, read_rows
 from launch.loaded import Lengths, Loaded, lengths_beside, lengths_of
 from rlhf.config import DataConfig, TrainConfig
 from rlhf.data.records import Prompt
 from rlhf.data.templates import template_for
 from rlhf.data.tokenizers import load_tokenizer
+from rlhf.errors import ConfigError
 from rlhf.runs import Parent
 
 
@@ -53,3 +56,13 @@ def test_cuts_of_validation_are_said_too(tmp_path: Path, caplog: pytest.LogCaptu
         read_rows(TrainConfig(data=data), template_for(load_tokenizer("tiny")), "demonstrations")
     assert [said for said in caplog.messages if "3 validation examples" in said]
     assert not [said for said in caplog.messages if "3 examples" in said]
+
+
+def test_texts_longer_than_where_the_rotation_changes_are_refused() -> None:
+    """`longrope` reads all texts of a batch by other frequencies as soon as one is longer."""
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
+    sizes = {"pad_token_id": 0, "original_max_position_embeddings": 12, "max_position_embeddings": 64}
+    hf = SimpleNamespace(config=Phi3Config(hidden_size=64, num_attention_heads=4, rope_parameters=rope, **sizes))
+    check_context(TrainConfig(data=DataConfig(max_length=12)), "policy", hf)
+    with pytest.raises(ConfigError, match=r"^data\.max_length: 13 .*policy.* 12 "):
+        check_context(TrainConfig(data=DataConfig(max_length=13)), "policy", hf)
