@@ -91,6 +91,12 @@ def test_tools_go_with_their_exchange_and_their_results_are_cut_last() -> None:
         shorten(turns, encode, 13)
 
 
+def test_three_texts_are_cut_each_at_its_place() -> None:
+    turns = talk("u: 40 41", "a: 50", "t: 60 61", "a: 51", "t: 70 71")
+    shortest = [1, 77, 777, 9, 2, 41, 9, 3, 50, 9, 4, 61, 9, 3, 51, 9, 4, 71, 9, 3]
+    assert list(shorten(turns, encode, 20).ids) == shortest
+
+
 def test_a_conversation_that_the_assistant_opened() -> None:
     turns = talk("s: 10", "a: 20 21", "u: 30", "a: 40", "u: 50")
     assert list(shorten(turns, encode, 15).ids) == [1, 10, 9, 2, 30, 9, 3, 40, 9, 2, 50, 9, 3]
@@ -180,6 +186,10 @@ class TestFit:
         policies: tuple[Truncate, ...] = ("response", "prompt")
         found, same = (fitted(self.question, [[5] * 8], 16, truncate) for truncate in policies)
         assert found == same and found.prompt.cut == 2
+        found, same = (fitted(self.question, [[5] * 7], 16, truncate) for truncate in policies)
+        assert found == same and found.prompt.cut == 1, "no more than it must"
+        # One that just fits beside a longer one is whole.
+        assert fitted(self.question, [[5] * 8, [6] * 9], 16, "response").cut_responses == 1
 
 
 class TestTally:
@@ -202,6 +212,12 @@ class TestTally:
         said = warning({"rows": 95, **counts}, 90, reserved=10)
         assert said is not None and said.startswith("data.max_length: 100 ")
         assert all(figure in said for figure in ("2 prompts", "5 of 100", "7.0%", "400", "48", "data.max_length=510"))
+
+    def test_99_percent_are_at_least_so_many(self) -> None:
+        tally = Tally()
+        for length in range(1, 102):
+            tally.keep(length, Fitted(PromptTokens((1,), cut=1), ()))
+        assert tally.counts()["length_99_percent"] == 100, "99 of 101 would be 98%"
 
     def test_silence_up_to_a_hundredth(self) -> None:
         assert warning({"rows": 99, "dropped_too_long": 1, "cut_prompts": 0, "length_99_percent": 7}, 10) is None
