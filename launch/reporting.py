@@ -11,6 +11,7 @@ from rlhf.errors import ConfigError
 from rlhf.reporting.material import gather
 from rlhf.reporting.sections import build
 from rlhf.reporting.write import write
+from rlhf.runs.directory import make_directory
 
 NAME = "report.html"
 
@@ -49,7 +50,9 @@ def write_report(
     material = gather(path)
     if out is None:
         out = material.path / NAME
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(out.parent, "out")
+    if out.is_dir():
+        raise ConfigError(f"out: {out} is a folder; name a file in it, such as {out / NAME}")
     return write(build(material), out, language, files, png)
 
 

@@ -47,6 +47,12 @@ class HFTokenizer:
         self._backend.no_padding()
         self._plain = MarkedBackend(self._backend)
         self.special_texts = self._plain.specials
+        if not self._backend.get_vocab(with_added_tokens=True).keys() - set(self.special_texts):
+            # transformers makes an empty one of a class whose files are missing.
+            raise DataError(
+                f"{folder_or_name}: the tokenizer has no tokens; put the model's tokenizer files (tokenizer.json, "
+                "tokenizer_config.json) beside its weights"
+            )
         self.stop_ids = stop_ids(folder_or_name, self.eos_id)
         begin = self._tokenizer.bos_token_id
         prepended = begin is not None and self._backend.encode("").ids == [begin]

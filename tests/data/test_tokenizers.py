@@ -198,6 +198,14 @@ def test_an_unreachable_hub_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     hub.reachable.cache_clear()
 
 
+def test_a_folder_without_tokenizer_files_is_refused(tmp_path: Path) -> None:
+    """Else transformers makes one without tokens, by the class that the model's configuration names."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    with pytest.raises(DataError, match=r"tokenizer\.json") as caught:
+        load_tokenizer("auto", tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
 def test_a_tokenizer_without_end_of_text_is_refused(tmp_path: Path, chat_folder: Path) -> None:
     folder = shutil.copytree(chat_folder, tmp_path / "copy")
     config = json.loads((folder / "tokenizer_config.json").read_text())

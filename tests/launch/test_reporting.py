@@ -64,6 +64,8 @@ def test_elsewhere(main: Main, run: Path) -> None:
         ([], "path: missing; pass path=DIR"),
         (["path=nowhere"], "nowhere is not a folder"),
         (["path=."], "holds neither runs nor evaluations"),
+        (["path=run", "out=run"], "out: run is a folder"),
+        (["path=run", "out=run/metrics.csv/x/page.html"], "out: run/metrics.csv/x is a file, or lies below one"),
         (["path=run", "language=fr"], "language: 'fr' is not one of en | zh"),
         (["path=run", "pgn=true"], "pgn: unknown key; did you mean png?"),
     ],

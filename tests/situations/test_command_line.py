@@ -122,6 +122,7 @@ OTHERS = [
     ("evaluate models.sft=nope", "models.sft"),
     ("evaluate models.sft=afile", "models.sft"),
     ("evaluate +models.x/y=dir", "models.x/y"),
+    ("evaluate models.new=dir", "+models.new"),
     ("evaluate models=[dir,dir]", "models"),
     ("evaluate models.sft=dir evaluation.best_of=0", "evaluation.best_of"),
     ("evaluate models.sft=dir evaluation.ensemble=[dir,dir]", "evaluation.ensemble"),

@@ -115,5 +115,5 @@ def test_a_full_disk_at_an_evaluation_and_its_report(
     capfd.readouterr()
     assert report.main(["path=disk/out"]) == 2
     said = capfd.readouterr().err.strip().splitlines()
-    assert len(said) == 1 and "report_files" in said[0] and "no space is left on the disk" in said[0]
+    assert len(said) == 1 and "disk/out" in said[0] and "no space is left on the disk" in said[0]
     assert {path: path.read_bytes() for path in before} == before

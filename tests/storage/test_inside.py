@@ -104,6 +104,12 @@ def test_second_names_of_files_that_are_written_in_place(tmp_path: Path, run: Pa
         check_inside(run)
 
 
+def test_a_folder_of_wandb_that_is_a_link_is_refused_even_within_the_run(run: Path) -> None:
+    (run / "wandb").symlink_to("checkpoints")
+    with pytest.raises(ConfigError, match="wandb"):
+        check_inside(run)
+
+
 def test_wandb_links_to_its_own_and_brings_no_settings(tmp_path: Path, run: Path) -> None:
     (run / "wandb" / "run-1").mkdir(parents=True)
     (run / "wandb" / "latest-run").symlink_to("run-1")
@@ -114,6 +120,11 @@ def test_wandb_links_to_its_own_and_brings_no_settings(tmp_path: Path, run: Path
         check_inside(run)
     (run / "wandb" / "settings").unlink()
     (run / "wandb" / "logs").symlink_to(tmp_path)
+    with pytest.raises(ConfigError, match="logs"):
+        check_inside(run)
+    (tmp_path / "run-beside").mkdir()  # its path begins with the run's
+    (run / "wandb" / "logs").unlink()
+    (run / "wandb" / "logs").symlink_to(tmp_path / "run-beside")
     with pytest.raises(ConfigError, match="logs"):
         check_inside(run)
 
