@@ -16,6 +16,7 @@ from rlhf.models.language import LanguageModel, ScoreModel, freeze
 from rlhf.models.loading import load_scorer, scorer_on
 from rlhf.runs import Parent, Run, Summary
 from rlhf.runs.parents import export_config
+from rlhf.storage.adapter_folder import base_of
 
 log = logging.getLogger("rlhf")
 
@@ -106,7 +107,8 @@ def check_same_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     Raises:
         ParentError: they don't.
     """
-    content = export_config(Parent("folder", folder))
+    # An adapter's base may have had another chat template than the one that lies beside the adapter.
+    content = {} if base_of(folder) is not None else export_config(Parent("folder", folder))
     try:
         theirs = content.get("tokenizer_fingerprint") or load_tokenizer("auto", str(folder)).fingerprint
     except DataError as error:

@@ -20,11 +20,11 @@ from rlhf.models.language import LanguageModel, ScoreModel, hidden_size
 from rlhf.models.layout_probe import choose_layout
 from rlhf.models.layouts import lay_out, layout_of
 from rlhf.models.logits import head_is_exact
-from rlhf.models.merging import holds_head, merge_adapter
+from rlhf.models.merging import merge_adapter
 from rlhf.models.precision import export_dtype, remember, stored_dtype
 from rlhf.models.quantized import forget_scales, quantization
 from rlhf.models.sizes import check_buildable
-from rlhf.storage.adapter_folder import base_of
+from rlhf.storage.adapter_folder import base_of, holds_head
 from rlhf.storage.weights import INDEX, WEIGHTS, shard_names, weight_files
 
 if TYPE_CHECKING:
@@ -140,6 +140,12 @@ def _load(
         if source is None:
             hf, fresh_head = _from_architecture(auto, architecture, tokenizer, extra), True
         else:
+            # Merged into weights of 4 bits, an adapter would be rounded with them.
+            if quantize != "none" and Path(source).is_dir() and base_of(Path(source)) is not None:
+                raise ConfigError(
+                    f"model.quantize: {quantize} does not go with {source}, an adapter without its model; merge it "
+                    "where it was trained and pass the whole model, or pass model.quantize=none"
+                )
             hf, fresh_head = _from_pretrained(auto, source, extra, quantization(quantize))
     if kind == "score" and not hasattr(hf, "score"):
         raise ParentError(f"{where}: {hf.config.model_type} has no scalar head on a causal model; choose another")

@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from rlhf.errors import ParentError
-from rlhf.storage.adapter_folder import WEIGHTS
 
 
 def merge_adapter(hf: Any, folder: Path) -> Any:
@@ -36,12 +33,3 @@ def merge_adapter(hf: Any, folder: Path) -> Any:
     if before != after:
         raise ParentError(f"{folder}: the adapter changes shapes of its {hf.config.model_type}; pass the whole model")
     return found
-
-
-def holds_head(folder: Path) -> bool:
-    """Whether a reward model's head lies beside the adapter."""
-    try:
-        with safe_open(folder / WEIGHTS, "pt") as file:
-            return any(".score." in f".{name}" for name in file.keys())  # noqa: SIM118 (no dictionary)
-    except (SafetensorError, OSError):
-        return False

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from rlhf.errors import ParentError, nearest
 from rlhf.runs.summary import FILE as SUMMARY_FILE
 from rlhf.runs.summary import Summary
-from rlhf.storage.adapter_folder import adapter_sha256, base_of
+from rlhf.storage.adapter_folder import adapter_sha256, base_of, holds_head
 from rlhf.storage.reading import Unreadable, read_json
 from rlhf.storage.weights import weight_files, weights_sha256
 
@@ -168,6 +168,10 @@ def export_config(parent: Parent) -> dict[str, Any]:
 
 
 def is_reward_model(parent: Parent) -> bool:
+    """Whether the weights have a scalar head; that of an adapter lies beside it, on a language model."""
+    folder = Path(str(parent.source))
+    if parent.kind == "folder" and base_of(folder) is not None and holds_head(folder):
+        return True
     architectures = export_config(parent).get("architectures")
     names = architectures if isinstance(architectures, list) else []
     return any(str(name).endswith("ForSequenceClassification") for name in names)

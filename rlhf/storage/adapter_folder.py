@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from rlhf.errors import ParentError
 from rlhf.storage.reading import Unreadable, read_json
 from rlhf.storage.weights import is_possible, weights_sha256
@@ -43,6 +45,15 @@ def base_of(folder: Path) -> str | None:
             "adapter where its model is"
         )
     return base
+
+
+def holds_head(folder: Path) -> bool:
+    """Whether a reward model's head lies beside the adapter."""
+    try:
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            return any(".score." in f".{name}" for name in file.keys())  # noqa: SIM118 (no dictionary)
+    except (SafetensorError, OSError):
+        return False
 
 
 def adapter_sha256(folder: Path, base: str) -> str:

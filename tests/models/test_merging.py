@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from rlhf.data.records import Prompt
 from rlhf.data.tokenizers import load_tokenizer
-from rlhf.errors import ParentError
+from rlhf.errors import ConfigError, ParentError
 from rlhf.models.export import export
 from rlhf.models.loading import load_policy, load_scorer
-from rlhf.runs.parents import export_config, from_given
+from rlhf.runs.parents import export_config, from_given, is_reward_model
+from rlhf.runs.resolve import resolve_reward_model, resolve_scorer
 
 SIZES = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
 SIZES |= {"num_attention_heads": 2, "max_position_embeddings": 64, "initializer_range": 0.2}
@@ -89,3 +91,53 @@ def test_an_adapter_of_other_sizes_is_refused(folders: Path) -> None:
     export(load_policy(None, {**SIZES, "hidden_size": 32}, tokenizer, seed=1), tokenizer, folders / "base")
     with pytest.raises(ParentError, match=r"policy: the adapter could not be merged"):
         load_policy(str(folders / "policy"), {}, tokenizer, seed=0)
+
+
+def test_an_adapter_with_a_head_is_a_reward_model_wherever_one_is_asked_for(folders: Path) -> None:
+    """Its base is a language model: `config.json` alone would say that it is none."""
+    policy = from_given("model.init", str(folders / "policy"))
+    score = str(folders / "score")
+    assert not is_reward_model(policy)
+    config = {"algo": {"reward_model": score}, "model": {"name": "tiny"}}
+    assert resolve_reward_model(config, policy, folders).source == score
+    found = resolve_scorer("evaluation.reward_model", score, policy, folders)
+    assert found is not None and is_reward_model(found)
+    with pytest.raises(ParentError, match=r"model\.init: .*score is a reward model"):
+        from_given("model.init", score)
+    for other in ("policy", "base"):
+        with pytest.raises(ParentError, match=f"algo.reward_model: .*{other} is not a reward model"):
+            resolve_reward_model(config | {"algo": {"reward_model": str(folders / other)}}, policy, folders)
+
+
+@torch.no_grad()
+def test_an_adapter_scores_for_ppo_and_for_judges_what_peft_scores(folders: Path) -> None:
+    from peft import AutoPeftModelForSequenceClassification
+
+    from launch.memory import check_same_tokenizer
+    from rlhf.evaluation.reward_models import reward_judge
+
+    score, prompt, answer = folders / "score", Prompt((("user", "What is 2 + 2?"),)), "It is 4."
+    tokenizer = load_tokenizer("tiny")
+    check_same_tokenizer(score, tokenizer)
+    judge = reward_judge("evaluation.reward_model", str(score), 64)
+    (mark,) = judge([prompt], [answer])
+    template = judge.template
+    ids = torch.tensor([[*template.prompt(prompt).ids, *template.response(answer)]])
+    theirs: Any = AutoPeftModelForSequenceClassification.from_pretrained(score, num_labels=1).eval()
+    theirs.config.pad_token_id = theirs.base_model.model.config.pad_token_id = 0
+    assert mark is not None
+    assert mark.score == pytest.approx(float(theirs(input_ids=ids).logits), abs=1e-4)
+
+
+def test_a_tokenizer_beside_an_adapter_is_the_one_that_counts(folders: Path) -> None:
+    from launch.memory import check_same_tokenizer
+
+    load_tokenizer("gpt2").save(folders / "score")
+    with pytest.raises(ParentError, match=r"algo\.reward_model: the tokenizer .*score differs"):
+        check_same_tokenizer(folders / "score", load_tokenizer("tiny"))
+
+
+def test_an_adapter_is_not_merged_into_quantised_weights(folders: Path) -> None:
+    for bits in ("4bit", "8bit"):
+        with pytest.raises(ConfigError, match=f"model.quantize: {bits} .*policy"):
+            load_policy(str(folders / "policy"), {}, load_tokenizer("tiny"), seed=0, quantize=bits)
