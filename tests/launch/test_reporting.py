@@ -64,8 +64,6 @@ def test_elsewhere(main: Main, run: Path) -> None:
         ([], "path: missing; pass path=DIR"),
         (["path=nowhere"], "nowhere is not a folder"),
         (["path=."], "holds neither runs nor evaluations"),
-        (["path=run", "out=run"], "run is a folder; name a file in it"),
-        (["path=run", "out=run/metrics.csv/x/page.html"], "metrics.csv/x is a file, or lies below one"),
         (["path=run", "language=fr"], "language: 'fr' is not one of en | zh"),
         (["path=run", "pgn=true"], "pgn: unknown key; did you mean png?"),
     ],
@@ -74,6 +72,14 @@ def test_refusals(main: Main, arguments: list[str], sentence: str, capsys: pytes
     assert main(*arguments) == 2
     told = capsys.readouterr().err
     assert sentence in told and len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("out", ["run", "run/metrics.csv/x/page.html"])
+def test_where_a_report_can_not_go(main: Main, run: Path, out: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("path=run", f"out={out}") == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and told[0].startswith("out: ") and str(Path(out).parent.name) in told[0]
+    assert not (run / "report.html").exists()
 
 
 def test_a_report_that_fails_is_a_warning(run: Path, caplog: pytest.LogCaptureFixture) -> None:
