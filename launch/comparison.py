@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlhf.config import ALGORITHMS
+from rlhf.config import algorithms
 from rlhf.config.objective import maximised
 from rlhf.errors import ParentError
 from rlhf.plain_text import csv_cell
@@ -66,7 +66,7 @@ def rows_of(points: Mapping[int, tuple[Sequence[str], Path]]) -> list[Row]:
         row.status, row.final, row.steps = summary.status, summary.final, summary.steps
         row.wall_seconds, row.error = summary.wall_seconds, summary.error or ""
         given = read_config(directory).get("train", {}).get("objective")
-        row.objectives = given or [ALGORITHMS[summary.algo].objective] if summary.algo in ALGORITHMS else []
+        row.objectives = given or [algorithms()[summary.algo].objective] if summary.algo in algorithms() else []
         rows.append(row)
     return rows
 

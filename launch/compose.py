@@ -22,7 +22,7 @@ from launch import recipes
 from launch.explain import explain, interpolation
 from launch.home import at_home, expand_home
 from launch.typed import check_typed
-from rlhf.config import ALGORITHMS, VERBS, AlgoConfig, Config, TrainConfig, validate
+from rlhf.config import AlgoConfig, Config, TrainConfig, VERBS, algorithms, validate
 from rlhf.data import importers
 from rlhf.errors import ConfigError, nearest
 
@@ -55,7 +55,7 @@ def register() -> None:
         if schema is not TrainConfig:
             node = schema(algo=AlgoConfig()) if issubclass(schema, TrainConfig) else schema
             store.store(group="schema", name=name, node=node, package="_global_")
-    for name, schema in ALGORITHMS.items():
+    for name, schema in algorithms().items():
         node = OmegaConf.structured(schema)
         # The default of the schema as it stands, or, with adapters, ten times that.
         node.lr = f"${{{recipes.RESOLVER}:}}"

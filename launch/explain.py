@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from rlhf.config import ALGORITHMS, VERBS, Key, TrainConfig, keys
+from rlhf.config import Key, TrainConfig, VERBS, algorithms, keys
 from rlhf.config.reference import type_name
 from rlhf.errors import ConfigError, TrainingError, UserError, nearest
 from rlhf.plain_text import one_line
@@ -101,7 +101,7 @@ def _tables(verb: str) -> dict[str, dict[str, Key]]:
     if not issubclass(schema, TrainConfig):
         return {verb: {key.name: key for key in keys(schema)}}
     common = {key.name: key for key in keys(schema) if not key.name.startswith("algo.")}
-    return {name: common | {key.name: key for key in keys(cls, "algo.")} for name, cls in ALGORITHMS.items()}
+    return {name: common | {key.name: key for key in keys(cls, "algo.")} for name, cls in algorithms().items()}
 
 
 def _unknown_key(
@@ -113,7 +113,7 @@ def _unknown_key(
         return f"{name}: not among the names that are there; add it with +{name}=RUN"
     if name.split(".")[0] == "hydra":
         return f"{name}: Hydra has no such key"
-    ours = next((algo for algo, cls in ALGORITHMS.items() if cls is error.object_type), None)
+    ours = next((algo for algo, cls in algorithms().items() if cls is error.object_type), None)
     owners = [algo for algo, table in tables.items() if name in table]
     if ours is not None and owners:
         return f"{name}: unknown key with algo={ours}; it belongs to algo={' and algo='.join(owners)}"

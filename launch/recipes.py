@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rlhf.config import ALGORITHMS
+from rlhf.config import algorithms
 
 ADAPTER_FACTOR = 10.0
 """Best rate of LoRA over that of full fine-tuning (Schulman et al. 2025; alignment-handbook: 2e-4 and 2e-5 in SFT,
@@ -28,7 +28,7 @@ def _rate(rates: Mapping[str, float], root: DictConfig) -> float:
 
 def _full_rate(rates: Mapping[str, float], root: DictConfig) -> float:
     name = root.algo.name
-    return float(rates[name]) if name in rates else float(ALGORITHMS[name].lr)
+    return float(rates[name]) if name in rates else float(algorithms()[name].lr)
 
 
 def _factor(root: DictConfig) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from launch.compose import options
-from rlhf.config import ALGORITHMS, VERBS, TrainConfig, keys
+from rlhf.config import TrainConfig, VERBS, algorithms, keys
 from rlhf.data.readers import read
 from rlhf.data.records import Ranking
 from rlhf.evaluation import overoptimisation, symptoms
@@ -23,7 +23,7 @@ DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("**/*.md"))]
 GROUPS = options()
 KEYS = {key.name for verb in (TrainConfig, *VERBS.values()) for key in keys(verb)}
-KEYS |= {key.name for algorithm in ALGORITHMS.values() for key in keys(algorithm, "algo.")}
+KEYS |= {key.name for algorithm in algorithms().values() for key in keys(algorithm, "algo.")}
 SECTIONS = {name.split(".")[0] for name in KEYS if "." in name}
 TUNING = dict(zip(LANGUAGES, (DOCS / "tuning.md", DOCS / "zh" / "tuning.md"), strict=True))
 TABLES = (ROOT / "docs" / "details.md").read_text(encoding="utf-8")

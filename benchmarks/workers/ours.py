@@ -14,7 +14,7 @@ from launch.allocator import keep_freed_memory
 from launch.build import StageRows, build_module
 from launch.trainer import build_trainer
 from lightning_modules.ppo import PPOModule
-from rlhf.config import ALGORITHMS, TrainConfig
+from rlhf.config import TrainConfig, algorithms
 from rlhf.data.rows import Row
 from rlhf.data.templates import template_for
 from rlhf.data.tokenizers import load_tokenizer
@@ -74,7 +74,7 @@ class Replaying:
 def configuration(task: dict[str, Any]) -> TrainConfig:
     """A constant learning rate, so that both sides make the same updates; everything else is the lab's default."""
     stage, options = task["stage"], task["options"]
-    config = TrainConfig(algo=ALGORITHMS[stage]())
+    config = TrainConfig(algo=algorithms()[stage]())
     config.algo.lr, config.algo.lr_schedule, config.algo.warmup_steps = options["lr"], "constant", 0
     for name in ("critic", "epochs", "max_grad_norm"):
         if name in options:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from rlhf.config.algorithms import AlgoConfig, DPOConfig, PPOConfig, PretrainConfig, RewardConfig, SFTConfig
+from rlhf.config.algorithms import algorithms
+from rlhf.config.algorithms.base import AlgoConfig
+from rlhf.config.algorithms.dpo import DPOConfig
+from rlhf.config.algorithms.on_policy import OnPolicyConfig
+from rlhf.config.algorithms.ppo import PPOConfig
+from rlhf.config.algorithms.pretrain import PretrainConfig
+from rlhf.config.algorithms.reward import RewardConfig
+from rlhf.config.algorithms.sft import SFTConfig
 from rlhf.config.judging import EndpointConfig, EvaluateSettings
 from rlhf.config.keys import Key, KeyInfo, key, keys, lookup
 from rlhf.config.planning import PlanConfig, PlanSettings
-from rlhf.config.schema import (
+from rlhf.config.schema import TrainConfig
+from rlhf.config.sections import (
     CallbacksConfig,
     DataConfig,
     ExportConfig,
@@ -15,7 +23,6 @@ from rlhf.config.schema import (
     ModelConfig,
     RolloutConfig,
     StrategyConfig,
-    TrainConfig,
 )
 from rlhf.config.validation import validate
 from rlhf.config.verbs import (
@@ -30,16 +37,7 @@ from rlhf.config.verbs import (
     StageConfig,
 )
 
-ALGORITHMS: dict[str, type[AlgoConfig]] = {
-    "pretrain": PretrainConfig,
-    "sft": SFTConfig,
-    "reward": RewardConfig,
-    "dpo": DPOConfig,
-    "ppo": PPOConfig,
-}
-
 __all__ = [
-    "ALGORITHMS",
     "VERBS",
     "AlgoConfig",
     "CallbacksConfig",
@@ -57,6 +55,7 @@ __all__ = [
     "LoggerConfig",
     "LoopConfig",
     "ModelConfig",
+    "OnPolicyConfig",
     "PPOConfig",
     "PipelineConfig",
     "PlanConfig",
@@ -70,6 +69,7 @@ __all__ = [
     "StageConfig",
     "StrategyConfig",
     "TrainConfig",
+    "algorithms",
     "key",
     "keys",
     "lookup",

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from rlhf.config.judging import EndpointConfig, EvaluateSettings
 from rlhf.config.paths import check_exists
-from rlhf.config.schema import DataConfig
+from rlhf.config.sections import DataConfig
 from rlhf.errors import ConfigError
 
 VARIABLE = r"[A-Z_][A-Z0-9_]*"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf.config.schema import LoggerConfig
+from rlhf.config.sections import LoggerConfig
 from rlhf.errors import ConfigError
 
 NAME, TAG = 128, 64

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from rlhf.config.algorithms import PPOConfig
 from rlhf.config.planning import PlanConfig
-from rlhf.config.schema import ModelConfig, TrainConfig
+from rlhf.config.schema import TrainConfig
+from rlhf.config.sections import ModelConfig
 from rlhf.errors import ConfigError
 
 
@@ -20,7 +20,7 @@ def adapter(config: TrainConfig) -> None:
             if value != getattr(usual, name):
                 shown = ",".join(value) if isinstance(value, list) else f"{value:g}"
                 raise ConfigError(f"model.{name}: {shown} would do nothing; add model.adapter=lora, or leave it out")
-    elif config.algo.name == "pretrain" and (model.init == "random" or (model.init == "auto" and not model.path)):
+    elif config.algo.starts_from is None and (model.init == "random" or (model.init == "auto" and not model.path)):
         raise ConfigError(
             "model.adapter: lora keeps the weights below the adapters as they are, and here they are random; pretrain "
             "with model.adapter=none, or give model.init=FOLDER"
@@ -53,7 +53,7 @@ def quantized(config: TrainConfig) -> None:
             f"model.quantize: {model.quantize} weights can't be sharded; with strategy.layout={config.strategy.layout} "
             "pass model.quantize=none"
         )
-    if config.rollout.engine == "vllm" and isinstance(config.algo, PPOConfig):
+    if config.rollout.engine == "vllm" and config.algo.on_policy:
         raise ConfigError(
             f"model.quantize: {model.quantize} with rollout.engine=vllm would sample from other weights than it "
             "trains; pass rollout=torch"

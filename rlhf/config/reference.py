@@ -11,8 +11,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
-from rlhf.config import ALGORITHMS, VERBS, StageConfig, TrainConfig
-from rlhf.config.algorithms import AlgoConfig
+from rlhf.config import VERBS, StageConfig, TrainConfig, algorithms
+from rlhf.config.algorithms.base import AlgoConfig
 from rlhf.config.keys import Key, keys, type_hints
 
 BEGIN = "<!-- reference: begin (python -m rlhf.config.reference --write docs/configuration.md) -->"
@@ -32,7 +32,7 @@ def reference() -> str:
     for name, section in sections.items():
         if section is not AlgoConfig:
             parts.append(_table(f"`{name}`", _summary(section), keys(section, f"{name}.")))
-    for name, cls in ALGORITHMS.items():
+    for name, cls in algorithms().items():
         parts.append(_table(f"`algo={name}`", _summary(cls), keys(cls, "algo.")))
     shared = set(sections.values())
     for verb, cls in VERBS.items():

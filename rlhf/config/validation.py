@@ -6,14 +6,13 @@ import re
 from collections.abc import Callable
 from importlib.util import find_spec
 
-from rlhf.config.algorithms import DPOConfig
 from rlhf.config.judges import check_evaluation
 from rlhf.config.keys import KeyInfo, keys, lookup
 from rlhf.config.logger_rules import check_logger
 from rlhf.config.memory import adapter, offload, quantized, quantizer, tensor_parallel
 from rlhf.config.paths import check_exists
-from rlhf.config.ppo_rules import PPO_RULES, reads_ptx
-from rlhf.config.schema import SAFE_NAME, TrainConfig
+from rlhf.config.schema import TrainConfig
+from rlhf.config.sections import SAFE_NAME
 from rlhf.config.verbs import (
     ChatConfig,
     CollectConfig,
@@ -144,8 +143,8 @@ def _length(config: TrainConfig) -> None:
                 f"data.max_length: {data.max_length} is longer than the model's context of {context} tokens; "
                 f"pass data.max_length={context} or less"
             )
-    samples_at_evaluation = config.algo.name in ("sft", "dpo") and config.callbacks.samples and config.train.samples > 0
-    if (config.algo.name == "ppo" or samples_at_evaluation) and rollout.max_new_tokens >= data.max_length:
+    samples_at_evaluation = config.algo.answers() and config.callbacks.samples and config.train.samples > 0
+    if (config.algo.on_policy or samples_at_evaluation) and rollout.max_new_tokens >= data.max_length:
         raise ConfigError(
             f"rollout.max_new_tokens: {rollout.max_new_tokens} leaves no room for a prompt within "
             f"data.max_length={data.max_length}; it must be smaller"
@@ -232,13 +231,13 @@ def _rollout(config: TrainConfig | CollectConfig | EvaluateConfig | ChatConfig) 
         )
 
 
-def _dpo(config: TrainConfig) -> None:
-    algo = config.algo
-    if isinstance(algo, DPOConfig) and algo.label_smoothing > 0 and algo.loss != "sigmoid":
-        raise ConfigError(
-            f"algo.label_smoothing: {algo.label_smoothing:g} is defined for algo.loss=sigmoid only; "
-            f"with algo.loss={algo.loss} it must be 0"
-        )
+def _algorithm(config: TrainConfig) -> None:
+    config.algo.rules(config)
+
+
+def _files(config: TrainConfig) -> None:
+    for name, path in config.algo.files().items():
+        check_exists(name, path)
 
 
 RULES: tuple[Callable[[TrainConfig], None], ...] = (
@@ -255,10 +254,10 @@ RULES: tuple[Callable[[TrainConfig], None], ...] = (
     _strategy,
     tensor_parallel,
     _rollout,
-    _dpo,
-    *PPO_RULES,
+    _algorithm,
+    _files,
 )
 
-HERE = (_data_source, _rollout, quantizer, reads_ptx)
+HERE = (_data_source, _rollout, quantizer, _files)
 PLANNED = tuple(rule for rule in RULES if rule not in HERE)
 """For `plan.py`: what data and libraries this machine has is not asked, since the run may be meant for another."""

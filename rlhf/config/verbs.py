@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 from rlhf.config.judging import EvaluateSettings
 from rlhf.config.keys import key
 from rlhf.config.planning import PlanConfig
-from rlhf.config.schema import (
+from rlhf.config.schema import TrainConfig
+from rlhf.config.sections import (
     CallbacksConfig,
     DataConfig,
     ExportConfig,
@@ -16,7 +17,6 @@ from rlhf.config.schema import (
     ModelConfig,
     RolloutConfig,
     StrategyConfig,
-    TrainConfig,
 )
 
 

@@ -5,21 +5,21 @@ import math
 
 import pytest
 
-from rlhf.config import ALGORITHMS, PPOConfig, TrainConfig, keys, lookup
+from rlhf.config import PPOConfig, TrainConfig, algorithms, keys, lookup
 from rlhf.config.keys import KeyInfo
 
 
 def test_every_field_of_every_schema_is_a_documented_key() -> None:
-    names = [key.name for cls in (TrainConfig, *ALGORITHMS.values()) for key in keys(cls)]
+    names = [key.name for cls in (TrainConfig, *algorithms().values()) for key in keys(cls)]
     assert len(names) > 100
-    for cls in (TrainConfig, *ALGORITHMS.values()):
+    for cls in (TrainConfig, *algorithms().values()):
         for key in keys(cls):
             assert key.info.help, key.name
             assert not key.info.help.endswith("."), f"{key.name}: comments are not sentences"
 
 
 def test_every_default_lies_in_its_own_range() -> None:
-    for cls in (TrainConfig, *ALGORITHMS.values()):
+    for cls in (TrainConfig, *algorithms().values()):
         for key in keys(cls):
             if isinstance(key.default, (int, float, str)) and not (key.info.choices and key.default is None):
                 assert key.info.accepts(key.default), key.name
@@ -32,7 +32,7 @@ def test_keys_of_an_instance_follow_its_own_algorithm() -> None:
 
 
 def test_stage_names_match_their_classes() -> None:
-    assert {name: cls().name for name, cls in ALGORITHMS.items()} == {name: name for name in ALGORITHMS}
+    assert {name: cls().name for name, cls in algorithms().items()} == {name: name for name in algorithms()}
 
 
 def test_lookup() -> None:

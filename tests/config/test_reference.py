@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from rlhf.config import ALGORITHMS, TrainConfig, keys
+from rlhf.config import TrainConfig, algorithms, keys
 from rlhf.config.reference import BEGIN, END, inject, reference, show, type_name
-from rlhf.config.schema import StrategyConfig
+from rlhf.config.sections import StrategyConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -20,7 +20,7 @@ def test_every_key_is_there() -> None:
     text = reference()
     for key in keys(TrainConfig):
         assert f"| `{key.name}` |" in text
-    for name, cls in ALGORITHMS.items():
+    for name, cls in algorithms().items():
         part = text.split(f"### `algo={name}`")[1].split("###")[0]
         assert all(f"| `{key.name}` |" in part for key in keys(cls, "algo."))
 

@@ -13,7 +13,7 @@ import yaml
 
 from launch.compose import CONF, compose_point, hydra_session, options, to_config
 from launch.plan import Planner
-from rlhf.config import ALGORITHMS, TrainConfig, validate
+from rlhf.config import TrainConfig, algorithms, validate
 from rlhf.errors import ConfigError
 
 SIZES = ("100m", "500m", "1b", "3b", "8b")
@@ -84,11 +84,11 @@ def test_every_published_model_has_a_recipe() -> None:
     assert set(options()["model"]) - {"tiny", "hf"} <= set(options()["recipe"])
 
 
-@pytest.mark.parametrize("stage", ALGORITHMS)
+@pytest.mark.parametrize("stage", algorithms())
 def test_without_a_recipe_the_schema_holds(stage: str) -> None:
     """So the identities of such runs, without adapters, are what they were."""
     for overrides in (["model=hf"], ["model=gpt2", "recipe=none"]):
-        assert composed(f"algo={stage}", *overrides).algo.lr == ALGORITHMS[stage].lr
+        assert composed(f"algo={stage}", *overrides).algo.lr == algorithms()[stage].lr
     tuned = yaml.safe_load((CONF / "tuned" / f"{stage}-tiny.yaml").read_text(encoding="utf-8"))["algo"]["lr"]
     assert str(composed(f"algo={stage}").algo.lr) == str(float(re.findall(r":([\d.e-]+)\}", tuned)[0]))
 

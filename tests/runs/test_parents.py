@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rlhf.config import ALGORITHMS, ModelConfig, TrainConfig
+from rlhf.config import ModelConfig, TrainConfig, algorithms
 from rlhf.errors import ParentError
 from rlhf.runs import Parent, Summary, find_parent, resolve_init, resolve_reward_model
 
@@ -18,7 +18,7 @@ GPT2 = ModelConfig(name="gpt2", tokenizer="gpt2", path="openai-community/gpt2", 
 
 
 def config(stage: str, model: ModelConfig = TINY, **algo: Any) -> dict[str, Any]:
-    return dataclasses.asdict(TrainConfig(algo=ALGORITHMS[stage](**algo), model=model))
+    return dataclasses.asdict(TrainConfig(algo=algorithms()[stage](**algo), model=model))
 
 
 def a_model(folder: Path, weights: str = "w", **facts: Any) -> Path:

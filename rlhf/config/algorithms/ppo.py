@@ -1,0 +1,64 @@
+"""Proximal policy optimisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from rlhf.config.algorithms.base import Sections
+from rlhf.config.algorithms.on_policy import OnPolicyConfig
+from rlhf.config.keys import key
+from rlhf.errors import ConfigError
+
+
+@dataclass
+class PPOConfig(OnPolicyConfig):
+    """Proximal policy optimisation against a reward model (Ziegler et al. 2019; Huang et al. 2024)."""
+
+    module: ClassVar[str] = "lightning_modules.ppo:PPOModule"
+
+    name: str = key("ppo", "algorithm", choices=("ppo",))
+    lr: float = key(3e-6, "highest learning rate of the policy", gt=0, le=1, source="Huang et al. 2024")
+    lr_schedule: str = key(
+        "linear",
+        "how the rate falls after warm-up",
+        choices=("cosine", "linear", "constant"),
+        source="Ziegler et al. 2019",
+    )
+    warmup_steps: int | None = key(
+        0, "updates over which the rate rises from 0; null: a tenth of all updates", ge=0, unit="iterations"
+    )
+    min_lr_ratio: float = key(0.0, "last learning rate over the highest", ge=0, le=1, source="Huang et al. 2024")
+    adam_beta2: float = key(0.95, "decay of the second moment", ge=0, lt=1, source="Ouyang et al. 2022, C.4")
+    clip_epsilon: float = key(
+        0.2, "clip of the probability ratio", gt=0, lt=1, source="Schulman et al. 2017; Huang et al. 2024"
+    )
+    value_coef: float = key(0.1, "weight of the value loss", ge=0, source="Ziegler et al. 2019")
+    clip_value: float | None = key(
+        0.2, "clip of the value's move from the rollout's; null: none", gt=0, unit="score", source="Ziegler et al. 2019"
+    )
+    critic: str = key(
+        "separate",
+        "separate (a model that starts from the reward model) or shared (a head on the policy)",
+        choices=("separate", "shared"),
+        source="Stiennon et al. 2020",
+    )
+    critic_lr: float | None = key(None, "learning rate of a separate critic; null: as lr", gt=0, le=1)
+    gamma: float = key(1.0, "discount a token", gt=0, le=1, source="Ziegler et al. 2019")
+    lam: float = key(
+        0.95, "λ of generalised advantages", ge=0, le=1, source="Schulman et al. 2016; Ziegler et al. 2019"
+    )
+    whiten_advantages: bool = key(True, "advantages to mean 0, variance 1 over tokens", source="Ziegler et al. 2019")
+    whiten_rewards: bool = key(False, "rewards to variance 1 over tokens, mean kept", source="Huang et al. 2024")
+
+    def value_model(self) -> Literal["none", "shared", "separate"]:
+        return "shared" if self.critic == "shared" else "separate"
+
+    def rules(self, config: Sections) -> None:
+        super().rules(config)
+        if self.critic == "shared" and self.critic_lr not in (None, self.lr):
+            raise ConfigError(
+                f"algo.critic_lr: {self.critic_lr:g} would be ignored: with algo.critic=shared the critic is a head on "
+                f"the policy and learns at algo.lr={self.lr:g}; change algo.value_coef instead, or pass "
+                "algo.critic=separate"
+            )
