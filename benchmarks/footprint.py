@@ -91,7 +91,7 @@ def task_of(
         lengths: of prompt and response.
         fixed: further overrides.
     """
-    stage, n = config.algo.name, {"reward": 2, "dpo": 2, "ppo": 0}.get(config.algo.name, 1)
+    stage, n = config.algo.name, {"comparisons": 2, "prompts": 0}.get(config.algo.learns_from, 1)
     request = {
         "stage": stage,
         "model": config.model.name,

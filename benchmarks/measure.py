@@ -18,6 +18,7 @@ from benchmarks.peers import DEFAULT_MICRO_BATCH, Peer, Setting
 from benchmarks.processes import ROOT, Worker, WorkerError
 from benchmarks.summary import Comparison, Side, Useful
 from rlhf.capacity.flops import Shape, useful
+from rlhf.config import PPOConfig, algorithms
 
 WARM_UP = 1
 """First steps set allocators and kernels up; they are not timed, but their losses are compared."""
@@ -201,10 +202,13 @@ def side_of(share: float, answers: list[dict[str, Any]], versions: dict[str, str
 def useful_arithmetic(bench: Bench, examples: list[dict[str, Any]]) -> Useful:
     """Of a step, and of its share of the preparation, on average over the examples."""
     shape, options = Shape(**bench.task["shape"]), bench.options
-    ppo = {"critic": options["critic"], "epochs": options["epochs"]} if bench.stage == "ppo" else {}
+    algo = algorithms()[bench.stage]()
+    if isinstance(algo, PPOConfig):
+        algo.critic = options["critic"]
+    ppo = {"epochs": options["epochs"]} if algo.on_policy else {}
     counts = []
     for example in examples:
-        drawn = [options["new_tokens"]] if bench.stage == "ppo" else map(len, example["responses"])
-        counts.append(useful(bench.stage, shape, len(example["prompt"]), list(drawn), **ppo))
+        drawn = [options["new_tokens"]] if algo.on_policy else map(len, example["responses"])
+        counts.append(useful(algo, shape, len(example["prompt"]), list(drawn), **ppo))
     preparation = mean(count.pop("preparation", 0.0) for count in counts)
     return Useful(bench.batch * preparation, bench.batch * mean(sum(count.values()) for count in counts))

@@ -18,7 +18,7 @@ from rlhf.storage.inside import no_links
 from rlhf.storage.reading import read_json_lines
 from rlhf.storage.shapes import fits
 
-Judge = Callable[[list[Row]], dict[str, list[float]]]
+Judge = Callable[[list[Row]], dict[str, list[float]] | None]
 """Numbers for one-response rows, by name (score, kl)."""
 
 
@@ -63,7 +63,7 @@ class Samples(L.Callback):
             Row(request.tokens, (a.tokens,), index=i)
             for i, (request, a) in enumerate(zip(self.requests, answers, strict=True))
         ]
-        scores = self.judge(rows) if self.judge is not None else {}
+        scores = (self.judge(rows) if self.judge is not None else None) or {}
         if not trainer.is_global_zero:
             return
         with writing(self.path), open(self.path, "a", encoding="utf-8", opener=no_links) as stream:

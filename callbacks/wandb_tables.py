@@ -15,7 +15,7 @@ from rlhf.storage.reading import read_json_lines
 log = logging.getLogger("rlhf")
 
 STEP, EPISODES, EXAMPLES, TOKENS = "trainer/step", "episodes", "examples", "tokens"
-"""Axes: steps as everywhere else; answers sampled (PPO) or examples read (other stages); tokens trained on."""
+"""Axes: steps as everywhere else; answers sampled by on-policy algorithms, or examples read by others; tokens."""
 HISTOGRAMS = {"tokens": "samples/length", "score": "samples/score", "kl": "samples/kl"}
 COLUMNS = ("step", "prompt", "response", "tokens", "finished", "score", "kl")
 
@@ -31,7 +31,7 @@ def wandb_runs(trainer: L.Trainer) -> Iterator[Any]:
 def axes(module: Any) -> dict[str, float]:
     """Where the run stands, on every axis."""
     config = module.config
-    seen = EPISODES if config.algo.name == "ppo" else EXAMPLES
+    seen = EPISODES if config.algo.on_policy else EXAMPLES
     return {STEP: module.step, seen: module.step * config.train.batch_size, TOKENS: module.trained_tokens}
 
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from launch.datasets import load_data
-from launch.memory import adapt, check_offload, ppo_models
-from launch.trainer import accelerator_of
+from launch.memory import check_offload
+from launch.parts import LoadedParts
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
-from lightning_modules.dpo import DPOModule
-from lightning_modules.ppo import PPOModule
-from lightning_modules.reference import Reference, key_of
-from lightning_modules.reward import RewardModule
-from lightning_modules.sft import PretrainModule, SFTModule
-from rlhf.config import PPOConfig, TrainConfig
+from rlhf.config import AlgoConfig, TrainConfig
 from rlhf.data.chosen_template import with_chosen_template
 from rlhf.data.cuts import warning
-from rlhf.data.dataset import load
 from rlhf.data.records import Kind, Prompt, as_prompts
 from rlhf.data.rows import Row, make_rows
 from rlhf.data.stream import OptimisationBatches
@@ -28,23 +23,12 @@ from rlhf.data.templates import Template
 from rlhf.data.tokenizers import Tokenizer, load_tokenizer
 from rlhf.data.unknown import check_unknown
 from rlhf.errors import ConfigError, DataError
-from rlhf.models.language import LanguageModel
-from rlhf.models.loading import load_policy, load_scorer
 from rlhf.models.offload import recompute_activations
 from rlhf.models.sizes import context_of
 from rlhf.models.tensor import check_plan
-from rlhf.rollout.engines import build_sampler
 from rlhf.runs import Parent, Run
 
 log = logging.getLogger("rlhf")
-
-KINDS: dict[str, Kind] = {
-    "pretrain": "documents",
-    "sft": "demonstrations",
-    "reward": "comparisons",
-    "dpo": "comparisons",
-    "ppo": "prompts",
-}
 
 
 @dataclass
@@ -113,19 +97,12 @@ def total_steps(config: TrainConfig, n_rows: int) -> int:
     Raises:
         ConfigError: neither is given, or warm-up takes up all of the steps.
     """
-    per_step = examples_a_step(config)
+    per_step = config.algo.rows_a_step(config.train.batch_size)
     if config.train.max_steps is not None:
         return config.train.max_steps
     if config.train.epochs is None:
         raise ConfigError("train.max_steps: null, and train.epochs is null too; give one of them")
     return max(1, -(-int(config.train.epochs * n_rows) // per_step))
-
-
-def examples_a_step(config: TrainConfig) -> int:
-    """Rows of a step: examples, or in PPO the prompts whose samples make up `train.batch_size` episodes."""
-    if isinstance(config.algo, PPOConfig):
-        return config.train.batch_size // config.algo.samples_per_prompt
-    return config.train.batch_size
 
 
 def check_context(config: TrainConfig, name: str, hf: Any) -> None:
@@ -140,15 +117,10 @@ def check_context(config: TrainConfig, name: str, hf: Any) -> None:
 
 def build_module(config: TrainConfig, run: Run, template: Template, rows: StageRows) -> tuple[StageModule, StageData]:
     """The stage's module and its data."""
-    tokenizer = template.tokenizer
     check_offload(config)
-    init = run.parents["model.init"]
-    architecture = dict(config.model.architecture)
     steps = total_steps(config, len(rows.train))
-    batches = OptimisationBatches(len(rows.train), examples_a_step(config), config.seed)
-    options: dict[str, Any] = {"config": config, "total_steps": steps}
-    name = config.algo.name
-    whole = name == "ppo"
+    batches = OptimisationBatches(len(rows.train), config.algo.rows_a_step(config.train.batch_size), config.seed)
+    whole = config.algo.on_policy
     data = StageData(
         rows.train,
         rows.val[: config.train.val_prompts] if whole else rows.val,
@@ -158,50 +130,36 @@ def build_module(config: TrainConfig, run: Run, template: Template, rows: StageR
         val_every=config.train.val_every,
         val_batches=config.train.val_batches,
     )
-    module: StageModule
-    if name == "reward":
-        scorer = load_scorer(
-            init.source,
-            architecture,
-            tokenizer,
-            seed=config.seed,
-            quantize=config.model.quantize,
-            end_id=template.end_id,
-        )
-        adapt(config, scorer.hf, init)
-        module = RewardModule(scorer=scorer, **options)
-        models = [scorer.hf]
-    else:
-        shared = isinstance(config.algo, PPOConfig) and config.algo.critic == "shared"
-        policy = load_policy(
-            init.source, architecture, tokenizer, seed=config.seed, value_head=shared, quantize=config.model.quantize
-        )
-        models = [policy.hf]
-        if name != "ppo":
-            adapt(config, policy.hf, init)
-        if name == "ppo":
-            module, critic = _ppo(run, template, policy, options)
-            models += critic
-        elif name == "dpo":
-            asked = {"train": used_rows(rows.train, batches.batch, steps), "val": data.val}
-            key = key_of(init.sha256, init.source, asked, config, accelerator_of(config.strategy)[0])
-            known = Reference(asked, key, run.checkpoints / "reference.safetensors")
-            module = DPOModule(policy=policy, known=known, **options)
-        elif name in ("sft", "pretrain"):
-            module = (PretrainModule if name == "pretrain" else SFTModule)(policy=policy, **options)
-        else:
-            raise ConfigError(f"algo.name: {name} has no module in launch/build.py")
+    asked = {"train": used_rows(rows.train, batches.batch, steps), "val": data.val}
+    parts = LoadedParts(config, run, template, steps, asked)
+    module = module_class(config.algo).build(parts)
+    parts.finish(module)
     if config.strategy.tensor_parallel > 1:
         for model in (module.trained() | module.frozen()).values():
             check_plan(model.hf, config.strategy.tensor_parallel)
     for part, model in (module.trained() | module.frozen()).items():
         check_context(config, part, model.hf)
-    for hf in models:
+    for trained in module.trained().values():
+        hf: Any = trained.hf
         if config.strategy.gradient_checkpointing:
             recompute_activations(hf)
         if config.strategy.compile:
             hf.base_model.compile(dynamic=True)
     return module, data
+
+
+def module_class(algo: AlgoConfig) -> type[StageModule]:
+    """What trains an algorithm.
+
+    Raises:
+        ConfigError: its module can't be imported.
+    """
+    path, _, name = algo.module.partition(":")
+    try:
+        found: type[StageModule] = getattr(importlib.import_module(path), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"algo: the module of algo={algo.name} can't be imported ({algo.module}: {error})") from error
+    return found
 
 
 def used_rows(rows: Sequence[Row], batches: Callable[[int], Sequence[int]], steps: int) -> list[Row]:
@@ -212,43 +170,3 @@ def used_rows(rows: Sequence[Row], batches: Callable[[int], Sequence[int]], step
         if len(numbers) == len(rows):
             break
     return [rows[i] for i in sorted(numbers)]
-
-
-def _ppo(run: Run, template: Template, policy: LanguageModel, options: dict[str, Any]) -> tuple[PPOModule, list[Any]]:
-    """The stage, and the critic where it is a model of its own."""
-    config: TrainConfig = options["config"]
-    assert isinstance(config.algo, PPOConfig)
-    reference, reward, critic = ppo_models(config, run, template.tokenizer, policy)
-    sampler = build_sampler(
-        config.rollout.engine, policy, template.stop_ids, config.data.max_length, config.rollout.max_rows
-    )
-    module = PPOModule(
-        policy=policy,
-        critic=critic,
-        reference=reference,
-        reward=reward,
-        sampler=sampler,
-        ptx=_ptx(config, template),
-        **options,
-    )
-    return module, [critic.hf] if critic is not None else []
-
-
-def _ptx(config: TrainConfig, template: Template) -> Callable[[int], list[Row]] | None:
-    """Rows of the pretraining loss for an update's number: `train.batch_size` documents each."""
-    assert isinstance(config.algo, PPOConfig)
-    if config.algo.ptx_coef == 0:
-        return None
-    dataset = load(
-        "documents",
-        source="file" if config.algo.ptx_path else "assistant",
-        path=config.algo.ptx_path,
-        format="auto",
-        on_error=config.data.on_error,  # type: ignore[arg-type]
-        seed=config.data.seed,
-        val_fraction=0.0,
-        test_fraction=0.0,
-    )
-    rows, _ = make_rows(dataset.train, "documents", template, config.data.max_length, config.data.on_error)
-    batches = OptimisationBatches(len(rows), config.train.batch_size, config.seed)
-    return lambda update: [rows[i] for i in batches.batch(update)]

@@ -12,13 +12,13 @@ import torch
 
 from launch.build import prompt_limit
 from launch.lengths import Planned, document, planned_rows
-from launch.skeletons import forward_options, frozen_models, shared_backbones, trained_models
+from launch.skeletons import forward_options, planned_module, shared_backbones
 from lightning_modules.work import cut
 from rlhf.capacity.flops import TRAIN, TRAIN_ADAPTER, forward, useful
 from rlhf.capacity.footprint import QUANTISED, Layout, Line, Memory, Stage
 from rlhf.capacity.meter import Log
 from rlhf.capacity.trace import Sizes, Tracer
-from rlhf.config import PlanConfig, PPOConfig
+from rlhf.config import OnPolicyConfig, PlanConfig
 from rlhf.data.rows import Row
 
 GB = 1e9
@@ -84,7 +84,7 @@ class Capacity:
     def micros(self, rows: Sequence[Row]) -> list[list[Row]]:
         """Micro-batches of an update on one device, from the rows of a step on all."""
         budget, world = self.config.train.tokens_per_microbatch, self.machine.devices
-        if isinstance(self.config.algo, PPOConfig):
+        if isinstance(self.config.algo, OnPolicyConfig):
             mine = list(rows[::world])
             update = mine[: -(-len(mine) // self.config.algo.minibatches)]
             return [list(micro.rows) for micro in cut(update, budget)]
@@ -113,7 +113,7 @@ class Capacity:
     @property
     def documents(self) -> list[Row]:
         """An update's documents for PPO's pretraining loss (PPO-ptx), on all devices; none without it."""
-        if not isinstance(self.config.algo, PPOConfig) or self.config.algo.ptx_coef == 0:
+        if not isinstance(self.config.algo, OnPolicyConfig) or self.config.algo.ptx_coef == 0:
             return []
         return [document(self.config.data.max_length)] * self.config.train.batch_size
 
@@ -140,9 +140,9 @@ class Capacity:
     def sampled(self) -> int:
         """Responses that a device draws: of an iteration of PPO, or of the prompts that an evaluation shows."""
         config = self.config
-        if config.algo.name == "ppo":
+        if config.algo.on_policy:
             return max(1, config.train.batch_size // self.machine.devices)
-        shown = config.callbacks.samples and config.algo.name in ("sft", "dpo")
+        shown = config.callbacks.samples and config.algo.answers()
         return config.train.samples if shown else 0
 
     def sampling(self) -> Memory | None:
@@ -151,7 +151,7 @@ class Capacity:
         if not n or config.rollout.engine != "torch":
             return None
         longest = max(len(row.prompt) for rows in self.planned.steps for row in rows)
-        prompt = longest if config.algo.name == "ppo" else max(1, min(longest, prompt_limit(config)))
+        prompt = longest if config.algo.on_policy else max(1, min(longest, prompt_limit(config)))
         rows = min(config.rollout.max_rows, n)
         new = config.rollout.max_new_tokens
         return self.stage.sampling(
@@ -201,16 +201,16 @@ class Capacity:
         algo, sizes = self.config.algo, self.stage.trained
         main = sizes.get("policy") or sizes["scorer"]
         options: dict[str, Any] = {"train": TRAIN if main.trainable == main.total else TRAIN_ADAPTER}
-        if isinstance(algo, PPOConfig):
-            options |= {"critic": algo.critic, "epochs": algo.epochs}
+        if isinstance(algo, OnPolicyConfig):
+            options["epochs"] = algo.epochs
         total: dict[str, float] = {}
         for rows in self.planned.steps:
             for row in rows:
-                found = useful(algo.name, main.shape, len(row.prompt), [len(r) for r in row.responses], **options)
+                found = useful(algo, main.shape, len(row.prompt), [len(r) for r in row.responses], **options)
                 for part, operations in found.items():
                     total[part] = total.get(part, 0.0) + operations / len(self.planned.steps)
         if self.documents:
-            assert isinstance(algo, PPOConfig)
+            assert isinstance(algo, OnPolicyConfig)
             one = forward(main.shape, 1, [self.config.data.max_length - 1], logits=True)
             total["learning"] += algo.epochs * algo.minibatches * len(self.documents) * options["train"] * one
         return total
@@ -262,13 +262,13 @@ def capacity_of(config: PlanConfig) -> Capacity:
     strategy = config.strategy
     sharded = strategy.layout in ("fsdp", "zero2")
     tracer = Tracer(
-        lambda: trained_models(config),
+        lambda: planned_module(config).trained(),
         mixed=strategy.precision != "fp32" and not (sharded and strategy.precision == "bf16"),
         half=sharded and strategy.precision == "bf16",
         offload=strategy.activation_offload,
         options=forward_options(config),
-        full_kl=isinstance(config.algo, PPOConfig) and config.algo.kl_in == "loss",
-        frozen=lambda: frozen_models(config),
+        full_kl=isinstance(config.algo, OnPolicyConfig) and config.algo.kl_in == "loss",
+        frozen=lambda: planned_module(config).frozen(),
     )
     layout = Layout(
         strategy.layout,

@@ -22,7 +22,7 @@ from launch import recipes
 from launch.explain import explain, interpolation
 from launch.home import at_home, expand_home
 from launch.typed import check_typed
-from rlhf.config import AlgoConfig, Config, TrainConfig, VERBS, algorithms, validate
+from rlhf.config import VERBS, AlgoConfig, Config, TrainConfig, algorithms, validate
 from rlhf.data import importers
 from rlhf.errors import ConfigError, nearest
 

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from rlhf.config import Key, TrainConfig, VERBS, algorithms, keys
+from rlhf.config import VERBS, Key, TrainConfig, algorithms, keys
 from rlhf.config.reference import type_name
 from rlhf.errors import ConfigError, TrainingError, UserError, nearest
 from rlhf.plain_text import one_line

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launch.build import KINDS, build_tokenizer, examples_a_step, prompt_limit, read_rows, total_steps
-from rlhf.config import PlanConfig, PPOConfig
+from launch.build import build_tokenizer, prompt_limit, read_rows, total_steps
+from rlhf.config import OnPolicyConfig, PlanConfig
 from rlhf.data.rows import Row
 from rlhf.data.stream import OptimisationBatches
 from rlhf.data.templates import template_for
@@ -47,7 +47,7 @@ def planned_rows(config: PlanConfig) -> Planned:
     """
     asked = config.plan.prompt_tokens, config.plan.response_tokens
     _fits(config, "response_tokens", config.plan.response_tokens or 0, longest_response(config))
-    if asked[0] is None and (asked[1] is None or config.algo.name == "ppo") and is_cheap(config):
+    if asked[0] is None and (asked[1] is None or config.algo.on_policy) and is_cheap(config):
         found = _read(config)
         if found is not None:
             return found
@@ -72,9 +72,9 @@ def _read(config: PlanConfig) -> Planned | None:
         tokenizer = build_tokenizer(config, Parent("random"))
     except DataError:
         return None
-    rows = read_rows(config, template_for(tokenizer), KINDS[config.algo.name]).train
+    rows = read_rows(config, template_for(tokenizer), config.algo.learns_from).train
     steps = total_steps(config, len(rows))
-    batches = OptimisationBatches(len(rows), examples_a_step(config), config.seed)
+    batches = OptimisationBatches(len(rows), config.algo.rows_a_step(config.train.batch_size), config.seed)
     chosen = [[rows[i] for i in batches.batch(step)] for step in range(min(steps, LOOKED_AT))]
     return Planned(
         [_answered(config, step) for step in chosen], steps, f"data={config.data.name}, {len(rows)} examples"
@@ -83,7 +83,7 @@ def _read(config: PlanConfig) -> Planned | None:
 
 def _answered(config: PlanConfig, rows: Sequence[Row]) -> list[Row]:
     """PPO's prompts with the responses that are drawn for them."""
-    if not isinstance(config.algo, PPOConfig):
+    if not isinstance(config.algo, OnPolicyConfig):
         return list(rows)
     response = (TOKEN,) * (config.plan.response_tokens or config.rollout.max_new_tokens)
     return [replace(row, responses=(response,) * config.algo.samples_per_prompt) for row in rows]
@@ -92,9 +92,11 @@ def _answered(config: PlanConfig, rows: Sequence[Row]) -> list[Row]:
 def _assumed(config: PlanConfig) -> Planned:
     """All rows are equal."""
     prompt, response = assumed_lengths(config)
-    n = {"reward": 2, "dpo": 2}.get(config.algo.name, 1)
+    n = 2 if config.algo.learns_from == "comparisons" else 1
     pairs = ((0, 1),) if n == 2 else ()
-    rows = [Row((TOKEN,) * prompt, ((TOKEN,) * response,) * n, pairs)] * examples_a_step(config)
+    rows = [Row((TOKEN,) * prompt, ((TOKEN,) * response,) * n, pairs)] * config.algo.rows_a_step(
+        config.train.batch_size
+    )
     given = config.plan.prompt_tokens or config.plan.response_tokens
     source = "plan.prompt_tokens, plan.response_tokens" if given else f"data.max_length={config.data.max_length}"
     return Planned([_answered(config, rows)], config.train.max_steps, f"{source}: {prompt} + {response} tokens")
@@ -112,11 +114,11 @@ def assumed_lengths(config: PlanConfig) -> tuple[int, int]:
         ConfigError: they don't fit.
     """
     longest, plan = config.data.max_length, config.plan
-    if config.algo.name == "pretrain":
+    if config.algo.learns_from == "documents":
         return 1, longest - 1
-    usual = config.rollout.max_new_tokens if config.algo.name == "ppo" else longest // 2
+    usual = config.rollout.max_new_tokens if config.algo.on_policy else longest // 2
     response = plan.response_tokens or min(usual, config.rollout.max_new_tokens, longest - 1)
-    limit = prompt_limit(config) if config.algo.name == "ppo" else longest - response
+    limit = prompt_limit(config) if config.algo.on_policy else longest - response
     prompt = plan.prompt_tokens or limit
     _fits(config, "response_tokens", response, longest_response(config))
     _fits(config, "prompt_tokens", prompt, limit)
@@ -125,7 +127,7 @@ def assumed_lengths(config: PlanConfig) -> tuple[int, int]:
 
 def longest_response(config: PlanConfig) -> int:
     """Tokens that a response may have."""
-    return config.rollout.max_new_tokens if config.algo.name == "ppo" else config.data.max_length - 1
+    return config.rollout.max_new_tokens if config.algo.on_policy else config.data.max_length - 1
 
 
 def _fits(config: PlanConfig, name: str, value: int, most: int) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from pathlib import Path
 from typing import Any
 
 from launch.trainer import accelerator_of
-from rlhf.config import PPOConfig, TrainConfig
+from rlhf.config import TrainConfig
 from rlhf.data.tokenizers import Tokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError, ParentError
-from rlhf.models.adapters import Lora, add_lora, has_adapter, load_adapter, share
-from rlhf.models.language import LanguageModel, ScoreModel, freeze
-from rlhf.models.loading import load_scorer, scorer_on
-from rlhf.runs import Parent, Run, Summary
+from rlhf.models.adapters import Lora, add_lora
+from rlhf.runs import Parent, Summary
 from rlhf.runs.parents import export_config
 from rlhf.storage.adapter_folder import base_of
 
@@ -37,58 +34,15 @@ def check_offload(config: TrainConfig) -> None:
         )
 
 
-def adapt(config: TrainConfig, hf: Any, init: Parent) -> None:
+def adapt(config: TrainConfig, hf: Any) -> None:
     """Adapters as configured, in place; with `model.adapter=none` all weights are trained.
 
     Raises:
         ConfigError: `model.lora_targets` names a layer that isn't there.
     """
     model = config.model
-    if model.adapter == "none":
-        return
-    if init.kind == "random":
-        log.warning(
-            "model.adapter=lora: the weights below the adapters are random and stay so; better train them first"
-        )
-    add_lora(hf, Lora(model.lora_r, model.lora_alpha, tuple(model.lora_targets)), config.seed)
-
-
-def ppo_models(
-    config: TrainConfig, run: Run, tokenizer: Tokenizer, policy: LanguageModel
-) -> tuple[LanguageModel, ScoreModel, ScoreModel | None]:
-    """PPO's other models: reference, reward model and, where it is separate, the critic, which starts as that.
-
-    With adapters there is one backbone for policy and reference. The reward model joins it if it was trained as an
-    adapter on the same weights; else it brings its own. The critic is an adapter on the backbone of the reward model.
-
-    Args:
-        policy: without adapters yet; it gets them here.
-
-    Raises:
-        ParentError: the reward model does not fit.
-    """
-    assert isinstance(config.algo, PPOConfig)
-    lora = config.model.adapter == "lora"
-    init, parent = run.parents["model.init"], run.parents["algo.reward_model"]
-    assert parent.source is not None
-    check_same_tokenizer(Path(parent.source), tokenizer)
-    adapter = adapter_of(parent, init) if lora else None
-    if adapter is not None:
-        log.info("reward model: the adapter %s, on the policy's backbone", adapter)
-        reward = scorer_on(policy, parent.source)
-        load_adapter(reward.hf, adapter)
-    else:
-        reward = load_scorer(parent.source, {}, tokenizer, seed=config.seed)
-    reference = LanguageModel(share(policy.hf) if lora else copy.deepcopy(policy.hf))
-    adapt(config, policy.hf, init)
-    critic = None
-    if config.algo.critic == "separate":
-        critic = ScoreModel(share(reward.hf)) if lora else copy.deepcopy(reward)
-        if lora and not has_adapter(reward):
-            adapt(config, critic.hf, parent)
-    freeze(reference)
-    freeze(reward)
-    return reference, reward, critic
+    if model.adapter == "lora":
+        add_lora(hf, Lora(model.lora_r, model.lora_alpha, tuple(model.lora_targets)), config.seed)
 
 
 def adapter_of(reward: Parent, policy: Parent) -> Path | None:

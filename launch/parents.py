@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from launch.compose import plain
-from rlhf.config import ChatConfig, CollectConfig, Config, EvaluateConfig, TrainConfig
+from rlhf.config import ChatConfig, CollectConfig, Config, EvaluateConfig, TrainConfig, of_assistants
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, resolve_init, resolve_reward_model, resolve_scorer, resolve_source
 
@@ -25,7 +25,7 @@ def find_parents(config: Config, outputs: Path) -> dict[str, Parent]:
         model = resolve_source("model.init", config.model.init, ["sft"], outputs)
         return {"model.init": model} | _scorer("collect.reward_model", config.collect.reward_model, model, outputs)
     if isinstance(config, ChatConfig):
-        model = resolve_source("model.init", config.model.init, ["ppo", "dpo", "sft"], outputs)
+        model = resolve_source("model.init", config.model.init, of_assistants(), outputs)
         return {"model.init": model} | _scorer("chat.reward_model", config.chat.reward_model, model, outputs)
     if isinstance(config, EvaluateConfig):
         return _of_evaluation(config, outputs)
@@ -35,7 +35,7 @@ def find_parents(config: Config, outputs: Path) -> dict[str, Parent]:
 def _of_training(config: TrainConfig, outputs: Path) -> dict[str, Parent]:
     content = plain(config)
     parents = {"model.init": resolve_init(content, outputs)}
-    if "reward_model" in content["algo"]:
+    if config.algo.needs_reward:
         parents["algo.reward_model"] = resolve_reward_model(content, parents["model.init"], outputs)
     return parents
 

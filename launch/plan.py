@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from launch.compose import options, plain, to_config
 from launch.explain import explain, parser
 from launch.parents import find_parents
-from rlhf.config import ChatConfig, Config, EvaluateConfig, PlanConfig, PPOConfig, ReportConfig, TrainConfig, validate
+from rlhf.config import ChatConfig, Config, EvaluateConfig, PlanConfig, ReportConfig, TrainConfig, validate
 from rlhf.data.files import file_sha256
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, Summary, all_runs, newest_run, run_id
@@ -100,8 +100,8 @@ class Planner:
             hashes["data.chat_template"] = self._sha256(chosen)
         if not isinstance(config, ChatConfig | ReportConfig) and config.data.val_path is not None:
             hashes["data.val_path"] = self._sha256(config.data.val_path)
-        if isinstance(config, TrainConfig) and isinstance(config.algo, PPOConfig) and config.algo.ptx_path is not None:
-            hashes["algo.ptx_path"] = self._sha256(config.algo.ptx_path)
+        if isinstance(config, TrainConfig):
+            hashes |= {name: self._sha256(path) for name, path in config.algo.files().items()}
         if isinstance(config, EvaluateConfig):
             for name in ("text", "reward_bench"):
                 if (path := getattr(config.evaluation, name)) is not None:

@@ -1,47 +1,67 @@
-"""A stage's models from a configuration, without their weights: to be built on the meta device."""
+"""What a module is built from when it is planned: models of the configured sizes, without weights."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from launch.build import build_tokenizer
-from rlhf.config import PlanConfig, PPOConfig
-from rlhf.models.adapters import Lora, add_lora
+from launch.build import build_tokenizer, module_class
+from launch.memory import adapt
+from lightning_modules.base import StageModule
+from lightning_modules.reference import Reference
+from rlhf.config import OnPolicyConfig, PlanConfig
+from rlhf.data.rows import Row
 from rlhf.models.architectures import skeleton
 from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.offload import recompute_activations
+from rlhf.rollout.sampling import Sampler
 from rlhf.runs import Parent
 
 
-def trained_models(config: PlanConfig) -> dict[str, Any]:
-    """What learns, by name, as `launch/build.py` makes it; to be called with the meta device."""
-    models: dict[str, Any] = {}
-    if config.algo.name == "reward":
-        models["scorer"] = ScoreModel(backbone(config, "score"))
-    else:
-        shared = isinstance(config.algo, PPOConfig) and config.algo.critic == "shared"
-        models["policy"] = LanguageModel(backbone(config, "causal"), value_head=shared)
-    if isinstance(config.algo, PPOConfig) and config.algo.critic == "separate":
-        models["critic"] = ScoreModel(backbone(config, "score", reward_source(config)))
-    for model in models.values():
-        adapt(config, model.hf)
+class Shapes:
+    """See `lightning_modules.parts.Parts`. Nothing is trained or sampled with these."""
+
+    def __init__(self, config: PlanConfig) -> None:
+        self.config = config
+        self.options: dict[str, Any] = {"config": config, "total_steps": 1}
+
+    def policy(self, *, value_head: bool = False) -> LanguageModel:
+        return LanguageModel(backbone(self.config, "causal"), value_head=value_head)
+
+    def scorer(self) -> ScoreModel:
+        return ScoreModel(backbone(self.config, "score"))
+
+    def reference(self) -> LanguageModel:
+        return LanguageModel(backbone(self.config, "causal"))
+
+    def reference_logprobs(self) -> Reference:
+        return Reference({})
+
+    def reward(self) -> ScoreModel:
+        return ScoreModel(backbone(self.config, "score", reward_source(self.config)))
+
+    def critic(self) -> ScoreModel:
+        return self.reward()
+
+    def sampler(self) -> Sampler:
+        return cast(Sampler, None)
+
+    def documents(self) -> Callable[[int], list[Row]] | None:
+        return None
+
+
+def planned_module(config: PlanConfig) -> StageModule:
+    """The module as a run would have it; to be called with the meta device."""
+    module = module_class(config.algo).build(Shapes(config))
+    for frozen in module.frozen().values():
+        frozen.requires_grad_(False)
+    for model in module.trained().values():
+        hf: Any = model.hf
+        adapt(config, hf)
         if config.strategy.gradient_checkpointing:
-            recompute_activations(model.hf)
-    return models
-
-
-def frozen_models(config: PlanConfig) -> dict[str, Any]:
-    """PPO's reference and reward model."""
-    if config.algo.name != "ppo":
-        return {}
-    models = {
-        "reference": LanguageModel(backbone(config, "causal")),
-        "reward": ScoreModel(backbone(config, "score", reward_source(config))),
-    }
-    for model in models.values():
-        model.requires_grad_(False)
-    return models
+            recompute_activations(hf)
+    return module
 
 
 def backbone(config: PlanConfig, kind: str, source: str | None = None) -> Any:
@@ -59,7 +79,7 @@ def backbone(config: PlanConfig, kind: str, source: str | None = None) -> Any:
 
 def reward_source(config: PlanConfig) -> str | None:
     """The reward model's folder, where one is named; else it is planned as large as the policy."""
-    assert isinstance(config.algo, PPOConfig)
+    assert isinstance(config.algo, OnPolicyConfig)
     return None if config.algo.reward_model == "auto" else folder_of(config.algo.reward_model)
 
 
@@ -69,27 +89,16 @@ def folder_of(given: str) -> str:
     return str(export if (export / "config.json").exists() else Path(given))
 
 
-def adapt(config: PlanConfig, hf: Any) -> None:
-    """Adapters on frozen weights, where they are configured."""
-    if has_adapters(config):
-        model = config.model
-        add_lora(hf, Lora(model.lora_r, model.lora_alpha, tuple(model.lora_targets)), config.seed)
-
-
-def has_adapters(config: PlanConfig) -> bool:
-    return config.model.adapter == "lora"
-
-
 def shared_backbones(config: PlanConfig) -> frozenset[str]:
     """Models on another's frozen weights: the reference on the policy's, a separate critic on the reward model's.
 
     The reward model may share the policy's too, which a finished run of it would have to show.
     """
-    return frozenset({"reference", "critic"} if has_adapters(config) else ())
+    return frozenset({"reference", "critic"} if config.model.adapter == "lora" else ())
 
 
 def forward_options(config: PlanConfig) -> dict[str, Any]:
     """Of the policy's forward pass."""
-    if not isinstance(config.algo, PPOConfig):
+    if not isinstance(config.algo, OnPolicyConfig):
         return {}
     return {"temperature": config.rollout.temperature, "want_entropy": config.algo.entropy_coef != 0}

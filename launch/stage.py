@@ -18,7 +18,7 @@ from callbacks.resources import Resources
 from callbacks.samples import Samples
 from callbacks.wandb_tables import WandbTables
 from launch.allocator import keep_freed_memory
-from launch.build import KINDS, StageRows, build_module, build_tokenizer, read_rows
+from launch.build import StageRows, build_module, build_tokenizer, read_rows
 from launch.compose import plain
 from launch.forgetting import forgetting
 from launch.memory import ADAPTER
@@ -29,10 +29,7 @@ from launch.wandb_run import close_open_run, log_lineage
 from launch.watch import watched
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
-from lightning_modules.ppo import PPOModule
-from lightning_modules.reward import RewardModule
-from lightning_modules.scoring import judge_rows
-from rlhf.config import RewardConfig, TrainConfig
+from rlhf.config import TrainConfig
 from rlhf.data.templates import Template, template_for
 from rlhf.errors import Interrupted, TrainingError
 from rlhf.models.adapters import has_adapter
@@ -72,7 +69,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
             "as they follow it, so each should hold its thoughts and close them",
             template.opened,
         )
-    rows = read_rows(config, template, KINDS[config.algo.name])
+    rows = read_rows(config, template, config.algo.learns_from)
     log.info("data: %s", ", ".join(f"{name} {n}" for name, n in rows.counts.items() if n))
     module, data = build_module(config, run, template, rows)
     for name, model in module.trained().items():
@@ -86,16 +83,15 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         if run.is_main:
             log.warning("%s", stop)
         raise
-    dtype = round_to_export(config, exported(module))
-    if config.algo.name == "reward":
-        centre(config, module, template)
-    weights = full_weights(exported(module))
+    dtype = round_to_export(config, module.exported())
+    module.before_export(lambda: read_rows(config, template, "demonstrations").train)
+    weights = full_weights(module.exported())
     if trainer.is_global_zero:
         facts = {"prompt_template": template.fingerprint}
-        if has_adapter(exported(module)):
-            export_adapter(exported(module), run.parents["model.init"].source, run.dir / ADAPTER, state_dict=weights)
+        if has_adapter(module.exported()):
+            export_adapter(module.exported(), run.parents["model.init"].source, run.dir / ADAPTER, state_dict=weights)
         export(
-            exported(module),
+            module.exported(),
             tokenizer,
             run.model,
             state_dict=weights,
@@ -106,8 +102,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     if keeps_tokens(config) and trainer.world_size == 1:
         add_kl(run.dir, rows.shown_rows, run.parents["model.init"], config, tokenizer, module.device)
     final = {**module.train_metrics, **module.val_metrics}
-    if config.algo.name in ("sft", "dpo", "ppo") and trainer.world_size == 1:
-        final |= forgetting(config, exported(module), run.parents["model.init"], template)
+    if config.algo.answers() and trainer.world_size == 1:
+        final |= forgetting(config, module.exported(), run.parents["model.init"], template)
     run.save(
         steps=module.step,
         final={name: round(value, 6) for name, value in final.items()},
@@ -157,7 +153,7 @@ def build_callbacks(
     if config.callbacks.progress:
         found.append(ProgressBars(config.algo.name, loop.log_every))
     policy = getattr(module, "policy", None)
-    if config.callbacks.samples and policy is not None and rows.shown_rows and config.algo.name != "pretrain":
+    if config.callbacks.samples and policy is not None and rows.shown_rows and config.algo.answers():
         rollout = config.rollout
         sampling = Sampling(rollout.max_new_tokens, rollout.temperature, rollout.top_k, rollout.top_p)
         found.append(
@@ -169,7 +165,7 @@ def build_callbacks(
                 TorchSampler(policy, template.stop_ids, rollout.max_rows),
                 sampling,
                 config.seed,
-                (lambda shown: judge_rows(shown, module)) if isinstance(module, PPOModule) else None,
+                module.judge,
                 keep_tokens=keeps_tokens(config),
             )
         )
@@ -180,23 +176,7 @@ def build_callbacks(
 
 def keeps_tokens(config: TrainConfig) -> bool:
     """Whether samples get their KL after training; PPO measures it as it goes, and others have no reference."""
-    return config.algo.name == "dpo" and draws_from_policy(config)
-
-
-def centre(config: TrainConfig, module: StageModule, template: Template) -> None:
-    """Shift scores so that demonstrations, else chosen responses, have mean 0; a thousand of them are enough."""
-    assert isinstance(module, RewardModule)
-    assert isinstance(config.algo, RewardConfig)
-    if config.algo.center:
-        demonstrations = read_rows(config, template, "demonstrations").train[:1000]
-        log.info(
-            "reward_mean: %.4f, the mean score of %d demonstrations", module.centre(demonstrations), len(demonstrations)
-        )
-
-
-def exported(module: StageModule) -> Any:
-    """The model that a stage is for: the scorer, or the policy without its value head."""
-    return module.scorer if isinstance(module, RewardModule) else module.policy
+    return config.algo.needs_reference and not config.algo.on_policy and draws_from_policy(config)
 
 
 def round_to_export(config: TrainConfig, model: Any) -> torch.dtype:

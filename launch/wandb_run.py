@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import lightning as L
 
 from callbacks.wandb_tables import attempt, wandb_runs
-from rlhf.config import CollectConfig, DataConfig, EvaluateConfig, TrainConfig
+from rlhf.config import CollectConfig, DataConfig, EvaluateConfig, TrainConfig, of_scorers
 from rlhf.data.files import data_files, file_sha256
 from rlhf.errors import ParentError
 from rlhf.runs import Parent, Run, Summary
@@ -76,7 +76,7 @@ def model_artifact(parent: Parent, summary: Summary | None, files: bool = False)
         files: the export itself, not only its card.
     """
     if summary is not None:
-        name, kind = f"{summary.algo}-{summary.id}", "reward-model" if summary.algo == "reward" else "model"
+        name, kind = f"{summary.algo}-{summary.id}", "reward-model" if summary.algo in of_scorers() else "model"
         facts = {"algo": summary.algo, "id": summary.id, "model": summary.model, "data": summary.data}
     else:
         label = parent.dir.name if parent.dir is not None else str(parent.name)

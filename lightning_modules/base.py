@@ -7,23 +7,25 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lightning_modules.guards import BadSteps
+from lightning_modules.guards import BadSteps, Place
 from lightning_modules.means import Means
+from lightning_modules.parts import Parts
 from lightning_modules.schedule import lr_factor
 from lightning_modules.state import full_state, load_state
 from lightning_modules.work import Micro, Step
 from rlhf.config import TrainConfig
 from rlhf.config.objective import maximised, objectives
 from rlhf.data.batch import Batch, collate
+from rlhf.data.rows import Row
 from rlhf.models.offload import offloaded
-from rlhf.models.sharding import data_mesh, shard
+from rlhf.models.sharding import data_mesh, settle, shard
 from rlhf.runs.checkpoints import read_checkpoint
 
 
@@ -58,6 +60,11 @@ class StageModule(L.LightningModule):
         """The checkpoint to resume from; set before `Trainer.fit`."""
         self.on_progress: Callable[[str, int, int], None] = lambda phase, done, total: None
 
+    @classmethod
+    def build(cls, parts: Parts) -> Self:
+        """The module of a run; for one that is planned too, whose models have shapes and no weights."""
+        return cls(policy=parts.policy(), **parts.options)  # type: ignore[call-arg]
+
     # -- models ----------------------------------------------------------------------------------------------------
 
     def trained(self) -> dict[str, nn.Module]:
@@ -67,6 +74,21 @@ class StageModule(L.LightningModule):
     def frozen(self) -> dict[str, nn.Module]:
         """Models that only answer; they are moved with the module, but neither saved nor trained."""
         return {}
+
+    def exported(self) -> Any:
+        """The model that the stage is for: `LanguageModel` or `ScoreModel`."""
+        return self.policy
+
+    def before_export(self, demonstrations: Callable[[], Sequence[Row]]) -> None:
+        """What is left to be done once training is over.
+
+        Args:
+            demonstrations: reads the rows that the data set gives as demonstrations.
+        """
+
+    def judge(self, rows: Sequence[Row]) -> dict[str, list[float]] | None:
+        """Score and KL of one-response rows, where the stage has what they take; by name, in their order."""
+        return None
 
     def configure_model(self) -> None:
         """Shard all models, frozen ones too, where the layout says so; Lightning calls it before each of its loops."""
@@ -94,7 +116,8 @@ class StageModule(L.LightningModule):
         """Models are placed and sharded and the optimiser exists: the first moment at which all can be restored."""
         self._place_frozen()
         if self.continue_from is not None:
-            load_state(self, read_checkpoint(self.continue_from))
+            state = read_checkpoint(self.continue_from)
+            load_state(self, self.trainer.strategy.optimizers[0], state, self.global_rank, self._restore)
             self.continue_from = None
 
     def on_validation_start(self) -> None:
@@ -161,6 +184,18 @@ class StageModule(L.LightningModule):
         """Whose share of the data this process computes; those of a tensor group are neighbours."""
         return self.global_rank // self.config.strategy.tensor_parallel
 
+    @property
+    def place(self) -> Place:
+        """Where this process stands in the step under way."""
+        return Place(
+            self.step + 1,
+            Path(self.trainer.default_root_dir),
+            self.global_rank,
+            self.world_size,
+            self.data_rank,
+            self.config.strategy.tensor_parallel,
+        )
+
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """Sum over shares of the data, in place where there is more than one; a tensor group counts once."""
         if self.data_ranks > 1:
@@ -190,7 +225,7 @@ class StageModule(L.LightningModule):
         offload = self.config.strategy.activation_offload
         with offloaded(self.parameters()) if offload else nullcontext():
             metrics = self.learn(step)
-        self.bad_steps.end_step(self)
+        self.bad_steps.end_step(self.step + 1, self.config.train.max_bad_steps, self.config.algo.lr)
         self.step += 1
         self.trainer.should_stop = self.step >= self.total_steps
         seconds = time.perf_counter() - started
@@ -231,7 +266,25 @@ class StageModule(L.LightningModule):
 
     def full_state(self) -> dict[str, Any]:
         """See `lightning_modules/state.py`; all ranks call it together."""
-        return full_state(self)
+        settle(list(self.trained().values()))
+        numbers = {
+            "step": self.step,
+            "trained_tokens": self.trained_tokens,
+            "extra": self.extra_state(),
+            "metrics": {"train": self.train_metrics, "val": self.val_metrics},
+            "best": self.best,
+            "bad_steps": self.bad_steps.state_dict(),
+        }
+        return full_state(self, self.trainer.strategy.optimizers[0], numbers)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        if not all(isinstance(state[name], int) for name in ("step", "trained_tokens")):
+            raise TypeError("step and trained_tokens are whole numbers")
+        self.step, self.trained_tokens = state["step"], state["trained_tokens"]
+        self.train_metrics, self.val_metrics = state["metrics"]["train"], state["metrics"]["val"]
+        self.best = state["best"]
+        self.bad_steps.load_state_dict(state["bad_steps"])
+        self.load_extra_state(state["extra"])
 
     def extra_state(self) -> dict[str, Any]:
         """Plain numbers that this stage needs to continue, beside what `full_state` saves of every stage."""

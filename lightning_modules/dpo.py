@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_modules.base import StageModule
 from lightning_modules.means import Means
 from lightning_modules.optimise import Term, optimise, prompts_with_pairs
+from lightning_modules.parts import Parts
 from lightning_modules.reference import Reference
 from lightning_modules.work import Step, cut
 from rlhf.config import DPOConfig, TrainConfig
@@ -57,6 +58,10 @@ class DPOModule(StageModule):
         self.policy = policy
         self.known = known
         self.reference: dict[str, Tensor] = {}
+
+    @classmethod
+    def build(cls, parts: Parts) -> Self:
+        return cls(policy=parts.policy(), known=parts.reference_logprobs(), **parts.options)
 
     def on_fit_start(self) -> None:
         super().on_fit_start()

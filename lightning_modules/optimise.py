@@ -90,7 +90,7 @@ def clip_and_step(
     norms = {}
     for name, parameters in groups.items():
         norms["grad_norm" if len(groups) == 1 else f"grad_norm_{name}"] = clip_gradients(parameters, limit)
-    if module.bad_steps.allows(module, {"loss": metrics["loss"]} | norms, seen):
+    if module.bad_steps.allows(module.place, {"loss": metrics["loss"]} | norms, seen):
         factor = module.lr_factor()
         for group in module.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor

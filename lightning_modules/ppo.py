@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from lightning_modules.base import StageModule
 from lightning_modules.means import Means
 from lightning_modules.optimise import Term, optimise, target_tokens
-from lightning_modules.scoring import Scorers, advantages_of, episode_report, score_episodes
+from lightning_modules.parts import Parts
+from lightning_modules.scoring import Scorers, advantages_of, episode_report, judge_rows, score_episodes
 from lightning_modules.work import Micro, Step, cut, equalise
 from rlhf.config import PPOConfig, TrainConfig
 from rlhf.data.batch import Batch
+from rlhf.data.rows import Row
 from rlhf.errors import TrainingError
 from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.sharding import gathered
@@ -76,6 +78,19 @@ class PPOModule(StageModule):
             else FixedKL(self.algo.kl_coef)
         )
 
+    @classmethod
+    def build(cls, parts: Parts) -> Self:
+        kind = parts.config.algo.value_model()
+        return cls(
+            policy=parts.policy(value_head=kind == "shared"),
+            reference=parts.reference(),
+            reward=parts.reward(),
+            critic=parts.critic() if kind == "separate" else None,
+            sampler=parts.sampler(),
+            ptx=parts.documents(),
+            **parts.options,
+        )
+
     def trained(self) -> dict[str, nn.Module]:
         return {"policy": self.policy} | ({"critic": self.critic} if self.critic is not None else {})
 
@@ -104,7 +119,7 @@ class PPOModule(StageModule):
         clock = [time.perf_counter()]
         episodes = self.roll_out(prompts, self.sampling(), TRAIN)
         clock.append(time.perf_counter())
-        score_episodes(episodes, self.scorers, self.algo, self.config, self)
+        score_episodes(episodes, self.scorers, self.algo, self.config, self.pad_id)
         advantages_of(episodes, self.algo, self.kl.value, self.all_reduce)
         means = episode_report(episodes, self.kl.value)
         objective = means.reduce(self.all_reduce)
@@ -257,6 +272,9 @@ class PPOModule(StageModule):
         metrics["policy/updates"] = float(len(history))
         return metrics
 
+    def judge(self, rows: Sequence[Row]) -> dict[str, list[float]]:
+        return judge_rows(rows, self.scorers, self.config, self.pad_id, self.device)
+
     # -- held-out prompts ------------------------------------------------------------------------------------------
 
     def measure(self, batch: Batch) -> Means:
@@ -267,7 +285,7 @@ class PPOModule(StageModule):
         """One sample for each held-out prompt at the training temperature: score, KL, length."""
         sampling = Sampling(self.config.rollout.max_new_tokens, self.config.rollout.temperature)
         episodes = self.roll_out([row.prompt for row in micro.rows], sampling, EVALUATE)
-        score_episodes(episodes, self.scorers, self.algo, self.config, self)
+        score_episodes(episodes, self.scorers, self.algo, self.config, self.pad_id)
         report = episode_report(episodes, self.kl.value)
         self._val.merge(report if micro.live else report.zeroed())
         self.last_episodes = episodes

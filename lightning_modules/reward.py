@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +12,17 @@ from torch import Tensor, nn
 from lightning_modules.base import StageModule
 from lightning_modules.means import Means
 from lightning_modules.optimise import Term, optimise, prompts_with_pairs
+from lightning_modules.parts import Parts
 from lightning_modules.work import Micro, Step, cut
-from rlhf.config import TrainConfig
+from rlhf.config import RewardConfig, TrainConfig
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
 from rlhf.evaluation.intervals import wilson
 from rlhf.models.language import ScoreModel
 from rlhf.models.selection import select
 from rlhf.objectives.preference import accuracy, bradley_terry, expected_calibration_error
+
+log = logging.getLogger("rlhf")
 
 
 class RewardModule(StageModule):
@@ -30,6 +34,20 @@ class RewardModule(StageModule):
         super().__init__(config, total_steps, **options)
         self.scorer = scorer
         self._margins: list[Tensor] = []
+
+    @classmethod
+    def build(cls, parts: Parts) -> Self:
+        return cls(scorer=parts.scorer(), **parts.options)
+
+    def exported(self) -> ScoreModel:
+        return self.scorer
+
+    def before_export(self, demonstrations: Callable[[], Sequence[Row]]) -> None:
+        """Shift scores so that demonstrations, else chosen responses, have mean 0; a thousand of them are enough."""
+        assert isinstance(self.config.algo, RewardConfig)
+        if self.config.algo.center:
+            rows = demonstrations()[:1000]
+            log.info("reward_mean: %.4f, the mean score of %d demonstrations", self.centre(rows), len(rows))
 
     def trained(self) -> dict[str, nn.Module]:
         return {"scorer": self.scorer}

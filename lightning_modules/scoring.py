@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,10 +20,6 @@ from rlhf.objectives.numeric import moments
 from rlhf.objectives.ppo import gae, shape_scores, shaped_rewards, whiten
 from rlhf.rollout.episodes import Episodes
 
-if TYPE_CHECKING:
-    from lightning_modules.base import StageModule
-    from lightning_modules.ppo import PPOModule
-
 
 @dataclass(frozen=True)
 class Scorers:
@@ -36,9 +32,7 @@ class Scorers:
 
 
 @torch.no_grad()
-def score_episodes(
-    episodes: Episodes, scorers: Scorers, algo: PPOConfig, config: TrainConfig, module: StageModule
-) -> None:
+def score_episodes(episodes: Episodes, scorers: Scorers, algo: PPOConfig, config: TrainConfig, pad_id: int) -> None:
     """Fill log-probabilities (policy and reference, at the sampling temperature), values and scores.
 
     The policy's own log-probabilities are recomputed in the micro-batches that learn, rather than taken from the
@@ -47,7 +41,7 @@ def score_episodes(
     temperature = config.rollout.temperature
     micros = cut(episodes.rows, config.train.tokens_per_microbatch)
     for micro in equalise(micros, episodes.rows):
-        batch = collate(micro.rows, module.pad_id).to(module.device)
+        batch = collate(micro.rows, pad_id).to(episodes.mask.device)
         stats: Any = scorers.policy(batch, temperature=temperature)
         reference: Any = scorers.reference(batch, temperature=temperature)
         values = stats.values if scorers.critic is None else scorers.critic(batch, at="sources")
@@ -93,12 +87,14 @@ def episode_report(episodes: Episodes, kl_coef: float) -> Means:
 
 
 @torch.no_grad()
-def judge_rows(rows: list[Row], module: PPOModule) -> dict[str, list[float]]:
+def judge_rows(
+    rows: Sequence[Row], scorers: Scorers, config: TrainConfig, pad_id: int, device: torch.device
+) -> dict[str, list[float]]:
     """Score and k1 KL (nats a response) of one-response rows, in their order."""
-    scorers, temperature = module.scorers, module.config.rollout.temperature
+    temperature = config.rollout.temperature
     scores, kls = torch.zeros(len(rows)), torch.zeros(len(rows))
-    for micro in equalise(cut(rows, module.config.train.tokens_per_microbatch), rows):
-        batch = collate(micro.rows, module.pad_id).to(module.device)
+    for micro in equalise(cut(rows, config.train.tokens_per_microbatch), rows):
+        batch = collate(micro.rows, pad_id).to(device)
         policy: Any = scorers.policy(batch, temperature=temperature)
         reference: Any = scorers.reference(batch, temperature=temperature)
         gap = k1(policy.logprobs, reference.logprobs)

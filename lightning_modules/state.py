@@ -8,7 +8,8 @@ builds them as the first did, from its parents and its seed.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,46 +24,53 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from rlhf.errors import TrainingError, first_line
-from rlhf.models.sharding import settle
-
-if TYPE_CHECKING:
-    from lightning_modules.base import StageModule
 
 FORMAT = 1
 
 
-def full_state(module: StageModule) -> dict[str, Any]:
+def full_state(module: nn.Module, optimizer: torch.optim.Optimizer, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """What `load_state` restores, on rank 0; elsewhere tensors are missing. All ranks call it together.
+
+    Args:
+        optimizer: PyTorch's own, not Lightning's wrapper.
+        numbers: what else is to be kept, of plain containers.
 
     Plain containers, numbers and CPU tensors, so that `torch.load(weights_only=True)` reads it. Tensors may be the live
     ones: write or copy them before the next step.
     """
-    settle(list(module.trained().values()))
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
     again = aliases(module)
     weights = get_model_state_dict(module, options=options)
     return {
         "format": FORMAT,
-        "step": module.step,
-        "trained_tokens": module.trained_tokens,
         "model": {name: value for name, value in weights.items() if name not in again},
-        "optimizer": get_optimizer_state_dict(module, _optimizer(module), options=options),
-        "extra": module.extra_state(),
-        "metrics": {"train": module.train_metrics, "val": module.val_metrics},
-        "best": module.best,
-        "bad_steps": module.bad_steps.state_dict(),
+        "optimizer": get_optimizer_state_dict(module, optimizer, options=options),
         "generators": _of_all_ranks(generators()),
+        **numbers,
     }
 
 
-def load_state(module: StageModule, state: dict[str, Any]) -> None:
+def load_state(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    rank: int,
+    restore: Callable[[dict[str, Any]], None],
+) -> None:
     """Inverse of `full_state`, on any layout. Every rank passes the whole state; its dictionaries are used up.
+
+    Args:
+        rank: of this process.
+        restore: takes the numbers.
 
     Raises:
         TrainingError: the state is of another version, or of another model.
     """
     try:
-        _load_state(module, state)
+        _load_tensors(module, optimizer, state)
+        restore(state)
+        if rank < len(state["generators"]):
+            set_generators(state["generators"][rank])
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -72,7 +80,7 @@ def load_state(module: StageModule, state: dict[str, Any]) -> None:
         ) from error
 
 
-def _load_state(module: StageModule, state: dict[str, Any]) -> None:
+def _load_tensors(module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     if state.get("format") != FORMAT:
         raise TrainingError(
             f"the checkpoint is of format {state.get('format')}, and this version reads {FORMAT}; "
@@ -89,7 +97,6 @@ def _load_state(module: StageModule, state: dict[str, Any]) -> None:
         )
     weights |= {other: weights[name] for other, name in again.items() if name in weights}
     options = StateDictOptions(full_state_dict=True, strict=False)
-    optimizer = _optimizer(module)
     parameters = dict(module.named_parameters(remove_duplicate=False))
     weights = {name: share_of(value, parameters.get(name)) for name, value in weights.items()}
     for name, moments in state["optimizer"]["state"].items():
@@ -99,16 +106,6 @@ def _load_state(module: StageModule, state: dict[str, Any]) -> None:
     set_optimizer_state_dict(module, optimizer, state["optimizer"], options=options)
     set_model_state_dict(module, weights, options=options)
     _own(optimizer)
-    if not all(isinstance(state[name], int) for name in ("step", "trained_tokens")):
-        raise TypeError("step and trained_tokens are whole numbers")
-    module.step, module.trained_tokens = state["step"], state["trained_tokens"]
-    module.train_metrics, module.val_metrics = state["metrics"]["train"], state["metrics"]["val"]
-    module.best = state["best"]
-    module.bad_steps.load_state_dict(state["bad_steps"])
-    module.load_extra_state(state["extra"])
-    rank = module.global_rank
-    if rank < len(state["generators"]):
-        set_generators(state["generators"][rank])
 
 
 def share_of(value: Any, parameter: Tensor | None) -> Any:
@@ -151,12 +148,6 @@ def set_generators(state: dict[str, Any]) -> None:
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     random.setstate(state["python"])
-
-
-def _optimizer(module: StageModule) -> torch.optim.Optimizer:
-    """The optimiser itself: Lightning's wrapper is none for PyTorch."""
-    optimizer: torch.optim.Optimizer = module.trainer.strategy.optimizers[0]
-    return optimizer
 
 
 def _own(optimizer: torch.optim.Optimizer) -> None:

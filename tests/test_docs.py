@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from launch.compose import options
-from rlhf.config import TrainConfig, VERBS, algorithms, keys
+from rlhf.config import VERBS, TrainConfig, algorithms, keys
 from rlhf.data.readers import read
 from rlhf.data.records import Ranking
 from rlhf.evaluation import overoptimisation, symptoms

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlhf.config.algorithms.base import AlgoConfig
+
 TRAIN = 3
 """A backward pass takes twice the arithmetic of the forward pass."""
 TRAIN_ADAPTER = 2
@@ -56,32 +58,31 @@ def forward(shape: Shape, prompt: int, responses: Sequence[int], *, logits: bool
 
 
 def useful(
-    stage: str,
+    algo: AlgoConfig,
     shape: Shape,
     prompt: int,
     responses: Sequence[int],
     *,
-    critic: str = "separate",
     epochs: int = 1,
     train: int = TRAIN,
 ) -> dict[str, float]:
     """Operations that an example takes, by part of the work: `learning`, and what else its stage has.
 
-    `preparation` falls to each example once a run (DPO's reference); `sampling` and `scoring` are of PPO, whose example
-    is a prompt with the responses that are drawn.
+    `preparation` falls to each example once a run (DPO's reference); `sampling` and `scoring` are of on-policy
+    algorithms, whose example is a prompt with the responses that are drawn.
 
     Args:
         prompt, responses: lengths in tokens.
-        critic, epochs: of PPO.
+        epochs: how often those are learned from.
         train: a forward and a backward pass, in forward passes.
     """
-    policy = forward(shape, prompt, responses, logits=stage != "reward")
-    if stage != "ppo":
-        return {"learning": train * policy} | ({"preparation": policy} if stage == "dpo" else {})
+    policy = forward(shape, prompt, responses, logits=algo.exports == "policy")
+    if not algo.on_policy:
+        return {"learning": train * policy} | ({"preparation": policy} if algo.needs_reference else {})
     scalar = forward(shape, prompt, responses, logits=False)
-    value = scalar if critic == "separate" else 0.0
+    value = scalar if algo.value_model() == "separate" else 0.0
     return {
         "sampling": policy,
-        "scoring": 2 * policy + scalar + value,
+        "scoring": 2 * policy + scalar * algo.needs_reward + value,
         "learning": epochs * train * (policy + value),
     }

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from statistics import median_high
 from typing import Any, Literal
 
+from rlhf.config import algorithms, of_assistants
 from rlhf.evaluation.findings import Finding, by_step, series
 from rlhf.reporting.charts import Chart, Line, Mark, Palette, Parallel, histogram, thin, ticks
 from rlhf.reporting.frontier import Mean, Point, mean_of
 from rlhf.reporting.labels import brief
-from rlhf.reporting.material import TRAINED, EvaluationData, Material, RunData
+from rlhf.reporting.material import EvaluationData, Material, RunData
 from rlhf.reporting.strings import text
 
 FIRST = (
@@ -45,7 +46,9 @@ def curves(material: Material, palette: Palette) -> dict[str, tuple[list[Chart],
     """By stage: the charts that matter, and all others."""
     found = {}
     # What was made last is what people look for first.
-    for algo in sorted({run.algo for run in material.runs}, key=TRAINED.index, reverse=True):
+    present = dict.fromkeys(run.algo for run in material.runs)
+    known = [algo for algo in algorithms() if algo in present]
+    for algo in [*(algo for algo in present if algo not in known), *reversed(known)]:
         groups = {
             label: runs for label, runs in material.groups().items() if runs and runs[0].algo == algo and runs[0].rows
         }
@@ -220,7 +223,7 @@ def numbers_of(material: Material) -> dict[str, dict[str, list[float]]]:
     found: dict[str, dict[str, list[float]]] = {}
     for run in material.runs:
         groups = list(by_step(run.samples).values())
-        if not groups or run.algo in ("pretrain", "reward"):
+        if not groups or (run.algo in algorithms() and run.algo not in of_assistants()):
             continue
         first = "step 0" if len(material.runs) == 1 else "start"
         for label, group in ((first, groups[0]), (run.label, groups[-1])):

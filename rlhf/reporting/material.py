@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from rlhf.config import VERBS
 from rlhf.errors import DataError, ParentError
 from rlhf.evaluation.findings import Finding
 from rlhf.evaluation.symptoms import collapse, forgotten, symptoms
@@ -21,7 +22,11 @@ from rlhf.storage.shapes import fits
 
 log = logging.getLogger("rlhf")
 
-TRAINED = ("pretrain", "sft", "reward", "dpo", "ppo")
+
+def is_trained(summary: Summary) -> bool:
+    """Whether something was trained: `algo` of other runs is the verb. An algorithm may be of a package that is not
+    here any more."""
+    return summary.algo not in VERBS
 
 
 @dataclass
@@ -150,7 +155,7 @@ def _below(path: Path) -> Material:
                 material.evaluations.append(read_evaluation(folder))
             except DataError as error:
                 log.warning("%s; left out", error)
-        elif summary.algo in TRAINED:
+        elif is_trained(summary):
             try:
                 run = read_run(folder)
             except DataError:
@@ -174,7 +179,7 @@ def read_run(path: Path) -> RunData:
         summary = Summary.read(path)
     except ParentError as error:
         raise DataError(f"path: {error}") from error
-    if summary.algo not in TRAINED:
+    if not is_trained(summary):
         raise DataError(f"path: {path} is a run of {summary.algo}.py, which has no report; pass a trained run")
     return RunData(path, summary, read_config(path), read_rows(path / "metrics.csv"), read_samples(path))
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from rlhf.config import algorithms, of_scorers
 from rlhf.errors import ParentError, nearest
 from rlhf.runs.summary import FILE as SUMMARY_FILE
 from rlhf.runs.summary import Summary
@@ -84,8 +85,9 @@ def from_given(key: str, given: str, model: Mapping[str, Any] | None = None, *, 
     if (path / SUMMARY_FILE).exists():
         parent = from_run(key, path, reason)
         summary = Summary.read(path)
-        if summary.algo == "reward" and not reward:
-            raise ParentError(f"{key}: {given} is a reward model, not a policy; pass a pretrain, sft, dpo or ppo run")
+        if not reward and is_reward_model(parent):
+            others = ", ".join(name for name in algorithms() if name not in of_scorers())
+            raise ParentError(f"{key}: {given} is a reward model, not a policy; pass a run of one of {others}")
         if model is not None and summary.model != model["name"]:
             raise ParentError(
                 f"{key}: {given} holds model={summary.model}, but this run is model={model['name']}; "

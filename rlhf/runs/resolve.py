@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlhf.config import algorithms, of_scorers
 from rlhf.errors import ParentError
 from rlhf.runs.parents import Parent, export_config, from_given, from_pretrained_name, from_run, is_reward_model
 from rlhf.runs.search import all_runs, read_config
 from rlhf.runs.summary import Summary
-
-STAGE_BEFORE = {"sft": "pretrain", "reward": "sft", "dpo": "sft", "ppo": "sft"}
 
 INSTRUCTED = re.compile(r"(?i)(instruct|chat|sft|dpo|rlhf|[-_]it\b)")
 """Names of weights that have learnt to answer already, as their publishers write them."""
@@ -37,15 +36,15 @@ def resolve_init(config: Mapping[str, Any], outputs_root: Path) -> Parent:
     Raises:
         ParentError: it names nothing that this stage can start from.
     """
-    stage, model = config["algo"]["name"], config["model"]
+    algo, model = algorithms()[config["algo"]["name"]], config["model"]
     init = model["init"]
     if init == "random":
         return Parent("random", reason="model.init=random")
     if init == "pretrained":
         return from_pretrained_name(model, "model.init=pretrained")
     if init != "auto":
-        return from_given("model.init", init, model, reward=stage == "reward")
-    before = STAGE_BEFORE.get(stage)
+        return from_given("model.init", init, model, reward=algo.exports == "scorer")
+    before = algo.starts_from
     run = find_parent(before, config, outputs_root) if before else None
     kind = f"finished {before} run of model={model['name']}"
     if run is not None:
@@ -54,7 +53,11 @@ def resolve_init(config: Mapping[str, Any], outputs_root: Path) -> Parent:
     if model.get("path"):
         reason = f"model.init=auto: pretrained weights of {model['path']} ({missing})"
         # Preferences between answers teach little to a model that has not learnt to answer.
-        is_base = STAGE_BEFORE.get(before or "") is not None and not INSTRUCTED.search(str(model["path"]))
+        is_base = (
+            before is not None
+            and algorithms()[before].starts_from is not None
+            and not INSTRUCTED.search(str(model["path"]))
+        )
         if is_base:
             reason += f"; where they are a base model, run python train.py algo={before} model={model['name']} first"
         return dataclasses.replace(from_pretrained_name(model, reason), warning=is_base)
@@ -84,7 +87,11 @@ def resolve_reward_model(config: Mapping[str, Any], policy: Parent, outputs_root
             )
         return parent
     candidates = sorted(
-        ((summary.finished_at or summary.started_at, path) for path, summary in finished_runs("reward", outputs_root)),
+        (
+            (summary.finished_at or summary.started_at, path)
+            for stage in of_scorers()
+            for path, summary in finished_runs(stage, outputs_root)
+        ),
         reverse=True,
     )
     for _, path in candidates:
@@ -133,7 +140,7 @@ def resolve_scorer(key: str, given: str, policy: Parent | None, outputs_root: Pa
         parent = from_given(key, given, reward=True)
         _check_is_reward_model(key, parent)
         return parent  # it reads texts, by a tokenizer of its own
-    runs = finished_runs("reward", outputs_root)
+    runs = [run for stage in of_scorers() for run in finished_runs(stage, outputs_root)]
     for _, path in sorted(((summary.finished_at or "", path) for path, summary in runs), reverse=True):
         parent = from_run(key, path, f"{key}=auto: {path}, the newest finished reward run")
         if ours is not None and export_config(parent).get("tokenizer_fingerprint") == ours:

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from rlhf.capacity.flops import TRAIN_ADAPTER, Shape, forward, shape_of, useful
+from rlhf.config import PPOConfig, algorithms
 
 SHAPE = Shape(weights=10, layers=3, width=2, vocabulary=7)
 
@@ -41,11 +42,11 @@ def test_a_forward_pass_of_one_sequence_is_what_pytorch_counts() -> None:
     ],
 )
 def test_steps_by_hand(stage: str, expected: dict[str, float]) -> None:
-    assert useful(stage, SHAPE, 2, [1, 2]) == expected
+    assert useful(algorithms()[stage](), SHAPE, 2, [1, 2]) == expected
 
 
 def test_frozen_weights_need_no_gradients_of_their_own() -> None:
-    assert useful("sft", SHAPE, 2, [1, 2], train=TRAIN_ADAPTER) == {"learning": 2 * 496}
+    assert useful(algorithms()["sft"](), SHAPE, 2, [1, 2], train=TRAIN_ADAPTER) == {"learning": 2 * 496}
 
 
 @pytest.mark.parametrize("critic", ["separate", "shared"])
@@ -54,7 +55,7 @@ def test_an_iteration_of_ppo_by_hand(critic: str) -> None:
     scalar = 2 * 10 * 3 + 24 * (1 + 2 + 3)
     policy = scalar + 2 * 2 * 7
     own = scalar if critic == "separate" else 0
-    assert useful("ppo", SHAPE, 2, [1], critic=critic, epochs=4) == {
+    assert useful(PPOConfig(critic=critic), SHAPE, 2, [1], epochs=4) == {
         "sampling": policy,
         "scoring": 2 * policy + scalar + own,
         "learning": 4 * 3 * (policy + own),

@@ -34,7 +34,9 @@ def algorithms() -> dict[str, type[AlgoConfig]]:
     by_name: dict[str, type[AlgoConfig]] = {}
     for cls in found:
         if by_name.setdefault(cls.name, cls) is not cls:
-            raise ConfigError(f"algo.name: two classes are {cls.name}: {by_name[cls.name].__module__}, {cls.__module__}")
+            raise ConfigError(
+                f"algo.name: two classes are {cls.name}: {by_name[cls.name].__module__}, {cls.__module__}"
+            )
 
     def depth(cls: type[AlgoConfig] | None) -> int:
         before = by_name.get(cls.starts_from or "") if cls is not None else None
@@ -42,6 +44,16 @@ def algorithms() -> dict[str, type[AlgoConfig]]:
 
     order = sorted(by_name.values(), key=lambda cls: (depth(cls), cls.exports != "scorer", cls.on_policy, cls.name))
     return {cls.name: cls for cls in order}
+
+
+def of_scorers() -> list[str]:
+    """Names of the algorithms that make reward models."""
+    return [name for name, cls in algorithms().items() if cls.exports == "scorer"]
+
+
+def of_assistants() -> list[str]:
+    """Names of the algorithms that make models which answer, the last steps of an alignment first."""
+    return [name for name, cls in algorithms().items() if cls.answers()][::-1]
 
 
 def _imported(name: str, module: str) -> ModuleType:

@@ -15,6 +15,9 @@ from rlhf.config.sections import (
     StrategyConfig,
 )
 
+Records = Literal["documents", "demonstrations", "comparisons", "prompts", "labels"]
+"""Kinds of records, as in `rlhf.data.records.Kind`."""
+
 
 class Sections(Protocol):
     """A run's other sections, which an algorithm's rules look at."""
@@ -30,11 +33,11 @@ class Sections(Protocol):
 
 @dataclass
 class AlgoConfig:
-    """What every algorithm has: facts that the lab asks for, an AdamW optimiser (Loshchilov and Hutter 2019), a schedule.
+    """What every algorithm has: facts, an AdamW optimiser (Loshchilov and Hutter 2019) and its schedule.
 
     Attributes:
         module: the module that trains it, as `package.module:Class`; imported when a run begins.
-        learns_from: kind of records that it reads (`rlhf.data.records.Kind`).
+        learns_from: kind of records that it reads.
         starts_from: the algorithm whose newest finished run `model.init=auto` starts from; `None`: it is a first one.
         exports: what comes out, a `policy` or a `scorer` (a reward model).
         on_policy: whether it reads prompts, and learns from what its own policy answers.
@@ -44,7 +47,7 @@ class AlgoConfig:
     """
 
     module: ClassVar[str] = ""
-    learns_from: ClassVar[str] = "demonstrations"
+    learns_from: ClassVar[Records] = "demonstrations"
     starts_from: ClassVar[str | None] = "sft"
     exports: ClassVar[Literal["policy", "scorer"]] = "policy"
     on_policy: ClassVar[bool] = False

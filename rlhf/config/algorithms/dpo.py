@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlhf.config.algorithms.base import AlgoConfig, Sections
+from rlhf.config.algorithms.base import AlgoConfig, Records, Sections
 from rlhf.config.keys import key
 from rlhf.errors import ConfigError
 
@@ -15,7 +15,7 @@ class DPOConfig(AlgoConfig):
     """Direct preference optimisation against a frozen reference (Rafailov et al. 2023)."""
 
     module: ClassVar[str] = "lightning_modules.dpo:DPOModule"
-    learns_from: ClassVar[str] = "comparisons"
+    learns_from: ClassVar[Records] = "comparisons"
     needs_reference: ClassVar[bool] = True
     objective: ClassVar[str] = "val/accuracy"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlhf.config.algorithms.base import AlgoConfig, Sections
+from rlhf.config.algorithms.base import AlgoConfig, Records, Sections
 from rlhf.config.keys import key
 from rlhf.errors import ConfigError
 
@@ -14,7 +14,7 @@ from rlhf.errors import ConfigError
 class OnPolicyConfig(AlgoConfig):
     """What algorithms share that sample answers, have them scored and learn from them (Ziegler et al. 2019)."""
 
-    learns_from: ClassVar[str] = "prompts"
+    learns_from: ClassVar[Records] = "prompts"
     on_policy: ClassVar[bool] = True
     needs_reference: ClassVar[bool] = True
     needs_reward: ClassVar[bool] = True
@@ -85,7 +85,7 @@ def _sampling(algo: OnPolicyConfig, config: Sections) -> None:
                 f"with algo={algo.name} it must be {off}"
             )
     if rollout.temperature == 0:
-        raise ConfigError(f"rollout.temperature: 0 is greedy, and algo={algo.name} needs samples; with algo={algo.name} it must be > 0")
+        raise ConfigError(f"rollout.temperature: 0 is greedy, and algo={algo.name} learns from samples; it must be > 0")
 
 
 def _batch(algo: OnPolicyConfig, config: Sections) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlhf.config.algorithms.base import AlgoConfig
+from rlhf.config.algorithms.base import AlgoConfig, Records
 from rlhf.config.keys import key
 
 
@@ -14,7 +14,7 @@ class PretrainConfig(AlgoConfig):
     """Next-token prediction on plain text."""
 
     module: ClassVar[str] = "lightning_modules.sft:PretrainModule"
-    learns_from: ClassVar[str] = "documents"
+    learns_from: ClassVar[Records] = "documents"
     starts_from: ClassVar[str | None] = None
 
     name: str = key("pretrain", "algorithm", choices=("pretrain",))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from rlhf.config.algorithms.base import AlgoConfig
+from rlhf.config.algorithms.base import AlgoConfig, Records
 from rlhf.config.keys import key
 
 
@@ -14,7 +14,7 @@ class RewardConfig(AlgoConfig):
     """Reward model on comparisons, Bradley–Terry loss (Ouyang et al. 2022, equation 1)."""
 
     module: ClassVar[str] = "lightning_modules.reward:RewardModule"
-    learns_from: ClassVar[str] = "comparisons"
+    learns_from: ClassVar[Records] = "comparisons"
     exports: ClassVar[Literal["policy", "scorer"]] = "scorer"
     objective: ClassVar[str] = "val/accuracy"
 

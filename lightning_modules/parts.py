@@ -1,0 +1,51 @@
+"""What a module is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from lightning_modules.reference import Reference
+from rlhf.config import TrainConfig
+from rlhf.data.rows import Row
+from rlhf.models.language import LanguageModel, ScoreModel
+from rlhf.rollout.sampling import Sampler
+
+
+class Parts(Protocol):
+    """Models and data of a stage, each made when it is asked for: loaded to train them, or as shapes alone to plan.
+
+    Models that learn get their adapters, and those that don't are frozen, once the module is built.
+
+    Attributes:
+        options: what every module takes: `config` and `total_steps`.
+    """
+
+    options: dict[str, Any]
+
+    @property
+    def config(self) -> TrainConfig: ...
+
+    def policy(self, *, value_head: bool = False) -> LanguageModel:
+        """The language model that the run starts from; the same one at every call."""
+
+    def scorer(self) -> ScoreModel:
+        """A scalar head on the weights that the run starts from."""
+
+    def reference(self) -> LanguageModel:
+        """The policy as it is before training."""
+
+    def reference_logprobs(self) -> Reference:
+        """The same, for stages that need its log-probabilities of fixed rows only."""
+
+    def reward(self) -> ScoreModel:
+        """What `algo.reward_model` names; the same one at every call."""
+
+    def critic(self) -> ScoreModel:
+        """A model of its own for values, which starts as the reward model."""
+
+    def sampler(self) -> Sampler:
+        """Draws from the policy as it is at that moment."""
+
+    def documents(self) -> Callable[[int], Sequence[Row]] | None:
+        """Rows of the pretraining loss by the number of an update, where `algo.ptx_coef` asks for it."""
