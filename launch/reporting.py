@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rlhf.config import Config, ReportConfig
 from rlhf.errors import ConfigError
-from rlhf.reporting.material import gather
+from rlhf.reporting.gather import gather
 from rlhf.reporting.sections import build
 from rlhf.reporting.write import write
 from rlhf.runs.directory import make_directory

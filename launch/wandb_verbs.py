@@ -18,7 +18,7 @@ from launch.wandb_run import close_open_run, file_artifact, log_artifacts, make_
 from rlhf.config import CollectConfig, EvaluateConfig
 from rlhf.data.files import file_sha256
 from rlhf.evaluation.report import Evaluation
-from rlhf.reporting.material import read_evaluation
+from rlhf.reporting.gather import read_evaluation
 from rlhf.runs import Run
 
 log = logging.getLogger("rlhf")

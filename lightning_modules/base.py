@@ -34,8 +34,7 @@ class StageModule(L.LightningModule):
 
     One Lightning batch is one optimisation batch (`Step`); `step` counts those, and nothing else is needed to continue
     a run beside weights and optimiser state, since data order, learning rate and randomness are functions of `step`.
-    Checkpoints are not Lightning's (see `full_state`), and its own loop counters are not restored: a resumed run is a
-    fresh loop over the remaining steps.
+    Checkpoints are not Lightning's (see `full_state`): a resumed run is a fresh loop over the remaining steps.
     """
 
     automatic_optimization = False
@@ -116,8 +115,7 @@ class StageModule(L.LightningModule):
         """Models are placed and sharded and the optimiser exists: the first moment at which all can be restored."""
         self._place_frozen()
         if self.continue_from is not None:
-            state = read_checkpoint(self.continue_from)
-            load_state(self, self.trainer.strategy.optimizers[0], state, self.global_rank, self._restore)
+            self.load_full_state(read_checkpoint(self.continue_from))
             self.continue_from = None
 
     def on_validation_start(self) -> None:
@@ -276,6 +274,14 @@ class StageModule(L.LightningModule):
             "bad_steps": self.bad_steps.state_dict(),
         }
         return full_state(self, self.trainer.strategy.optimizers[0], numbers)
+
+    def load_full_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `full_state`; uses up the dictionaries of `state`.
+
+        Raises:
+            TrainingError: the state is of another version, or of another model.
+        """
+        load_state(self, self.trainer.strategy.optimizers[0], state, self.global_rank, self._restore)
 
     def _restore(self, state: dict[str, Any]) -> None:
         if not all(isinstance(state[name], int) for name in ("step", "trained_tokens")):

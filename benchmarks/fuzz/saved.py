@@ -22,7 +22,7 @@ from rlhf.data.rows import Row
 from rlhf.data.stops import stop_ids
 from rlhf.errors import UserError
 from rlhf.evaluation.calls import Cache
-from rlhf.reporting.material import gather, read_evaluation
+from rlhf.reporting.gather import gather, read_evaluation
 from rlhf.reporting.read import read_rows, read_samples
 from rlhf.runs import Summary
 from rlhf.runs.checkpoints import checkpoint_path, newest_whole, write_checkpoint

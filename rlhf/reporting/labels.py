@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from rlhf.reporting.material import Material, RunData
+from rlhf.reporting.material import Material, RunData
 
 SILENT = {
     "resume",
@@ -90,15 +89,6 @@ def brief(name: str) -> str:
     """The last part of a dotted key, or all of it where that says too little."""
     last = name.rsplit(".", 1)[-1]
     return name if last in AMBIGUOUS else last
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values."""
-    for name, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def shown(value: Any) -> str:

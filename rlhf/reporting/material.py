@@ -1,32 +1,16 @@
-"""What a report is about: runs and evaluations, found below one path."""
+"""What a report is made of: runs, evaluations, and what sets them apart."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rlhf.config import VERBS
-from rlhf.errors import DataError, ParentError
 from rlhf.evaluation.findings import Finding
 from rlhf.evaluation.symptoms import collapse, forgotten, symptoms
-from rlhf.reporting.evaluation_record import AnswerLine, checked_evaluation
-from rlhf.reporting.labels import flat, label_runs
-from rlhf.reporting.read import read_lines, read_rows, read_samples
-from rlhf.runs import Summary, all_runs
-from rlhf.runs.search import read_config
-from rlhf.storage.reading import Unreadable, read_json
+from rlhf.runs import Summary
 from rlhf.storage.shapes import fits
-
-log = logging.getLogger("rlhf")
-
-
-def is_trained(summary: Summary) -> bool:
-    """Whether something was trained: `algo` of other runs is the verb. An algorithm may be of a package that is not
-    here any more."""
-    return summary.algo not in VERBS
 
 
 @dataclass
@@ -125,92 +109,10 @@ class Material:
         return {name: finished[name] or runs for name, runs in found.items()}
 
 
-def gather(path: Path) -> Material:
-    """Read a run, an evaluation, or everything below a folder.
-
-    Raises:
-        DataError: there is nothing that could be shown.
-    """
-    path = path.absolute()
-    if path.is_file() and path.name in ("evaluation.json", "summary.json"):
-        path = path.parent
-    if not path.is_dir():
-        raise DataError(f"path: {path} is not a folder; pass a run, an evaluation, or a folder that holds such")
-    if (path / "evaluation.json").exists():
-        evaluation = read_evaluation(path)
-        material = Material("evaluation", path, list(_runs_of(evaluation)), [evaluation])
-    elif (path / "summary.json").exists():
-        material = Material("run", path, [read_run(path)])
-    else:
-        material = _below(path)
-    label_runs(material)
-    return material
-
-
-def _below(path: Path) -> Material:
-    material = Material("sweep", path)
-    for folder, summary in sorted(all_runs(path), key=lambda found: found[1].started_at):
-        if (folder / "evaluation.json").exists():
-            try:
-                material.evaluations.append(read_evaluation(folder))
-            except DataError as error:
-                log.warning("%s; left out", error)
-        elif is_trained(summary):
-            try:
-                run = read_run(folder)
-            except DataError:
-                continue  # it changed since
-            if summary.status != "finished":
-                material.failed.append((folder, summary))
-            if run.rows:
-                material.runs.append(run)
-    if not material.runs and not material.evaluations and not material.failed:
-        raise DataError(f"path: {path} holds neither runs nor evaluations; pass a folder below outputs/")
-    return material
-
-
-def read_run(path: Path) -> RunData:
-    """A run directory.
-
-    Raises:
-        DataError: it is none that was trained.
-    """
-    try:
-        summary = Summary.read(path)
-    except ParentError as error:
-        raise DataError(f"path: {error}") from error
-    if not is_trained(summary):
-        raise DataError(f"path: {path} is a run of {summary.algo}.py, which has no report; pass a trained run")
-    return RunData(path, summary, read_config(path), read_rows(path / "metrics.csv"), read_samples(path))
-
-
-def read_evaluation(path: Path) -> EvaluationData:
-    """An evaluation's directory.
-
-    Raises:
-        DataError: `evaluation.json` can't be understood.
-    """
-    file = path / "evaluation.json"
-    try:
-        record = checked_evaluation(read_json(file))
-    except (OSError, Unreadable) as error:
-        raise DataError(f"{file}: not an evaluation that can be read: {error}") from error
-    try:
-        summary = Summary.read(path)
-    except ParentError:
-        summary = None
-    answers = [line for line in read_lines(path / "answers.jsonl") if fits(line, AnswerLine)]
-    return EvaluationData(path, summary, read_config(path), record, answers)
-
-
-def _runs_of(evaluation: EvaluationData) -> Iterator[RunData]:
-    """The runs that the compared models, and the reward model, came from, where they are still there."""
-    folders = [str(model.get("run", "")) for model in evaluation.models.values()]
-    parents = evaluation.summary.parents if evaluation.summary is not None else {}
-    folders += [str(parent.get("directory", "")) for name, parent in parents.items() if "reward_model" in name]
-    for folder in dict.fromkeys(folder for folder in folders if folder):
-        if (Path(folder) / "metrics.csv").exists():
-            try:
-                yield read_run(Path(folder))
-            except DataError:
-                continue
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values."""
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

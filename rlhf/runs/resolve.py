@@ -53,11 +53,7 @@ def resolve_init(config: Mapping[str, Any], outputs_root: Path) -> Parent:
     if model.get("path"):
         reason = f"model.init=auto: pretrained weights of {model['path']} ({missing})"
         # Preferences between answers teach little to a model that has not learnt to answer.
-        is_base = (
-            before is not None
-            and algorithms()[before].starts_from is not None
-            and not INSTRUCTED.search(str(model["path"]))
-        )
+        is_base = before is not None and algorithms()[before].answers() and not INSTRUCTED.search(str(model["path"]))
         if is_base:
             reason += f"; where they are a base model, run python train.py algo={before} model={model['name']} first"
         return dataclasses.replace(from_pretrained_name(model, reason), warning=is_base)

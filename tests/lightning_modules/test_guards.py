@@ -15,7 +15,7 @@ import torch
 from closed_form import EOS, LONGEST, PROMPTS, fit, make_world, new_policy
 
 from lightning_modules.data import StageData
-from lightning_modules.guards import BadSteps, write_batch
+from lightning_modules.guards import BadSteps, Place, write_batch
 from lightning_modules.ppo import PPOModule
 from lightning_modules.sft import SFTModule
 from lightning_modules.work import Micro
@@ -109,7 +109,8 @@ def test_a_tensor_group_writes_its_rows_once(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
     assert (module.data_ranks, module.data_rank) == (2, 0)
-    named = write_batch(tmp_path / "bad.json", module, {"loss": math.inf}, [(Micro(ROWS[:1]), torch.tensor(math.inf))])
+    place = Place(1, tmp_path, 0, module.world_size, module.data_rank, 2)
+    named = write_batch(tmp_path / "bad.json", place, {"loss": math.inf}, [(Micro(ROWS[:1]), torch.tensor(math.inf))])
     written = json.loads((tmp_path / "bad.json").read_text(encoding="utf-8"))
     assert [(micro["rank"], len(micro["rows"])) for micro in written["microbatches"]] == [(0, 1), (1, 1)]
     assert named == "10"

@@ -13,7 +13,7 @@ from closed_form import EOS, LONGEST, PROMPTS, fit, make_world, new_critic, new_
 
 from lightning_modules.data import StageData
 from lightning_modules.ppo import PPOModule
-from lightning_modules.state import aliases, full_state, load_state
+from lightning_modules.state import aliases
 from rlhf.config import PPOConfig, TrainConfig
 from rlhf.data.rows import Row
 from rlhf.errors import TrainingError
@@ -38,7 +38,7 @@ def trained(module: PPOModule) -> PPOModule:
 def saved(module: PPOModule) -> dict[str, Any]:
     """Through a file, as plain data."""
     stream = io.BytesIO()
-    torch.save(full_state(module), stream)
+    torch.save(module.full_state(), stream)
     stream.seek(0)
     state: dict[str, Any] = torch.load(stream, weights_only=True)
     return state
@@ -52,7 +52,7 @@ def test_all_of_it_comes_back() -> None:
     drawn = torch.rand(3), np.random.rand(3), random.random()
 
     second = trained(ppo(1))
-    load_state(second, state)
+    second.load_full_state(state)
     assert (second.step, second.trained_tokens, second.kl.value) == (first.step, first.trained_tokens, first.kl.value)
     assert (second.bad_steps.skipped, second.best) == (3, (2, 0.5))
     assert second.train_metrics == first.train_metrics
@@ -69,7 +69,7 @@ def test_all_of_it_comes_back() -> None:
 
 def test_state_goes_by_name_and_tied_weights_once() -> None:
     module = trained(ppo(1))
-    state = full_state(module)
+    state = module.full_state()
     assert aliases(module) == {"policy.hf.lm_head.weight": "policy.hf.transformer.wte.weight"}
     assert state["model"].keys() == dict(module.named_parameters()).keys()
     assert state["optimizer"]["state"].keys() == state["model"].keys()
@@ -79,6 +79,6 @@ def test_state_goes_by_name_and_tied_weights_once() -> None:
 def test_a_checkpoint_of_another_model_is_refused() -> None:
     state = saved(trained(ppo(1)))
     with pytest.raises(TrainingError, match=r"of another model: critic\..*stand on one side only"):
-        load_state(trained(ppo(1, "shared")), state)
+        trained(ppo(1, "shared")).load_full_state(state)
     with pytest.raises(TrainingError, match="of format 0"):
-        load_state(trained(ppo(1)), state | {"format": 0})
+        trained(ppo(1)).load_full_state(state | {"format": 0})

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlhf.reporting.material import gather
+from rlhf.reporting.gather import gather
 from rlhf.reporting.sections import build
 from rlhf.reporting.write import write
 

@@ -8,7 +8,7 @@ import pytest
 from rlhf.reporting.charts import Palette
 from rlhf.reporting.curves import frontier_charts
 from rlhf.reporting.frontier import Mean, Point, mean_of, points, t_quantile
-from rlhf.reporting.material import gather
+from rlhf.reporting.gather import gather
 
 MakeRun = Callable[..., Path]
 

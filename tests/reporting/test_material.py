@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from rlhf.errors import DataError
+from rlhf.reporting.gather import gather
 from rlhf.reporting.labels import brief, shown
-from rlhf.reporting.material import gather
 
 MakeRun = Callable[..., Path]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rlhf.errors import ConfigError
-from rlhf.reporting.material import gather
+from rlhf.reporting.gather import gather
 from rlhf.reporting.page import IN_SCRIPT
 from rlhf.reporting.sections import build
 from rlhf.reporting.strings import STRINGS
