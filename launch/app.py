@@ -25,7 +25,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 from launch import help, processes, provenance, signals
-from launch.compose import CONF, compose_point, hydra_session, options, plain, register
+from launch.compose import CONF, compose_point, hydra_session, options, register
 from launch.explain import as_user_error
 from launch.handover import Handover
 from launch.home import at_home
@@ -35,11 +35,13 @@ from launch.plan import Planner, Point, holds_run, resumes
 from launch.runner import INTERRUPTED
 from launch.sweep import conclude, plan_sweep, sweeps
 from launch.typed import check_flags
+from rlhf.config import plain
 from rlhf.errors import ConfigError, Interrupted, LostProcess, UserError
 from rlhf.plain_text import PrintableFormatter, one_line, printable
 from rlhf.runs import State, newest_run
 from rlhf.runs.directory import inspect as inspect_directory
 from rlhf.runs.directory import make_directory
+from rlhf.runs.processes import is_launched, is_main
 from rlhf.storage.log_handlers import Terminal
 
 Talk = Callable[[Point, list[str]], None]
@@ -95,7 +97,7 @@ class Program:
             with signals.raising():
                 code = self._dispatch(list(argv), handed)
         except (KeyboardInterrupt, Interrupted) as stop:
-            if processes.is_launched():
+            if is_launched():
                 return 0  # The first process speaks for all; by another code, its launcher would have it killed.
             how = "with resume=true continues" if self.talk is None else "goes on"
             print(f"interrupted; the same command {how}", file=sys.stderr)
@@ -157,8 +159,8 @@ class Program:
         overrides = list(args.overrides)
         assert self.stage is not None
         job = Job(self.stage, planner, [item for item in overrides if item.startswith("hydra.searchpath=")], self.name)
-        if args.multirun or (processes.is_main() and sweeps(compose_point(overrides, self.name))):
-            if not processes.is_main():
+        if args.multirun or (is_main() and sweeps(compose_point(overrides, self.name))):
+            if not is_main():
                 raise ConfigError("--multirun: a sweep starts its own processes; run it without torchrun or srun")
             overrides += plan_sweep(overrides, planner, job)
             try:
@@ -167,7 +169,7 @@ class Program:
                 conclude(job)
                 codes = [self._report(error, label) for label, error in job.failures]
         else:
-            if processes.is_main():
+            if is_main():
                 directory = self._plan_run(overrides, planner)
                 if directory is None:
                     return 0

@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from launch.capacity import GB, Capacity, capacity_of, tokens_of
-from launch.plan import Point
 from launch.terminal import plain
 from launch.trainer import quiet_libraries
 from rlhf.capacity.footprint import BACKWARD, PARTS, Memory
@@ -20,17 +19,16 @@ WIDTH = 120
 ROLES = ("policy", "critic", "reference", "reward", "scorer", BACKWARD)
 
 
-def run_plan(point: Point) -> None:
+def run_plan(config: PlanConfig) -> None:
     """Print what a run will need.
 
     Raises:
         UserError: the model's sizes or the data can't be read.
     """
     quiet_libraries()
-    assert isinstance(point.config, PlanConfig)
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, WIDTH)  # a table that wraps can't be read, and a pipe has no width
-    show(capacity_of(point.config), console)
+    show(capacity_of(config), console)
 
 
 def show(capacity: Capacity, console: Console) -> None:

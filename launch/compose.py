@@ -159,8 +159,3 @@ def load(overrides: Sequence[str], config_name: str = "train") -> TrainConfig:
 def options() -> dict[str, list[str]]:
     """Every group of `conf/` with its options. Asked for with every override that is read, so looked up once."""
     return {group: sorted(file.stem for file in (CONF / group).glob("*.yaml")) for group in GROUPS}
-
-
-def plain(config: Config) -> dict[str, Any]:
-    """The configuration as dictionaries and lists."""
-    return dataclasses.asdict(config)

@@ -13,13 +13,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from launch import processes
-from launch.objective import Value, objective_value
 from launch.plan import Planner, Point, holds_run, resumes
 from launch.recipes import adapter_note
 from rlhf.config import ChatConfig, ReportConfig, TrainConfig
+from rlhf.config.objective import Value, objective_value
 from rlhf.errors import ConfigError, UserError
 from rlhf.runs import Parent, Run, State, Summary, atomic_write_text, open_run
 from rlhf.runs import inspect as inspect_directory
+from rlhf.runs.processes import is_main
 
 Stage = Callable[[Any, Run, list[str]], Value]
 """What a verb does: its configuration, an open run, the overrides; returns what a sweeper may optimise."""
@@ -100,7 +101,7 @@ class Job:
     def _perform(self, composed: DictConfig) -> Value:
         context = HydraConfig.get()
         directory = Path(context.runtime.output_dir)
-        if not processes.is_main():
+        if not is_main():
             return self._join(composed, directory)
         resuming = directory if composed.get("resume") and holds_run(directory) else None
         point = self.planner.plan(composed, resuming)

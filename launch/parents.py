@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launch.compose import plain
-from rlhf.config import ChatConfig, CollectConfig, Config, EvaluateConfig, TrainConfig, of_assistants
+from rlhf.config import ChatConfig, CollectConfig, Config, EvaluateConfig, TrainConfig, of_assistants, plain
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, resolve_init, resolve_reward_model, resolve_scorer, resolve_source
 

@@ -16,10 +16,10 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from launch.compose import options, plain, to_config
+from launch.compose import options, to_config
 from launch.explain import explain, parser
 from launch.parents import find_parents
-from rlhf.config import ChatConfig, Config, EvaluateConfig, PlanConfig, ReportConfig, TrainConfig, validate
+from rlhf.config import ChatConfig, Config, EvaluateConfig, PlanConfig, ReportConfig, TrainConfig, plain, validate
 from rlhf.data.files import file_sha256
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, Summary, all_runs, newest_run, run_id

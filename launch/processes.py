@@ -14,8 +14,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Summary
+from rlhf.runs.processes import RUN_DIR
 
-RUN_DIR = "RLHF_RUN_DIR"
 LEFT_BEHIND = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
 """What Lightning sets for the processes that it starts; with LOCAL_RANK set it takes them for started already."""
 
@@ -24,16 +24,6 @@ COMMAND = Path(__file__).resolve().parent / "command" / "rlhf_lab.py"
 
 PATIENCE = 600.0
 """Seconds for which processes wait for the first one of their run."""
-
-
-def is_main() -> bool:
-    """Whether this process is the first of its run, started by Lightning, torchrun or srun, or alone."""
-    return all(int(os.environ.get(name, 0)) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"))
-
-
-def is_launched() -> bool:
-    """Whether the first process of this run started this one, through Lightning's launcher."""
-    return RUN_DIR in os.environ and not is_main()
 
 
 def follow(overrides: Sequence[str]) -> list[str]:

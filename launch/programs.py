@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from launch.app import talking_verb, verb
 from launch.children import perform
 from launch.pipeline import run_pipeline, separate
-from rlhf.config import LoggerConfig
+from rlhf.config import LoggerConfig, PlanConfig
 from rlhf.errors import UserError, nearest
 from rlhf.plain_text import one_line
 
 if TYPE_CHECKING:
-    from launch.objective import Value
     from launch.plan import Point
     from rlhf.config import CollectConfig, EvaluateConfig, TrainConfig
+    from rlhf.config.objective import Value
     from rlhf.runs import Run
 
 
@@ -66,7 +66,8 @@ def plan(point: Point, overrides: list[str]) -> None:
     """Print memory, arithmetic, time and cost of a training run, without weights and without running it."""
     from launch.capacity_report import run_plan
 
-    run_plan(point)
+    assert isinstance(point.config, PlanConfig)
+    run_plan(point.config)
 
 
 @talking_verb("report")

@@ -19,17 +19,16 @@ from callbacks.samples import Samples
 from callbacks.wandb_tables import WandbTables
 from launch.allocator import keep_freed_memory
 from launch.build import StageRows, build_module, build_tokenizer, read_rows
-from launch.compose import plain
 from launch.forgetting import forgetting
 from launch.memory import ADAPTER
-from launch.objective import Value, check_objective, objective_value
 from launch.sample_kl import add_kl, draws_from_policy
 from launch.trainer import build_trainer, quiet_libraries
 from launch.wandb_run import close_open_run, log_lineage
 from launch.watch import watched
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
-from rlhf.config import TrainConfig
+from rlhf.config import TrainConfig, plain
+from rlhf.config.objective import Value, check_objective, objective_value
 from rlhf.data.templates import Template, template_for
 from rlhf.errors import Interrupted, TrainingError
 from rlhf.models.adapters import has_adapter

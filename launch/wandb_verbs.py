@@ -10,12 +10,11 @@ from typing import Any
 
 from callbacks.alerts import send_alert
 from callbacks.wandb_tables import as_text, attempt
-from launch.compose import plain
 from launch.reporting import NAME as REPORT
 from launch.trainer import quiet_libraries
 from launch.wandb_logger import build_wandb
 from launch.wandb_run import close_open_run, file_artifact, log_artifacts, make_artifact, parents_of
-from rlhf.config import CollectConfig, EvaluateConfig
+from rlhf.config import CollectConfig, EvaluateConfig, plain
 from rlhf.data.files import file_sha256
 from rlhf.evaluation.report import Evaluation
 from rlhf.reporting.gather import read_evaluation

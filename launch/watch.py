@@ -18,9 +18,9 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-from launch import processes
 from rlhf.errors import LostProcess, ParentError, UserError
 from rlhf.runs import Run, Summary
+from rlhf.runs.processes import is_launched
 
 POLL = 0.5
 """Seconds between looks."""
@@ -54,7 +54,7 @@ def watched(trainer: L.Trainer, run: Run) -> Iterator[None]:
     """
     over = threading.Event()
     found = trainer.strategy.launcher
-    if processes.is_launched():
+    if is_launched():
         threading.Thread(target=_follow_parent, args=(os.getppid(), run, over), daemon=True).start()
         try:
             yield

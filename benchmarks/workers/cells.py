@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from launch.app import Program  # noqa: E402
-from launch.objective import Value  # noqa: E402
 from rlhf.config import TrainConfig  # noqa: E402
+from rlhf.config.objective import Value  # noqa: E402
 from rlhf.runs import Run  # noqa: E402
 
 

@@ -35,6 +35,7 @@ from rlhf.config.verbs import (
     ReportConfig,
     SourceConfig,
     StageConfig,
+    plain,
 )
 
 __all__ = [
@@ -75,5 +76,6 @@ __all__ = [
     "lookup",
     "of_assistants",
     "of_scorers",
+    "plain",
     "validate",
 ]

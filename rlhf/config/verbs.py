@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 from rlhf.config.judging import EvaluateSettings
@@ -172,3 +172,8 @@ VERBS: dict[str, type] = {
     "report": ReportConfig,
 }
 """The schema of each script, by its name."""
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The configuration as dictionaries and lists."""
+    return asdict(config)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from launch.app import Program
-from launch.objective import Value, objective_value
 from rlhf.config import TrainConfig
+from rlhf.config.objective import Value, objective_value
 from rlhf.runs import Run
 
 Stage = Callable[[TrainConfig, Run, list[str]], Value]
