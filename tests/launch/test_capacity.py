@@ -44,7 +44,7 @@ def plan(
 
     def talk(point: Point, overrides: list[str]) -> None:
         """Plan."""
-        run_plan(point)
+        run_plan(point.config)
 
     def run(line: str) -> tuple[int, str, str]:
         code = Program("plan", talk=talk).main(line.split())
