@@ -10,6 +10,7 @@ from typing import Any
 from transformers.utils import chat_template_utils
 
 from benchmarks.fuzz.texts import mixed, mutated
+from rlhf.data.marks import Piece
 from rlhf.data.records import Prompt
 from rlhf.data.templates import template_for
 from rlhf.data.tokenizers import Tokenizer, load_tokenizer
@@ -83,7 +84,7 @@ ANSWERS = ["Because.", " \n", "", "<assistant>\n", "中文 {{ 7*7 }}"]
 @cache
 def tokenizer() -> Tokenizer:
     made = load_tokenizer("tiny")
-    made.decode(made.encode("a"))  # copies share what is built here
+    made.decode(made.encode_pieces([Piece("a", literal=True)]).ids)  # copies share what is built here
     return made
 
 

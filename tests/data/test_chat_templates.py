@@ -18,6 +18,7 @@ from rlhf.data.sandbox import TODAY
 from rlhf.data.templates import template_for
 from rlhf.data.tokenizers import HFTokenizer
 from rlhf.errors import ConfigError, DataError
+from rlhf.rollout.conversation import text_of
 
 OPENED = {"QwQ, Qwen 3 Thinking", "DeepSeek R1"}
 """Their generation prompt writes what they don't write for an answer."""
@@ -94,6 +95,17 @@ def test_markers_in_a_text_stay_text(name: str, families: dict[str, HFTokenizer]
     assert [id for id in attacked if id in specials] == [id for id in plain if id in specials]
     plain, attacked = (template.response(text) for text in ("hi", attack))
     assert [id for id in attacked if id in specials] == [id for id in plain if id in specials]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_chat_streams_is_what_is_stored(name: str, families: dict[str, HFTokenizer]) -> None:
+    """However far an answer got: without the header of gpt-oss' final channel and Qwen 3's thoughts of nothing."""
+    template = template_for(families[name])
+    for text in ("Paris.", " a\n", "<think>\nx\n</think>\n\nnaïve\n\n"):
+        ids = template.response(text)
+        for drawn in (ids[:n] for n in range(len(ids) + 1)):
+            assert "".join(text_of(drawn, template)) == template.parse(drawn).rstrip("\ufffd")
+        assert "Paris" not in text or template.parse(ids) == text
 
 
 @pytest.mark.parametrize("name", FAMILIES)
