@@ -28,18 +28,14 @@ ORDINARY = ("hello", "Hello there.", "42", "你好", "(a) x")
 
 _USER, _SYSTEM = {"role": "user", "content": "What is  2+2?\n"}, {"role": "system", "content": "Be kind."}
 _ANSWERS = ("It is 4.", "def f(x):\n    return x  \n", "四。\t4\n\n\n- 4")
-CONVERSATIONS: tuple[list[Message], ...] = tuple(
-    [*front, answer(text)]
-    for text in _ANSWERS
-    for front in (
-        [_USER],
-        [_USER, answer("4"), _USER],
-        [_USER, answer("4"), QUESTION, answer(_ANSWERS[1]), _USER],
-        [_SYSTEM, _USER],
-        [_SYSTEM, QUESTION, answer("Fine."), _USER],
-    )
+FRONTS: tuple[list[Message], ...] = (
+    [_USER],
+    [_USER, answer("4"), _USER],
+    [_USER, answer("4"), QUESTION, answer(_ANSWERS[1]), _USER],
+    [_SYSTEM, _USER],
+    [_SYSTEM, QUESTION, answer("Fine."), _USER],
 )
-"""What a template is tried on when it is loaded, white space in odd places included."""
+"""What a template is tried on when it is loaded, with each of the answers; white space in odd places included."""
 
 
 @dataclass(frozen=True)
@@ -173,23 +169,28 @@ class ChatLayout:
         Raises:
             DataError: they differ, so that training would learn other tokens than `apply_chat_template` writes.
         """
+        if self.opened:
+            return
         responses: dict[str, list[int]] = {}  # an answer's own tokens are the same after every prompt
-        for messages in [] if self.opened else CONVERSATIONS:
-            said = messages[-1]["content"]
+        for front in FRONTS:
             try:
-                prompt = self.encode(messages[:-1]).ids
-                whole = self._text.render(messages)
+                prompt = self.encode(front).ids
             except Refused:
                 continue  # no system turn, or one question only
-            written = whole[: len(whole) - len(self._text.after)] + self._text.end
-            if said not in responses:
-                responses[said] = self.response(said)
-            if prompt + responses[said] != self._encode([written]).ids:
-                roles = " + ".join(message["role"] for message in messages)
-                raise DataError(
-                    f"data.chat_template: in a conversation of {roles}, a prompt and its answer have other tokens than "
-                    "the whole has by the tokenizer's chat template; pass a template that writes both alike"
-                )
+            for said in _ANSWERS:
+                try:
+                    whole = self._text.render([*front, answer(said)])
+                except Refused:
+                    continue
+                written = whole[: len(whole) - len(self._text.after)] + self._text.end
+                if said not in responses:
+                    responses[said] = self.response(said)
+                if prompt + responses[said] != self._encode([written]).ids:
+                    roles = " + ".join(message["role"] for message in [*front, answer(said)])
+                    raise DataError(
+                        f"data.chat_template: in a conversation of {roles}, a prompt and its answer have other tokens "
+                        "than the whole has by the tokenizer's chat template; pass a template that writes both alike"
+                    )
 
     @property
     def _glued(self) -> str:
