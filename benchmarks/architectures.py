@@ -25,10 +25,10 @@ from rlhf.data.batch import collate
 from rlhf.data.rows import Row
 from rlhf.errors import UserError, first_line
 from rlhf.models.adapters import Lora, add_lora
-from rlhf.models.layouts import layout_of
-from rlhf.models.loading import load_policy, load_scorer
-from rlhf.models.offload import recompute_activations
-from rlhf.models.sharding import data_mesh, shard
+from rlhf.models.files.loading import load_policy, load_scorer
+from rlhf.models.layout.layouts import layout_of
+from rlhf.models.parallel.offload import recompute_activations
+from rlhf.models.parallel.sharding import data_mesh, shard
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 

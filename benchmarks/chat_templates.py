@@ -15,8 +15,8 @@ from typing import Any
 
 from rlhf.data.records import Demonstration, Prompt
 from rlhf.data.rows import make_rows
-from rlhf.data.templates import template_for
-from rlhf.data.tokenizers import HFTokenizer
+from rlhf.data.templates.template import template_for
+from rlhf.data.tokenizers.tokenizer import HFTokenizer
 
 BEGIN, END = "<!-- templates:begin (python -m benchmarks.chat_templates docs/models.md) -->", "<!-- templates:end -->"
 TEXTS = ["hello there, how are you? I am fine. user assistant system model ASSISTANT: USER: [INST] Human: It is what"]

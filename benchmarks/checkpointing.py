@@ -23,12 +23,12 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from callbacks.checkpoint import Checkpoint
-from launch.trainer import quiet_libraries
 from lightning_modules.data import StageData
 from lightning_modules.sft import SFTModule
 from rlhf.config import LoopConfig, SFTConfig, TrainConfig
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel, count_parameters
+from verbs.train.trainer import quiet_libraries
 
 
 class Timed(Checkpoint):

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     add("--lr", type=float, default=1e-5, help="constant, of both")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of each side, and of the matrix product")
     add("--seed", type=int, default=1, help="of weights and of the examples' order")
-    add("--default-allocator", action="store_true", help="both with glibc's defaults: see launch/allocator.py")
+    add("--default-allocator", action="store_true", help="both with glibc's defaults: see verbs/allocator.py")
     add("--peak-size", type=int, default=4096, help="of the square matrices that show the machine's peak")
     add("--out", type=Path, help="file for everything that was measured, JSON")
     return found

@@ -15,12 +15,12 @@ from typing import Any
 
 from benchmarks.prepare import prepare
 from benchmarks.processes import Worker
-from launch.capacity import Capacity, capacity_of
-from launch.capacity_report import size
-from launch.compose import compose_point, hydra_session, to_config
-from launch.lengths import assumed_lengths
-from launch.trainer import quiet_libraries
+from launch.composition.compose import compose_point, hydra_session, to_config
 from rlhf.config import PlanConfig, TrainConfig, validate
+from verbs.plan.capacity import Capacity, capacity_of
+from verbs.plan.lengths import assumed_lengths
+from verbs.plan.printed import size
+from verbs.train.trainer import quiet_libraries
 
 MODULE = "benchmarks.workers.footprint"
 STEPS = 3

@@ -102,7 +102,7 @@ class Trainer:
         self.said = work / "output.log"
         if context is None:
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(["launch.stage"])
+            context.set_forkserver_preload(["verbs.train.stage"])
         self.context: Any = context
 
     def start(self, overrides: list[str]) -> BaseProcess:

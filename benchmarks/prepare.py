@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from launch.compose import load
-from launch.datasets import load_data
-from launch.trainer import quiet_libraries
+from launch.composition.compose import load
 from rlhf.capacity.flops import shape_of
 from rlhf.config import DataConfig
 from rlhf.data.rows import Row, make_rows
-from rlhf.data.templates import template_for
-from rlhf.data.tokenizers import Tokenizer, load_tokenizer
-from rlhf.models.export import export
-from rlhf.models.loading import load_policy, load_scorer
+from rlhf.data.templates.template import template_for
+from rlhf.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from rlhf.models.files.export import export
+from rlhf.models.files.loading import load_policy, load_scorer
+from verbs.datasets import load_data
+from verbs.train.trainer import quiet_libraries
 
 KINDS: dict[str, Any] = {"sft": "demonstrations", "reward": "comparisons", "dpo": "comparisons", "ppo": "prompts"}
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 import torch
 from omegaconf import OmegaConf
 
-from launch.compose import CONF
-from rlhf.data.tokenizers import load_tokenizer
+from launch.composition.compose import CONF
+from rlhf.data.tokenizers.tokenizer import load_tokenizer
+from rlhf.models.files.loading import load_policy
 from rlhf.models.language import LanguageModel
-from rlhf.models.loading import load_policy
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.rollout.vllm_sampler import VLLMSampler

@@ -21,7 +21,7 @@ from benchmarks.processes import Worker
 
 @dataclass(frozen=True)
 class Setting:
-    """Environment variables of a process, whether it keeps freed memory (`launch/allocator.py`), and its threads."""
+    """Environment variables of a process, whether it keeps freed memory (`verbs/allocator.py`), and its threads."""
 
     variables: dict[str, str] = field(default_factory=dict)
     keep_freed_memory: bool = True

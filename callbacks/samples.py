@@ -10,7 +10,7 @@ import lightning as L
 
 from rlhf.data.records import Prompt
 from rlhf.data.rows import Row
-from rlhf.data.templates import Template
+from rlhf.data.templates.template import Template
 from rlhf.rollout.sampling import Request, Sampler, Sampling
 from rlhf.rollout.uniforms import EVALUATE
 from rlhf.runs.files import atomic_write_text, json_line, writing

@@ -24,17 +24,18 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
-from launch import help, processes, provenance, signals
-from launch.compose import CONF, compose_point, hydra_session, options, register
-from launch.explain import as_user_error
-from launch.handover import Handover
-from launch.home import at_home
+from launch import processes, signals
+from launch.composition import help, provenance
+from launch.composition.compose import CONF, compose_point, hydra_session, options, register
+from launch.composition.explain import as_user_error
+from launch.composition.home import at_home
+from launch.composition.typed import check_flags
 from launch.job import Job, PointError, Stage
 from launch.output import readers_may_leave
-from launch.plan import Planner, Point, holds_run, resumes
-from launch.runner import INTERRUPTED
-from launch.sweep import conclude, plan_sweep, sweeps
-from launch.typed import check_flags
+from launch.planner import Planner, Point, holds_run, resumes
+from launch.sweeps.messages import Handover
+from launch.sweeps.runner import INTERRUPTED
+from launch.sweeps.sweep import conclude, plan_sweep, sweeps
 from rlhf.config import plain
 from rlhf.errors import ConfigError, Interrupted, LostProcess, UserError
 from rlhf.plain_text import PrintableFormatter, one_line, printable

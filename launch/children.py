@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rlhf.errors import Interrupted
 
-PRELOADED = ["launch.stage", "launch.collect", "launch.evaluate"]
+PRELOADED = ["verbs.train.stage", "verbs.collect", "verbs.evaluate.evaluate"]
 """Imported once, in the server that all children are forked from: PyTorch and its kin take seconds to import."""
 
 

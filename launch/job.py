@@ -13,8 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from launch import processes
-from launch.plan import Planner, Point, holds_run, resumes
-from launch.recipes import adapter_note
+from launch.composition.recipes import adapter_note
+from launch.planner import Planner, Point, holds_run, resumes
 from rlhf.config import ChatConfig, ReportConfig, TrainConfig
 from rlhf.config.objective import Value, objective_value
 from rlhf.errors import ConfigError, UserError

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from launch.compose import compose_point, hydra_session, to_config
-from launch.groups import group_pipeline
-from launch.plan import Point
+from launch.composition.compose import compose_point, hydra_session, to_config
+from launch.planner import Point
 from launch.processes import quoted
 from rlhf.config import PipelineConfig, StageConfig, validate
 from rlhf.errors import REQUEUE, ConfigError, Interrupted, TrainingError, UserError, nearest
 from rlhf.runs import Summary
+from tracking.groups import group_pipeline
 
 SHARED = ("model", "data", "strategy", "rollout", "logger", "callbacks", "export", "seed")
 """What is passed on to every stage, as it was typed."""
@@ -199,7 +199,7 @@ def show_report(planned: Plan, done: dict[str, Path]) -> None:
     page = (evaluations or list(done.values()))[-1] / "report.html"
     if not page.exists():
         # Here, since it imports torch, and most pipelines end with an evaluation.
-        from launch.reporting import try_report
+        from verbs.report import try_report
 
         try_report(page.parent)
     if page.exists():

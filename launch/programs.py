@@ -16,7 +16,7 @@ from rlhf.errors import UserError, nearest
 from rlhf.plain_text import one_line
 
 if TYPE_CHECKING:
-    from launch.plan import Point
+    from launch.planner import Point
     from rlhf.config import CollectConfig, EvaluateConfig, TrainConfig
     from rlhf.config.objective import Value
     from rlhf.runs import Run
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @verb("train")
 def train(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     """Train one stage (pretrain, sft, reward, dpo or ppo), and export the model that comes out."""
-    from launch.stage import run_stage
+    from verbs.train.stage import run_stage
 
     return run_stage(config, run, overrides)
 
@@ -40,7 +40,7 @@ def pipeline(point: Point, overrides: list[str]) -> None:
 @verb("collect")
 def collect(config: CollectConfig, run: Run, overrides: list[str]) -> float | None:
     """Sample several answers to each prompt, have an annotator rank them, and write the ranked JSONL."""
-    from launch.collect import run_collect
+    from verbs.collect import run_collect
 
     return run_collect(config, run, overrides)
 
@@ -48,7 +48,7 @@ def collect(config: CollectConfig, run: Run, overrides: list[str]) -> float | No
 @verb("evaluate")
 def evaluate(config: EvaluateConfig, run: Run, overrides: list[str]) -> float | None:
     """Give several models the same held-out prompts; write scores, win rates, KL and a report, side by side."""
-    from launch.evaluate import run_evaluate
+    from verbs.evaluate.evaluate import run_evaluate
 
     return run_evaluate(config, run, overrides)
 
@@ -56,7 +56,7 @@ def evaluate(config: EvaluateConfig, run: Run, overrides: list[str]) -> float | 
 @talking_verb("chat")
 def chat(point: Point, overrides: list[str]) -> None:
     """Talk to a finished run or a model folder. Each line is a turn; /help lists what else can be typed there."""
-    from launch.chat import converse
+    from verbs.chat import converse
 
     converse(point.config, point.parents)
 
@@ -64,7 +64,7 @@ def chat(point: Point, overrides: list[str]) -> None:
 @talking_verb("plan")
 def plan(point: Point, overrides: list[str]) -> None:
     """Print memory, arithmetic, time and cost of a training run, without weights and without running it."""
-    from launch.capacity_report import run_plan
+    from verbs.plan.printed import run_plan
 
     assert isinstance(point.config, PlanConfig)
     run_plan(point.config)
@@ -73,7 +73,7 @@ def plan(point: Point, overrides: list[str]) -> None:
 @talking_verb("report")
 def report(point: Point, overrides: list[str]) -> None:
     """Write one page, report.html, about a run, a sweep or an evaluation; it reads what is there, and runs nothing."""
-    from launch.reporting import run_report
+    from verbs.report import run_report
 
     run_report(point.config)
 
@@ -89,7 +89,7 @@ def dashboard(argv: list[str] | None = None) -> int:
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where files go (default: %(default)s)")
     parser.add_argument("--offline", action="store_true", help="write what would be sent, and send nothing")
     given = parser.parse_args(argv)
-    from launch.dashboard import Place, publish
+    from tracking.dashboard import Place, publish
 
     try:
         found = publish(Place(given.project, given.entity), given.outputs, given.offline)

@@ -14,18 +14,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lightning_modules.averages import Means
 from lightning_modules.guards import BadSteps, Place
-from lightning_modules.means import Means
+from lightning_modules.micro_batches import Micro, Step
 from lightning_modules.parts import Parts
 from lightning_modules.schedule import lr_factor
 from lightning_modules.state import full_state, load_state
-from lightning_modules.work import Micro, Step
 from rlhf.config import TrainConfig
 from rlhf.config.objective import maximised, objectives
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
-from rlhf.models.offload import offloaded
-from rlhf.models.sharding import data_mesh, settle, shard
+from rlhf.models.parallel.offload import offloaded
+from rlhf.models.parallel.sharding import data_mesh, settle, shard
 from rlhf.runs.checkpoints import read_checkpoint
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lightning_modules.means import Means
-from lightning_modules.work import Micro
+from lightning_modules.averages import Means
+from lightning_modules.micro_batches import Micro
 from rlhf.data.batch import Batch, collate
-from rlhf.models.sharding import clip_gradients, settle
+from rlhf.models.parallel.sharding import clip_gradients, settle
 
 if TYPE_CHECKING:
     from lightning_modules.base import StageModule

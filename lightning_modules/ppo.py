@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.averages import Means
 from lightning_modules.base import StageModule
-from lightning_modules.means import Means
+from lightning_modules.micro_batches import Micro, Step, cut, equalise
 from lightning_modules.optimise import Term, optimise, target_tokens
 from lightning_modules.parts import Parts
 from lightning_modules.scoring import Scorers, advantages_of, episode_report, judge_rows, score_episodes
-from lightning_modules.work import Micro, Step, cut, equalise
 from rlhf.config import PPOConfig, TrainConfig
 from rlhf.data.batch import Batch
 from rlhf.data.rows import Row
 from rlhf.errors import TrainingError
 from rlhf.models.language import LanguageModel, ScoreModel
-from rlhf.models.sharding import gathered
+from rlhf.models.parallel.sharding import gathered
 from rlhf.objectives.kl import AdaptiveKL, FixedKL
 from rlhf.objectives.language import nll_sum
 from rlhf.objectives.ppo import explained_variance, policy_loss, value_loss

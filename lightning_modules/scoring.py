@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_modules.means import Means
-from lightning_modules.work import cut, equalise
+from lightning_modules.averages import Means
+from lightning_modules.micro_batches import cut, equalise
 from rlhf.config import PPOConfig, TrainConfig
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lightning_modules.averages import Means
 from lightning_modules.base import StageModule
-from lightning_modules.means import Means
+from lightning_modules.micro_batches import Step
 from lightning_modules.optimise import Term, optimise, target_tokens
-from lightning_modules.work import Step
 from rlhf.config import TrainConfig
 from rlhf.data.batch import Batch
 from rlhf.models.language import LanguageModel

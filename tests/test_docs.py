@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.compose import options
+from launch.composition.compose import options
 from rlhf.config import VERBS, TrainConfig, algorithms, keys
 from rlhf.data.readers import read
 from rlhf.data.records import Ranking

@@ -20,7 +20,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 SECTIONS = {part.split("\n", 1)[0]: part for part in PAGE.split("\n## ")[1:]}
-PARTS = ("rlhf", "lightning_modules", "callbacks", "launch", "conf", "docs", "train.py", "evaluate.py")
+PACKAGES = ("rlhf", "lightning_modules", "callbacks", "tracking", "verbs", "launch")
+PARTS = (*PACKAGES, "conf", "docs", "train.py", "evaluate.py")
 
 
 def blocks(section: str) -> Iterator[tuple[str, str, str]]:

@@ -10,9 +10,9 @@ import unicodedata
 import pytest
 from rich.console import Console
 
-from launch.terminal import plain, table
 from rlhf.plain_text import PrintableFormatter, csv_cell, one_line, printable
 from rlhf.reporting.tables import Table
+from rlhf.terminal import plain, table
 
 HOSTILE = "[/INST] [bold]x[/] \x1b]0;title\x07\x1b[2J\x9b31m\r\u202egnp.exe\u2028"
 

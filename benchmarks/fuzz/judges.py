@@ -7,8 +7,8 @@ from random import Random
 from typing import Any
 
 from benchmarks.fuzz.texts import mixed, mutated
-from rlhf.evaluation.completion import Completion, read_completion
-from rlhf.evaluation.reading import parse_place, parse_score
+from rlhf.evaluation.judges.completion import Completion, read_completion
+from rlhf.evaluation.judges.rubric import parse_place, parse_score
 
 GOOD = '{"choices": [{"message": {"role": "assistant", "content": "yes"}}], "usage": {"prompt_tokens": 3}}'
 VERDICTS = [

@@ -7,10 +7,10 @@ from random import Random
 from omegaconf import OmegaConf
 
 from benchmarks.fuzz.texts import mixed, mutated
-from launch.compose import compose_point, hydra_session, options, to_config
-from launch.explain import explain
-from launch.plan import parsed, points
-from launch.typed import check_typed
+from launch.composition.compose import compose_point, hydra_session, options, to_config
+from launch.composition.explain import explain
+from launch.composition.typed import check_typed
+from launch.planner import parsed, points
 from rlhf.config import validate
 from rlhf.errors import UserError
 

@@ -19,16 +19,16 @@ from safetensors.torch import save
 from benchmarks.fuzz.texts import mixed, mutated
 from lightning_modules.reference import Reference
 from rlhf.data.rows import Row
-from rlhf.data.stops import stop_ids
+from rlhf.data.templates.stops import stop_ids
 from rlhf.errors import UserError
-from rlhf.evaluation.calls import Cache
+from rlhf.evaluation.judges.calls import Cache
 from rlhf.reporting.gather import gather, read_evaluation
-from rlhf.reporting.read import read_rows, read_samples
+from rlhf.reporting.run_files import read_rows, read_samples
 from rlhf.runs import Summary
 from rlhf.runs.checkpoints import checkpoint_path, newest_whole, write_checkpoint
 from rlhf.runs.files import atomic_write_text
+from rlhf.runs.listing import read_config
 from rlhf.runs.parents import from_given
-from rlhf.runs.search import read_config
 from rlhf.storage.adapter_folder import base_of
 from rlhf.storage.weights import remembered, weight_files
 

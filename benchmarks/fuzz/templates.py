@@ -10,10 +10,10 @@ from typing import Any
 from transformers.utils import chat_template_utils
 
 from benchmarks.fuzz.texts import mixed, mutated
-from rlhf.data.marks import Piece
 from rlhf.data.records import Prompt
-from rlhf.data.templates import template_for
-from rlhf.data.tokenizers import Tokenizer, load_tokenizer
+from rlhf.data.templates.marks import Piece
+from rlhf.data.templates.template import template_for
+from rlhf.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from rlhf.errors import DataError
 
 GOOD = [

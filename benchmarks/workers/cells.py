@@ -20,7 +20,7 @@ from rlhf.runs import Run  # noqa: E402
 
 def train(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     """Train one stage."""
-    from launch.stage import run_stage
+    from verbs.train.stage import run_stage
 
     return run_stage(config, run, overrides)
 

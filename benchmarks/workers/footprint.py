@@ -15,19 +15,19 @@ import torch
 
 from benchmarks.workers.ours import rows_of
 from benchmarks.workers.protocol import Link, peak_memory
-from callbacks.metrics import Metrics
-from launch.allocator import keep_freed_memory
-from launch.build import StageRows, build_module
-from launch.compose import load
-from launch.trainer import build_trainer
+from launch.composition.compose import load
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
-from rlhf.data.templates import template_for
-from rlhf.data.tokenizers import load_tokenizer
-from rlhf.models.loading import load_policy
+from rlhf.data.templates.template import template_for
+from rlhf.data.tokenizers.tokenizer import load_tokenizer
+from rlhf.models.files.loading import load_policy
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Parent, Run
+from tracking.metrics import Metrics
+from verbs.allocator import keep_freed_memory
+from verbs.train.build import StageRows, build_module
+from verbs.train.trainer import build_trainer
 
 M_MMAP_THRESHOLD = -3
 

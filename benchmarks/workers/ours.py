@@ -9,17 +9,17 @@ from typing import Any
 import lightning as L
 
 from benchmarks.workers.protocol import Link
-from callbacks.metrics import Metrics
-from launch.allocator import keep_freed_memory
-from launch.build import StageRows, build_module
-from launch.trainer import build_trainer
 from lightning_modules.ppo import PPOModule
 from rlhf.config import TrainConfig, algorithms
 from rlhf.data.rows import Row
-from rlhf.data.templates import template_for
-from rlhf.data.tokenizers import load_tokenizer
+from rlhf.data.templates.template import template_for
+from rlhf.data.tokenizers.tokenizer import load_tokenizer
 from rlhf.rollout.sampling import Completion, Sampler
 from rlhf.runs import Parent, Run
+from tracking.metrics import Metrics
+from verbs.allocator import keep_freed_memory
+from verbs.train.build import StageRows, build_module
+from verbs.train.trainer import build_trainer
 
 CHECKED = {
     "sft": {"loss": "train/loss"},

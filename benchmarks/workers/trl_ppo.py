@@ -19,7 +19,7 @@ from transformers import (
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
 from benchmarks.workers.protocol import Link
-from launch.allocator import keep_freed_memory
+from verbs.allocator import keep_freed_memory
 
 CHECKED = {"reward": "objective/rlhf_reward", "policy_loss": "loss/policy_avg", "value_loss": "loss/value_avg"}
 """What both sides must agree on, and what TRL calls it."""

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, TrainerCallback
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
 from benchmarks.workers.protocol import Link
-from launch.allocator import keep_freed_memory
+from verbs.allocator import keep_freed_memory
 
 CHECKED = {
     "sft": {},

@@ -13,7 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
-    from launch.elsewhere import Backend
+    from launch.sweeps.point_processes import Backend
 
 
 class PointLauncher(Launcher):
@@ -29,7 +29,7 @@ class PointLauncher(Launcher):
         self.context, self.job, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from launch.elsewhere import launch
+        from launch.sweeps.point_processes import launch
 
         assert self.context is not None and self.config is not None
         options = OmegaConf.to_container(OmegaConf.create(self.options), resolve=True)
@@ -46,7 +46,7 @@ class JoblibLauncher(PointLauncher):
     """`hydra/launcher=joblib`."""
 
     def backend(self, options: dict[str, Any]) -> Backend:
-        from launch.backends import Joblib
+        from launch.sweeps.backends import Joblib
 
         return Joblib(**options)
 
@@ -55,7 +55,7 @@ class SubmititLauncher(PointLauncher):
     """`hydra/launcher=submitit_slurm` and `submitit_local`."""
 
     def backend(self, options: dict[str, Any]) -> Backend:
-        from launch.backends import Submitit
+        from launch.sweeps.backends import Submitit
 
         return Submitit(**options)
 
@@ -64,6 +64,6 @@ class RayLauncher(PointLauncher):
     """`hydra/launcher=ray`."""
 
     def backend(self, options: dict[str, Any]) -> Backend:
-        from launch.backends import Ray
+        from launch.sweeps.backends import Ray
 
         return Ray(**options)

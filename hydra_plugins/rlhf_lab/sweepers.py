@@ -31,8 +31,8 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        from launch.search import Study, claim
-        from launch.space import search_of
+        from launch.sweeps.optuna_search import Study, claim
+        from launch.sweeps.search_space import search_of
 
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
         options: Any = OmegaConf.to_container(OmegaConf.create(self.options), resolve=True)

@@ -16,8 +16,8 @@ from rlhf.capacity.meter import ROOT, Log, Meter, autocast, fake
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel, ScoreModel, count_parameters
-from rlhf.models.offload import SMALLEST as WORTH_MOVING
-from rlhf.models.sharding import blocks
+from rlhf.models.parallel.offload import SMALLEST as WORTH_MOVING
+from rlhf.models.parallel.sharding import blocks
 from rlhf.rollout.packed import SMALLEST
 
 
@@ -83,7 +83,7 @@ class Tracer:
     Args:
         build: makes what learns, by name: `policy` (a `LanguageModel`), `critic` or `scorer` (a `ScoreModel`).
         mixed: bf16 arithmetic on fp32 weights; half: bf16 weights, as shards are gathered.
-        offload: what the backward pass needs goes to the host until then (`rlhf/models/offload.py`).
+        offload: what the backward pass needs goes to the host until then (`rlhf/models/parallel/offload.py`).
         options: of the policy's forward pass (`temperature`, `want_entropy`).
         full_kl: whether the reference's states and head take part (`algo.kl_in=loss`).
         frozen: makes what only answers, for its sizes.

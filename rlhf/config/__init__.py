@@ -10,7 +10,7 @@ from rlhf.config.algorithms.ppo import PPOConfig
 from rlhf.config.algorithms.pretrain import PretrainConfig
 from rlhf.config.algorithms.reward import RewardConfig
 from rlhf.config.algorithms.sft import SFTConfig
-from rlhf.config.judging import EndpointConfig, EvaluateSettings
+from rlhf.config.evaluation import EndpointConfig, EvaluateSettings
 from rlhf.config.keys import Key, KeyInfo, key, keys, lookup
 from rlhf.config.planning import PlanConfig, PlanSettings
 from rlhf.config.schema import TrainConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
-from rlhf.config.judging import EvaluateSettings
+from rlhf.config.evaluation import EvaluateSettings
 from rlhf.config.keys import key
 from rlhf.config.planning import PlanConfig
 from rlhf.config.schema import TrainConfig

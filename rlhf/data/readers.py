@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
-from rlhf.data.files import BadRecord, Raw, data_files, file_sha256, raw_values
-from rlhf.data.folders import SPLITS, scan, split_of, unread_sentence
-from rlhf.data.formats import detected, parse
-from rlhf.data.hub import only_cached, reachable
+from rlhf.data.files.folders import SPLITS, scan, split_of, unread_sentence
+from rlhf.data.files.hub import only_cached, reachable
+from rlhf.data.files.values import BadRecord, Raw, data_files, file_sha256, raw_values
+from rlhf.data.formats.meaning import TOLERATED, UNDESIRABLE, UNKNOWN_FIELD
+from rlhf.data.formats.parse import detected, parse
 from rlhf.data.importers import importer
-from rlhf.data.meaning import TOLERATED, UNDESIRABLE, UNKNOWN_FIELD
 from rlhf.data.records import Kind, Record, prompt_of
 from rlhf.errors import DataError
 

@@ -8,7 +8,6 @@ from functools import partial
 from itertools import pairwise
 from typing import Literal
 
-from rlhf.data.chat_text import Refused
 from rlhf.data.cuts import Fitted, PromptTokens, PromptTooLong, Tally, Truncate, fit
 from rlhf.data.records import (
     Demonstration,
@@ -21,7 +20,8 @@ from rlhf.data.records import (
     prompt_of,
     responses_of,
 )
-from rlhf.data.templates import Template
+from rlhf.data.templates.chat_text import Refused
+from rlhf.data.templates.template import Template
 from rlhf.errors import DataError
 
 REFUSED = "refused_by_template"

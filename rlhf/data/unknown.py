@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rlhf.data.records import Document, Prompt, Record, prompt_of, responses_of
 from rlhf.data.rows import Row
-from rlhf.data.tokenizers import Tokenizer
+from rlhf.data.tokenizers.tokenizer import Tokenizer
 from rlhf.errors import DataError
 
 ODD = "\U00013000\u2fd5\u0f12\U0001fabf"

@@ -11,7 +11,7 @@ import torch
 
 from rlhf.data.batch import collate, microbatches
 from rlhf.data.rows import Row
-from rlhf.data.templates import Template
+from rlhf.data.templates.template import Template
 from rlhf.models.language import LanguageModel
 from rlhf.objectives.kl import k1
 from rlhf.objectives.language import bits_per_byte

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rlhf.data.records import Prompt
+from rlhf.evaluation.outcome import Evaluation, Replies, number
 from rlhf.evaluation.preferences import best_of_bound
-from rlhf.evaluation.report import Evaluation, Replies, number
 from rlhf.evaluation.reward_markdown import bench_sections, reward_sections
 from rlhf.plain_text import printable
 

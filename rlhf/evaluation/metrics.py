@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from rlhf.data.assistant import Verdict
-from rlhf.evaluation.judges import Mark, Rubric
+from rlhf.evaluation.judges.scorers import Mark, Rubric
 
 STAKES = {"helpfulness": "answerable", "harmlessness": "harmful", "honesty": "unknowable"}
 """Each side of the gold judge's verdict, and the kind of prompt on which it is at stake."""

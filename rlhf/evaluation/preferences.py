@@ -14,7 +14,7 @@ from rlhf.data.assistant.annotator import ceiling
 from rlhf.data.assistant.answers import CANDIDATES, draw_candidates
 from rlhf.data.assistant.questions import recognise
 from rlhf.data.records import Prompt, Ranking
-from rlhf.evaluation.annotators import NoisyJudge
+from rlhf.evaluation.judges.annotators import NoisyJudge
 from rlhf.evaluation.pairs import (
     Accuracy,
     Labelled,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rlhf.evaluation.intervals import SignTest, sign_test, wilson
-from rlhf.evaluation.judges import Mark
+from rlhf.evaluation.judges.scorers import Mark
 
 RESAMPLES, SEED = 10_000, 0
 

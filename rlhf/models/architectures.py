@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from rlhf.data.hub import reachable
+from rlhf.data.files.hub import reachable
 from rlhf.errors import ConfigError, ParentError, UserError, first_line, nearest
 from rlhf.models.dropout import dropout_off, without_dropout
 from rlhf.models.fused import fuse_activations
-from rlhf.models.layout_probe import guess_layout
+from rlhf.models.layout.probe import guess_layout
 from rlhf.models.sizes import check_sizes
 from rlhf.storage.adapter_folder import base_of
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rlhf.models.attention import Trees, read_trees, unread_mask
-from rlhf.models.layouts import arranged, layout_of
+from rlhf.models.layout.attention import Trees, read_trees, unread_mask
+from rlhf.models.layout.layouts import arranged, layout_of
 from rlhf.models.logits import head_of
 from rlhf.models.logprobs import Head, TokenStats, chosen_logprobs
 from rlhf.models.selection import select_at
@@ -36,7 +36,7 @@ class LanguageModel(nn.Module):
     Everything goes through `forward`, so that a wrapper which shards parameters sees one root.
     """
 
-    keeps_gathered = False  # See rlhf/models/sharding.py
+    keeps_gathered = False  # See rlhf/models/parallel/sharding.py
 
     def __init__(self, hf: Any, *, value_head: bool = False) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class LanguageModel(nn.Module):
 class ScoreModel(nn.Module):
     """A backbone with one scalar a position: reward model (read at the last token) or critic (read at every state)."""
 
-    keeps_gathered = False  # See rlhf/models/sharding.py
+    keeps_gathered = False  # See rlhf/models/parallel/sharding.py
 
     def __init__(self, hf: Any) -> None:
         super().__init__()

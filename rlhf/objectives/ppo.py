@@ -11,7 +11,7 @@ from torch import Tensor
 from rlhf.objectives.advantages import explained_variance, gae, whiten
 from rlhf.objectives.kl import k3
 from rlhf.objectives.numeric import widen
-from rlhf.objectives.reward import shape_scores, shaped_rewards
+from rlhf.objectives.shaping import shape_scores, shaped_rewards
 
 __all__ = [
     "PolicyLoss",

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from rlhf.evaluation.findings import by_step
-from rlhf.reporting.material import EvaluationData, Material, RunData
+from rlhf.reporting.contents import EvaluationData, Material, RunData
 
 MAX_BYTES = 3_000_000
 """Of the samples together, so that the page stays below 5 MB."""

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from rlhf.config import algorithms, of_assistants
 from rlhf.evaluation.findings import Finding, by_step, series
 from rlhf.reporting.charts import Chart, Line, Mark, Palette, Parallel, histogram, thin, ticks
+from rlhf.reporting.contents import EvaluationData, Material, RunData
 from rlhf.reporting.frontier import Mean, Point, mean_of
 from rlhf.reporting.labels import brief
-from rlhf.reporting.material import EvaluationData, Material, RunData
 from rlhf.reporting.strings import text
 
 FIRST = (

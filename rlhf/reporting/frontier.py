@@ -11,7 +11,7 @@ from typing import Any
 
 from rlhf.evaluation.findings import MIN_TEXTS, by_step, series
 from rlhf.evaluation.symptoms import KLS
-from rlhf.reporting.material import EvaluationData, Material, RunData
+from rlhf.reporting.contents import EvaluationData, Material, RunData
 
 MEASURES = ("reward", "gold")
 """`reward`: of the reward model, in its own unit. `gold`: of the judge."""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from rlhf.config import VERBS
 from rlhf.errors import DataError, ParentError
+from rlhf.reporting.contents import EvaluationData, Material, RunData
 from rlhf.reporting.evaluation_record import AnswerLine, checked_evaluation
 from rlhf.reporting.labels import label_runs
-from rlhf.reporting.material import EvaluationData, Material, RunData
-from rlhf.reporting.read import read_lines, read_rows, read_samples
+from rlhf.reporting.run_files import read_lines, read_rows, read_samples
 from rlhf.runs import Summary, all_runs
-from rlhf.runs.search import read_config
+from rlhf.runs.listing import read_config
 from rlhf.storage.reading import Unreadable, read_json
 from rlhf.storage.shapes import fits
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from rlhf.reporting.material import Material, RunData
+from rlhf.reporting.contents import Material, RunData
 
 SILENT = {
     "resume",

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from rlhf.evaluation.findings import Finding
 from rlhf.reporting.browser import as_json
 from rlhf.reporting.charts import COLOURS, Chart, Drawn, Parallel, Text
-from rlhf.reporting.material import Material
+from rlhf.reporting.contents import Material
 from rlhf.reporting.sentences import LANGUAGES, describe
 from rlhf.reporting.strings import STRINGS, text
 from rlhf.reporting.svg import draw

@@ -8,8 +8,8 @@ from rlhf.evaluation.findings import Finding
 from rlhf.reporting import curves, tables
 from rlhf.reporting.browser import browser
 from rlhf.reporting.charts import Forest, Palette, Text
+from rlhf.reporting.contents import Material, RunData, flat
 from rlhf.reporting.frontier import Point, points
-from rlhf.reporting.material import Material, RunData, flat
 from rlhf.reporting.page import Page, Section
 from rlhf.reporting.strings import STRINGS, text
 from rlhf.reporting.tables import Table

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf.evaluation.findings import by_step
-from rlhf.evaluation.report import COLUMNS, number
+from rlhf.evaluation.outcome import COLUMNS, number
 from rlhf.plain_text import csv_cell
 from rlhf.reporting.charts import Text
+from rlhf.reporting.contents import EvaluationData, Material, RunData
 from rlhf.reporting.curves import FIRST
 from rlhf.reporting.frontier import Mean, Point, mean_of
 from rlhf.reporting.labels import shown
-from rlhf.reporting.material import EvaluationData, Material, RunData
 from rlhf.reporting.strings import text
 
 

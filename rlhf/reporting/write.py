@@ -12,6 +12,7 @@ from rlhf.reporting.svg import standalone
 from rlhf.runs.files import atomic_write_bytes, atomic_write_json, atomic_write_text
 from rlhf.storage.reading import Unreadable, read_json
 
+NAME = "report.html"
 LIST = ".files.json"
 """Names of what a report wrote into its folder: nothing else there is ever deleted."""
 ENDINGS = (".csv", ".svg", ".png")

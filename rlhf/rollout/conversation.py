@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rlhf.data.records import Prompt
 from rlhf.data.rows import Row
-from rlhf.data.templates import Template
+from rlhf.data.templates.template import Template
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.rollout.uniforms import EVALUATE

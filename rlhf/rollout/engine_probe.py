@@ -1,4 +1,4 @@
-"""Which decoder is exact for a model; found out by trying, as layouts are (`rlhf/models/layout_probe.py`)."""
+"""Which decoder is exact for a model; found out by trying, as layouts are (`rlhf/models/layout/probe.py`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rlhf.data.batch import collate
 from rlhf.data.rows import Row
 from rlhf.errors import ConfigError, first_line
 from rlhf.models.language import LanguageModel
-from rlhf.models.layouts import layout_of
+from rlhf.models.layout.layouts import layout_of
 from rlhf.rollout.decoding import Decoder
 from rlhf.rollout.own_cache import OwnCacheDecoder
 from rlhf.rollout.sampling import Sampling

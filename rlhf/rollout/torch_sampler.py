@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rlhf.models.language import LanguageModel
-from rlhf.models.sharding import gathered
+from rlhf.models.parallel.sharding import gathered
 from rlhf.rollout.decoding import Drawn
 from rlhf.rollout.engine_probe import decoder_of
 from rlhf.rollout.packed import packed_weights

@@ -5,9 +5,9 @@ from __future__ import annotations
 from rlhf.runs.directory import Run, State, inspect, open_run
 from rlhf.runs.files import atomic_write_json, atomic_write_text
 from rlhf.runs.identity import run_id
+from rlhf.runs.listing import all_runs, newest_run
 from rlhf.runs.parents import Parent
 from rlhf.runs.resolve import find_parent, resolve_init, resolve_reward_model, resolve_scorer, resolve_source
-from rlhf.runs.search import all_runs, newest_run
 from rlhf.runs.summary import Summary
 from rlhf.storage.weights import weights_sha256
 

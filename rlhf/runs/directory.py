@@ -13,10 +13,10 @@ from typing import Any
 
 from rlhf.errors import ConfigError, Interrupted, LostProcess, ParentError, UserError
 from rlhf.runs.identity import differing_keys
+from rlhf.runs.listing import read_config
 from rlhf.runs.lock import FILE as LOCK_FILE
 from rlhf.runs.lock import Lock
 from rlhf.runs.parents import Parent
-from rlhf.runs.search import read_config
 from rlhf.runs.summary import Summary, now, versions
 from rlhf.storage.disk import reason_of
 from rlhf.storage.inside import check_inside

@@ -11,8 +11,8 @@ from typing import Any
 
 from rlhf.config import algorithms, of_scorers
 from rlhf.errors import ParentError
+from rlhf.runs.listing import all_runs, read_config
 from rlhf.runs.parents import Parent, export_config, from_given, from_pretrained_name, from_run, is_reward_model
-from rlhf.runs.search import all_runs, read_config
 from rlhf.runs.summary import Summary
 
 INSTRUCTED = re.compile(r"(?i)(instruct|chat|sft|dpo|rlhf|[-_]it\b)")

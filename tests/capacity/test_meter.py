@@ -15,7 +15,7 @@ from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
 from rlhf.models.architectures import skeleton
 from rlhf.models.language import LanguageModel
-from rlhf.models.offload import recompute_activations
+from rlhf.models.parallel.offload import recompute_activations
 
 SIZES = {"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64, "vocab_size": 40}
 ROWS = [Row((1,) * 7, ((2,) * 5, (3,) * 3), ((0, 1),)), Row((1,) * 4, ((2,) * 2,))]

@@ -12,7 +12,7 @@ from rlhf.data.rows import Row
 from rlhf.models.adapters import Lora, add_lora
 from rlhf.models.architectures import skeleton
 from rlhf.models.language import LanguageModel, ScoreModel
-from rlhf.models.offload import recompute_activations
+from rlhf.models.parallel.offload import recompute_activations
 
 D, V, T, L = 16, 600, 64, 3
 SIZES = {"model_type": "gpt2", "n_embd": D, "n_layer": L, "n_head": 2, "n_positions": T, "vocab_size": V}

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from launch.compose import CONF, compose_point, hydra_session, load, options, to_config
-from launch.plan import Planner
+from launch.composition.compose import CONF, compose_point, hydra_session, load, options, to_config
+from launch.planner import Planner
 from rlhf.config import PipelineConfig, TrainConfig, validate
 from rlhf.errors import ConfigError
 

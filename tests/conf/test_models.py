@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from launch.compose import CONF
+from launch.composition.compose import CONF
 
 # Parameters in millions, and vocabulary, as on the model cards.
 PUBLISHED = {

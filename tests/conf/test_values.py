@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.compose import load
-from launch.home import at_home, expand_home
+from launch.composition.compose import load
+from launch.composition.home import at_home, expand_home
 from rlhf.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from rlhf.data.tokenizers import HFTokenizer, Tokenizer, load_tokenizer
+from rlhf.data.tokenizers.tokenizer import HFTokenizer, Tokenizer, load_tokenizer
 
 # A busy machine is no failure.
 settings.register_profile("unhurried", deadline=None)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from rlhf.data.files import BadRecord
-from rlhf.data.formats import parse
-from rlhf.data.meaning import UNDESIRABLE
+from rlhf.data.files.values import BadRecord
+from rlhf.data.formats.meaning import UNDESIRABLE
+from rlhf.data.formats.parse import parse
 from rlhf.data.records import Comparison, Demonstration, Document, Kind, Labelled, Prompt, Ranking
 
 HI = Prompt.of("hi")

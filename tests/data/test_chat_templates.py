@@ -11,12 +11,12 @@ import pytest
 import transformers.utils.chat_template_utils as theirs
 
 from benchmarks.chat_templates import FAMILIES, make_tokenizer
-from rlhf.data.chosen_template import with_chosen_template
 from rlhf.data.records import Demonstration, Prompt
 from rlhf.data.rows import make_rows
-from rlhf.data.sandbox import TODAY
-from rlhf.data.templates import template_for
-from rlhf.data.tokenizers import HFTokenizer
+from rlhf.data.templates.chosen import with_chosen_template
+from rlhf.data.templates.sandbox import TODAY
+from rlhf.data.templates.template import template_for
+from rlhf.data.tokenizers.tokenizer import HFTokenizer
 from rlhf.errors import ConfigError, DataError
 from rlhf.rollout.conversation import text_of
 

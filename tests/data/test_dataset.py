@@ -10,8 +10,8 @@ from rlhf.data.assistant import generate
 from rlhf.data.dataset import load
 from rlhf.data.records import Kind, key_of
 from rlhf.data.rows import make_rows
-from rlhf.data.templates import template_for
-from rlhf.data.tokenizers import load_tokenizer
+from rlhf.data.templates.template import template_for
+from rlhf.data.tokenizers.tokenizer import load_tokenizer
 from rlhf.errors import DataError
 
 

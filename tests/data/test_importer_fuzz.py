@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlhf.data import importers
-from rlhf.data.files import BadRecord
-from rlhf.data.formats import parse
+from rlhf.data.files.values import BadRecord
+from rlhf.data.formats.parse import parse
 from rlhf.data.records import Comparison, Demonstration, Document, Kind, Labelled, Prompt, Ranking
 from tests.data.format_examples import (
     EXAMPLES,

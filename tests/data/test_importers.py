@@ -14,9 +14,9 @@ from typing import Any, get_args
 import pytest
 
 from rlhf.data import importers
-from rlhf.data.files import BadRecord
-from rlhf.data.formats import detected, parse
-from rlhf.data.meaning import LEFT_OUT, UNDESIRABLE, UNKNOWN_FIELD, WITHOUT_COMPARISON
+from rlhf.data.files.values import BadRecord
+from rlhf.data.formats.meaning import LEFT_OUT, UNDESIRABLE, UNKNOWN_FIELD, WITHOUT_COMPARISON
+from rlhf.data.formats.parse import detected, parse
 from rlhf.data.records import Comparison, Demonstration, Kind, Labelled, Prompt, Ranking
 from rlhf.errors import DataError
 from tests.data.format_examples import (
@@ -187,7 +187,7 @@ SHP = """
 FIELDS = {"history": "the question", "labels": "which is better"}
 def matches(fields): return fields.keys() >= FIELDS.keys()
 def parse(fields, kind):
-    from rlhf.data.answers import standard_records
+    from rlhf.data.formats.answers import standard_records
     yield from standard_records({"prompt": fields["history"], "response": str(fields["labels"])}, kind)
 """
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rlhf.data.meaning import CANCELLED, UNDECIDED, UNTOUCHED
+from rlhf.data.formats.meaning import CANCELLED, UNDECIDED, UNTOUCHED
 from rlhf.data.readers import read
 from rlhf.data.records import Comparison, Demonstration, Document, Prompt, Ranking
 from rlhf.errors import DataError

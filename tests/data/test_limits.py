@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rlhf.data import containers, files
-from rlhf.data.files import raw_values
+from rlhf.data.files import containers, values
+from rlhf.data.files.values import raw_values
 from rlhf.errors import DataError
 
 
@@ -42,7 +42,7 @@ def test_an_item_of_a_list_has_a_longest_length(tmp_path: Path, monkeypatch: pyt
     items = [12345678901234567890, {"a": "e" * 30, "é": 1e-7}, "x" * 50, [], -1.5e300, None, True, 7]
     expected = [(f"{place}:{line}", item) for line, item in enumerate(items, 2)]
     for chunk in range(1, 20):
-        monkeypatch.setattr(files, "CHUNK", chunk)
+        monkeypatch.setattr(values, "CHUNK", chunk)
         text = "[\n" + ",\n".join(json.dumps(item, ensure_ascii=False) for item in items) + "\n]\n"
         assert found(text) == expected, "all of it is longer"
     assert found("\ufeff [ ] \n") == []

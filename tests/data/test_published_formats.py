@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlhf.data.meaning import UNDESIRABLE
+from rlhf.data.formats.meaning import UNDESIRABLE
 from rlhf.data.readers import read
 from rlhf.data.records import Comparison, Demonstration, Kind, Labelled, Prompt, Ranking, place_of
 from rlhf.errors import DataError

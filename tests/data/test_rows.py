@@ -8,8 +8,8 @@ import pytest
 from rlhf.data.cuts import Truncate
 from rlhf.data.records import Comparison, Demonstration, Document, Kind, Prompt, Ranking, Record
 from rlhf.data.rows import make_rows
-from rlhf.data.templates import template_for
-from rlhf.data.tokenizers import load_tokenizer
+from rlhf.data.templates.template import template_for
+from rlhf.data.tokenizers.tokenizer import load_tokenizer
 from rlhf.errors import DataError
 
 TOKENIZER = load_tokenizer("gpt2")

@@ -8,8 +8,8 @@ import pytest
 
 from rlhf.data.records import Comparison, Demonstration, Document, Kind, Prompt, Record
 from rlhf.data.rows import make_rows
-from rlhf.data.templates import template_for
-from rlhf.data.tokenizers import HFTokenizer, Tokenizer, load_tokenizer
+from rlhf.data.templates.template import template_for
+from rlhf.data.tokenizers.tokenizer import HFTokenizer, Tokenizer, load_tokenizer
 from rlhf.data.unknown import check_unknown
 from rlhf.errors import DataError
 

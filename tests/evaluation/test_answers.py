@@ -10,8 +10,8 @@ import torch
 
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
-from rlhf.data.templates import template_for
-from rlhf.data.tokenizers import load_tokenizer
+from rlhf.data.templates.template import template_for
+from rlhf.data.tokenizers.tokenizer import load_tokenizer
 from rlhf.evaluation.answers import (
     Answer,
     kl_to_reference,
@@ -20,7 +20,7 @@ from rlhf.evaluation.answers import (
     seed_of,
     text_bits_per_byte,
 )
-from rlhf.evaluation.judges import Mark
+from rlhf.evaluation.judges.scorers import Mark
 from rlhf.evaluation.winrates import win_rate
 from rlhf.models.language import LanguageModel
 from rlhf.rollout.sampling import Sampling

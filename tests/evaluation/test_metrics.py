@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rlhf.data.assistant import Verdict
-from rlhf.evaluation.judges import Mark
+from rlhf.evaluation.judges.scorers import Mark
 from rlhf.evaluation.metrics import distinct, mean, mean_score, sides, words
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlhf.evaluation.intervals import clopper_pearson, sign_test, wilson
-from rlhf.evaluation.judges import Mark
+from rlhf.evaluation.judges.scorers import Mark
 from rlhf.evaluation.winrates import all_pairs, interval, of_outcomes, win_rate
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = {"rlhf", "lightning_modules", "callbacks", "launch", "conf", "hydra_plugins"}
+OURS = {"rlhf", "lightning_modules", "callbacks", "tracking", "verbs", "launch", "conf", "hydra_plugins"}
 
 
 @pytest.fixture(scope="module")

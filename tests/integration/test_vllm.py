@@ -13,11 +13,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from launch.compose import CONF
+from launch.composition.compose import CONF
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
-from rlhf.data.tokenizers import load_tokenizer
-from rlhf.models.loading import load_policy
+from rlhf.data.tokenizers.tokenizer import load_tokenizer
+from rlhf.models.files.loading import load_policy
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.vllm_sampler import VLLMSampler
 

@@ -175,14 +175,14 @@ def test_a_missing_package_is_named(main: Main, monkeypatch: pytest.MonkeyPatch,
 def test_a_job_that_must_make_room_goes_on_by_itself(tmp_path: Path) -> None:
     """submitit tells a job by SIGUSR2; its run hears SIGUSR1, saves itself, and is started again with resume=true."""
     pytest.importorskip("submitit", reason="submitit is not installed")
-    from launch.backends import Submitit
-    from launch.elsewhere import Command
+    from launch.sweeps.backends import Submitit
+    from launch.sweeps.point_processes import Command
 
     job = tmp_path / "job"
     body = f"""
         import os, signal, sys, time
         sys.path.insert(0, {str(ROOT)!r})
-        from launch.handover import Handover
+        from launch.sweeps.messages import Handover
         handed = Handover.take()
         if sys.argv[1:] == ["seed=1", "resume=true"]:
             handed.tell(0, "", 7)

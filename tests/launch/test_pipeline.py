@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from launch.app import talking_verb
-from launch.compose import compose_point, hydra_session, to_config
+from launch.composition.compose import compose_point, hydra_session, to_config
 from launch.pipeline import Plan, name_of, overrides_of, plan, run_pipeline, separate
-from launch.plan import Planner, Point
+from launch.planner import Planner, Point
 from rlhf.config import PipelineConfig
 from rlhf.errors import ConfigError, Interrupted, TrainingError, UserError
 from rlhf.runs import Summary

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lightning_modules.means import Means
+from lightning_modules.averages import Means
 from lightning_modules.schedule import lr_factor
 
 

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from benchmarks.families import architecture as tiny_architecture
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
-from rlhf.data.tokenizers import Tokenizer, load_tokenizer
+from rlhf.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from rlhf.errors import ConfigError, ParentError
 from rlhf.models.adapters import Lora, add_lora, load_adapter, merged_weights, save_adapter, share
-from rlhf.models.export import export, export_adapter
+from rlhf.models.files.export import export, export_adapter
+from rlhf.models.files.loading import load_policy, load_scorer, scorer_on
 from rlhf.models.language import LanguageModel, ScoreModel
-from rlhf.models.loading import load_policy, load_scorer, scorer_on
-from rlhf.models.offload import recompute_activations
+from rlhf.models.parallel.offload import recompute_activations
 from tests.models.tiny_families import FEW
 
 LORA = Lora(r=4, alpha=12.0)

@@ -10,9 +10,9 @@ import torch
 from benchmarks.families import ROWS, architecture
 from rlhf.data.batch import collate
 from rlhf.errors import ParentError
-from rlhf.models import loading
 from rlhf.models.dropout import dropout_off
-from rlhf.models.loading import load_policy, load_scorer
+from rlhf.models.files import loading
+from rlhf.models.files.loading import load_policy, load_scorer
 from tests.models.tiny_families import FEW
 
 RATES: dict[str, dict[str, float]] = {

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from rlhf.data.tokenizers import load_tokenizer
+from rlhf.data.tokenizers.tokenizer import load_tokenizer
 from rlhf.errors import ParentError
 from rlhf.models import logits
-from rlhf.models.loading import load_policy
+from rlhf.models.files.loading import load_policy
 from rlhf.models.logits import head_is_exact, head_of
 
 TINY = load_tokenizer("tiny")

@@ -13,7 +13,7 @@ from rlhf.data.rows import Row
 from rlhf.models import logprobs as logprobs_module
 from rlhf.models.language import LanguageModel
 from rlhf.models.logprobs import chosen_logprobs
-from rlhf.models.offload import recompute_activations
+from rlhf.models.parallel.offload import recompute_activations
 
 VOCAB = 53
 

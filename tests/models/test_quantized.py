@@ -11,11 +11,12 @@ import torch
 
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
-from rlhf.data.tokenizers import load_tokenizer
+from rlhf.data.tokenizers.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError
-from rlhf.models import loading, quantized
+from rlhf.models import quantized
 from rlhf.models.adapters import Lora, add_lora, share
-from rlhf.models.export import export
+from rlhf.models.files import loading
+from rlhf.models.files.export import export
 from rlhf.models.language import ScoreModel
 
 ROWS = [Row((1, 2, 3), ((4, 5, 6, 7, 8), (9,))), Row((11,), ((12, 13), (14, 15, 16), (17,)))]

@@ -17,7 +17,7 @@ from rlhf.data.batch import collate
 from rlhf.data.rows import Row
 from rlhf.errors import ParentError, UserError
 from rlhf.models.architectures import architecture_config, refusal, skeleton
-from rlhf.models.loading import load_policy
+from rlhf.models.files.loading import load_policy
 from rlhf.models.sizes import check_sizes, context_of
 from tests.models.tiny_families import FEW, louder
 

@@ -18,7 +18,7 @@ from rlhf.objectives.advantages import gae, whiten
 from rlhf.objectives.numeric import Moments, moments
 from rlhf.objectives.ppo import policy_loss, value_loss
 from rlhf.objectives.preference import accuracy, bradley_terry, dpo
-from rlhf.objectives.reward import shaped_rewards
+from rlhf.objectives.shaping import shaped_rewards
 
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 1e-5

@@ -24,7 +24,7 @@ from rlhf.data.batch import Batch
 from rlhf.data.rows import Row
 from rlhf.objectives import kl as kl_objectives
 from rlhf.objectives import ppo as ppo_objectives
-from rlhf.objectives.reward import shaped_rewards
+from rlhf.objectives.shaping import shaped_rewards
 from rlhf.rollout.torch_sampler import TorchSampler
 
 BETA = 0.5

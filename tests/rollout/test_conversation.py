@@ -8,8 +8,8 @@ import pytest
 
 from rlhf.data.cuts import PromptTooLong
 from rlhf.data.records import Prompt
-from rlhf.data.templates import Template, template_for
-from rlhf.data.tokenizers import Tokenizer, load_tokenizer
+from rlhf.data.templates.template import Template, template_for
+from rlhf.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from rlhf.errors import DataError
 from rlhf.rollout.conversation import Conversation, text_of
 from rlhf.rollout.sampling import Request, Sampling

@@ -11,7 +11,7 @@ from benchmarks.families import architecture
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
 from rlhf.errors import ConfigError
-from rlhf.models.loading import load_policy
+from rlhf.models.files.loading import load_policy
 from rlhf.rollout import engine_probe
 from rlhf.rollout.sampling import Completion, Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler

@@ -9,7 +9,7 @@ import torch
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel
-from rlhf.models.offload import recompute_activations
+from rlhf.models.parallel.offload import recompute_activations
 from rlhf.rollout.sampling import Completion, Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 

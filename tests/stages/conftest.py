@@ -24,7 +24,7 @@ Main = Callable[[str], int]
 
 def train(config: TrainConfig, run: Run, overrides: list[str]) -> float | None:
     """Train one stage."""
-    from launch.stage import run_stage
+    from verbs.train.stage import run_stage
 
     return run_stage(config, run, overrides)
 

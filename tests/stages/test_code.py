@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from launch.loaded import load_model
 from rlhf.config import StrategyConfig
 from rlhf.rollout.conversation import Conversation
 from rlhf.rollout.sampling import Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Parent
 from tests.stages.conftest import Main
+from verbs.finished_model import load_model
 
 CODE = {
     "Write it.": "def f(x):\n    if x:\n        return  1\n    return 0\n",

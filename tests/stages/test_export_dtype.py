@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from launch import stage
-from launch.build import read_rows
 from rlhf.data.batch import collate
-from rlhf.data.tokenizers import load_tokenizer
-from rlhf.models.export import export
-from rlhf.models.loading import load_policy, load_scorer
-from rlhf.models.precision import stored_dtype
+from rlhf.data.tokenizers.tokenizer import load_tokenizer
+from rlhf.models.files.export import export
+from rlhf.models.files.loading import load_policy, load_scorer
+from rlhf.models.files.precision import stored_dtype
 from rlhf.storage.weights import weights_sha256
 from tests.stages.conftest import Main
+from verbs.train import stage
+from verbs.train.build import read_rows
 
 SIZES = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "initializer_range": 0.2}
 CENTRED = 1e-5

@@ -84,7 +84,7 @@ def test_a_full_disk_in_the_background_and_another_fault_first(
 
 
 def test_a_full_disk_at_a_row_of_metrics(main: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
-    from callbacks.csv_logger import CSVMetrics
+    from tracking.csv_logger import CSVMetrics
 
     with monkeypatch.context() as patch:
         patch.setattr(CSVMetrics, "_line", staticmethod(NoSpace(CSVMetrics._line, 6)))
@@ -109,7 +109,7 @@ def test_a_damaged_last_checkpoint(main: Any, monkeypatch: pytest.MonkeyPatch, c
     """The one before serves, and the run ends with the same bits."""
     assert main("algo=pretrain hydra.run.dir=whole") == 0
     with monkeypatch.context() as patch:
-        patch.setattr("launch.stage.export", NoSpace(None, 1))
+        patch.setattr("verbs.train.stage.export", NoSpace(None, 1))
         assert main("algo=pretrain hydra.run.dir=run") == 2, "a full disk"
     last = checkpoints(Path("run"))[-1]
     content = bytearray(last.read_bytes())

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-import launch.evaluate
-import launch.stage
+import verbs.evaluate.evaluate
+import verbs.train.stage
 from evaluate import evaluate
 from launch.programs import report
 from rlhf.runs import Summary
@@ -60,12 +60,12 @@ def test_a_run_that_fills_the_disk_goes_on_when_there_is_room(
     command = "algo=sft model.init=random train.keep_checkpoints=9"
     assert main(f"{command} hydra.run.dir=whole") == 0
     total = sum(path.stat().st_size for path in Path("whole").rglob("*") if path.is_file())
-    right = launch.stage.export
+    right = verbs.train.stage.export
     for part, place in ((1 / 9, "00000002.ckpt"), (1 / 2, "0000000[46].ckpt"), (3, "model: the export")):
         remount(f"size={int(total * part)}")
         capfd.readouterr()
         with monkeypatch.context() as patch:
-            patch.setattr(launch.stage, "export", lambda *rest, **more: (fill(), right(*rest, **more)))
+            patch.setattr(verbs.train.stage, "export", lambda *rest, **more: (fill(), right(*rest, **more)))
             assert main(f"{command} hydra.run.dir=disk/run") == 2
         said = capfd.readouterr().err.strip().splitlines()
         assert len(said) == 1 and re.search(place, said[0]) and "no space is left on the disk" in said[0]
@@ -99,9 +99,9 @@ def test_a_full_disk_at_an_evaluation_and_its_report(
     assert main("algo=sft model.init=random train.max_steps=1 hydra.run.dir=sft") == 0
     quick = "rollout.max_new_tokens=8 evaluation.prompts=6 evaluation.texts=3 evaluation.guide=false"
     command = [*quick.split(), "models.sft=sft", "hydra.run.dir=disk/out"]
-    right = launch.evaluate.write
+    right = verbs.evaluate.evaluate.write
     with monkeypatch.context() as patch:
-        patch.setattr(launch.evaluate, "write", lambda *rest: (fill(), right(*rest)))
+        patch.setattr(verbs.evaluate.evaluate, "write", lambda *rest: (fill(), right(*rest)))
         assert evaluate.main(command) == 2
     said = capfd.readouterr().err.strip().splitlines()
     assert len(said) == 1 and "evaluation.json" in said[0] and "no space is left on the disk" in said[0]

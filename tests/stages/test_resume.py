@@ -159,7 +159,7 @@ def test_killed_while_exporting(main: Any, monkeypatch: pytest.MonkeyPatch) -> N
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("launch.stage.export", killed)
+        patch.setattr("verbs.train.stage.export", killed)
         assert main("algo=pretrain hydra.run.dir=run") == 1
     with monkeypatch.context() as patch:
         kill_before_step(patch, 6)  # any further step would fail

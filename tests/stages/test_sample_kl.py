@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from rlhf.data.rows import Row
-from rlhf.data.templates import template_for
-from rlhf.data.tokenizers import load_tokenizer
+from rlhf.data.templates.template import template_for
+from rlhf.data.tokenizers.tokenizer import load_tokenizer
 from rlhf.evaluation.answers import response_logprobs
-from rlhf.models.loading import load_policy
+from rlhf.models.files.loading import load_policy
 
 
 def lines(run: str) -> list[dict[str, Any]]:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from wandb_file import OfflineRun
 
-from callbacks.wandb_tables import attempt, media
 from collect import collect
 from evaluate import evaluate
-from launch import wandb_run
-from launch.groups import GROUP, group_of, group_pipeline
 from rlhf.config import DataConfig
 from rlhf.runs import Summary
+from tracking import artifacts
+from tracking.groups import GROUP, group_of, group_pipeline
+from tracking.wandb_tables import attempt, media
 
 Main = Callable[[str], int]
 
@@ -146,19 +146,19 @@ def test_data_is_known_by_its_content(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text('{"prompt": "a"}\n')
     mine = DataConfig(name="own", source="file", path=str(file))
-    first = wandb_run.data_artifact(mine, files=True)
+    first = artifacts.data_artifact(mine, files=True)
     assert set(first.manifest.entries) == {"card.json", "a.jsonl"} and first.metadata["path"] == str(file)
     moved = file.rename(tmp_path / "b.jsonl")
-    again = wandb_run.data_artifact(DataConfig(name="own", source="file", path=str(moved)))
+    again = artifacts.data_artifact(DataConfig(name="own", source="file", path=str(moved)))
     assert again.name == first.name
-    collected = wandb_run.file_artifact(moved, {"directory": "elsewhere"})
-    other = wandb_run.data_artifact(DataConfig(name="other", source="hub", path=str(moved)))
+    collected = artifacts.file_artifact(moved, {"directory": "elsewhere"})
+    other = artifacts.data_artifact(DataConfig(name="other", source="hub", path=str(moved)))
     assert {a.name for a in (collected, other)} == {first.name}, "whoever made it, and whatever it is called"
     assert collected.digest == other.digest == again.digest
     moved.write_text('{"prompt": "b"}\n')
-    assert wandb_run.data_artifact(DataConfig(name="own", source="file", path=str(moved))).name != first.name
-    assert wandb_run.data_artifact(DataConfig(seed=1)).digest == wandb_run.data_artifact(DataConfig(seed=1)).digest
-    assert wandb_run.data_artifact(DataConfig(seed=1)).name != wandb_run.data_artifact(DataConfig(seed=2)).name
+    assert artifacts.data_artifact(DataConfig(name="own", source="file", path=str(moved))).name != first.name
+    assert artifacts.data_artifact(DataConfig(seed=1)).digest == artifacts.data_artifact(DataConfig(seed=1)).digest
+    assert artifacts.data_artifact(DataConfig(seed=1)).name != artifacts.data_artifact(DataConfig(seed=2)).name
 
 
 def test_what_fails_is_told_and_nothing_stops(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from launch.explain import as_user_error
+from launch.composition.explain import as_user_error
 from rlhf.errors import ConfigError, Interrupted, TrainingError, UserError
 from rlhf.runs import Summary, open_run, summary
 from rlhf.runs.directory import make_directory

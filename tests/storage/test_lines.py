@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from callbacks.wandb_tables import WandbTables
-from launch.sample_kl import _pending
 from rlhf.data.rows import Row
-from rlhf.reporting.read import read_samples
+from rlhf.reporting.run_files import read_samples
 from rlhf.runs.files import json_line
+from tracking.wandb_tables import WandbTables
+from verbs.train.sample_kl import _pending
 
 ROOT = Path(__file__).parents[2]
 ODD = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\r\n"
 
 
 def product_files() -> list[Path]:
-    packages = ("rlhf", "lightning_modules", "callbacks", "launch", "hydra_plugins")
+    packages = ("rlhf", "lightning_modules", "callbacks", "tracking", "verbs", "launch", "hydra_plugins")
     return [*ROOT.glob("*.py"), *(file for package in packages for file in (ROOT / package).rglob("*.py"))]
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from launch.trainer import cluster_environment
 from rlhf.runs import Summary
+from verbs.train.trainer import cluster_environment
 
 ROOT = Path(__file__).parents[2]
 LINE = (

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.layouts import Cell, deviation, start
-from launch.trainer import build_strategy
 from rlhf.config import StrategyConfig
 from rlhf.errors import ConfigError
 from rlhf.runs import Summary
 from tests.strategies.test_layouts import SPECIAL, TOLERANCE
 from tests.strategies.test_layouts import check as beside_one_process
 from tests.strategies.test_moving import stopped
+from verbs.train.trainer import build_strategy
 
 SPLIT = "strategy.tensor_parallel=2"
 WIDE = "train.batch_size=16"

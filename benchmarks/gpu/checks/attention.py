@@ -27,7 +27,7 @@ LONG = 16384
 def compare(context: Context) -> dict[str, Any]:
     """Fifty batches, forward and backward; a CPU has no backward pass, and nothing is compiled there."""
     try:
-        module: Any = importlib.import_module("rlhf.models.flex")
+        module: Any = importlib.import_module("rlhf.models.layout.flex")
     except ModuleNotFoundError as error:
         raise Skipped("this version has no FlexAttention of its own") from error
     if context.device == "cpu":
@@ -97,7 +97,7 @@ def states(batch: Batch, dtype: torch.dtype, grad: bool) -> list[torch.Tensor]:
 
 def attend(module: Any, batch: Batch, dtype: torch.dtype, backward: bool) -> torch.Tensor:
     """One attention of a layer, [1, N, heads, width]."""
-    from rlhf.models.attention import Trees
+    from rlhf.models.layout.attention import Trees
 
     query, key, value = states(batch, dtype, backward)
     with torch.set_grad_enabled(backward):
@@ -109,7 +109,7 @@ def attend(module: Any, batch: Batch, dtype: torch.dtype, backward: bool) -> tor
 
 def distance(module: Any, batch: Batch, dtype: torch.dtype) -> float:
     """Largest difference to attention with the whole mask."""
-    from rlhf.models.attention import Trees
+    from rlhf.models.layout.attention import Trees
 
     out = attend(module, batch, dtype, backward=False)
     query, key, value = states(batch, dtype, grad=False)

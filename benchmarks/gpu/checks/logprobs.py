@@ -13,9 +13,9 @@ from benchmarks.gpu.parts import Context
 from benchmarks.gpu.trial import verdict
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
-from rlhf.data.tokenizers import load_tokenizer
+from rlhf.data.tokenizers.tokenizer import load_tokenizer
+from rlhf.models.files.loading import load_policy
 from rlhf.models.language import LanguageModel
-from rlhf.models.loading import load_policy
 
 EXACT = 1e-4
 """Nats in fp32 between a token's log-probability in a batch and by itself."""

@@ -10,7 +10,7 @@ from benchmarks.footprint import planned, task_of
 from benchmarks.gpu.parts import Context
 from benchmarks.gpu.trial import forget_memory, verdict
 from benchmarks.workers.footprint import stage_of
-from launch.lengths import assumed_lengths
+from verbs.plan.lengths import assumed_lengths
 
 CLOSE = 0.15
 """As docs/planner.md promises for a CPU."""

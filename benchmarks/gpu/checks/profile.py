@@ -13,7 +13,7 @@ from benchmarks.footprint import task_of
 from benchmarks.gpu.parts import Context
 from benchmarks.gpu.trial import forget_memory, settle
 from benchmarks.workers.footprint import stage_of
-from launch.compose import load
+from launch.composition.compose import load
 
 WARM, STEPS = 3, 3
 """Steps before the profiled ones, in which kernels are compiled and chosen, and the profiled ones."""

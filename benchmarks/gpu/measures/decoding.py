@@ -10,10 +10,10 @@ from benchmarks.gpu.measures.models import MODELS
 from benchmarks.gpu.parts import Context
 from benchmarks.gpu.trial import clock, forget_memory
 from benchmarks.rollout import contestants
-from launch.compose import load
-from rlhf.data.tokenizers import load_tokenizer
+from launch.composition.compose import load
+from rlhf.data.tokenizers.tokenizer import load_tokenizer
+from rlhf.models.files.loading import load_policy
 from rlhf.models.language import LanguageModel
-from rlhf.models.loading import load_policy
 
 
 def model_of(context: Context, name: str) -> LanguageModel:

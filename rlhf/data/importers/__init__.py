@@ -3,7 +3,7 @@
 A module of this folder, or one that an installed package names under the entry point `rlhf_lab.importers`, has
 
 - `FIELDS`: the fields that it reads or knowingly leaves out, each with its meaning; any other one that could change the
-  meaning of a record stops the run (`rlhf/data/meaning.py`); `*` stands for all of them;
+  meaning of a record stops the run (`rlhf/data/formats/meaning.py`); `*` stands for all of them;
 - `matches(fields)`: whether a record is written in this format, told by its fields;
 - `parse(fields, kind)`: an iterator of its records, of `kind` or a richer one, which raises `BadRecord`;
 - `OVER`, if need be: names of more general formats that claim its records too; `("*",)`: of all;
@@ -25,8 +25,8 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import get_args
 
-from rlhf.data.fields import Fields, listed
-from rlhf.data.files import BadRecord
+from rlhf.data.files.values import BadRecord
+from rlhf.data.formats.fields import Fields, listed
 from rlhf.data.records import Kind, Record
 from rlhf.errors import DataError, nearest
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlhf.data.answers import standard_records
-from rlhf.data.conversations import CONTEXT
-from rlhf.data.fields import Fields, clean, only, text_of
+from rlhf.data.formats.answers import standard_records
+from rlhf.data.formats.conversations import CONTEXT
+from rlhf.data.formats.fields import Fields, clean, only, text_of
 from rlhf.data.records import Kind, Record
 
 FIELDS = {

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rlhf.data.answers import standard_records
-from rlhf.data.fields import Fields
-from rlhf.data.files import BadRecord
-from rlhf.data.meaning import CANCELLED, UNDECIDED, UNTOUCHED
+from rlhf.data.files.values import BadRecord
+from rlhf.data.formats.answers import standard_records
+from rlhf.data.formats.fields import Fields
+from rlhf.data.formats.meaning import CANCELLED, UNDECIDED, UNTOUCHED
 from rlhf.data.records import TAGS, Kind, Record
 
 PROMPTS = ("messages", "prompt")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlhf.data.answers import missing
-from rlhf.data.fields import Fields, clean, list_of
-from rlhf.data.files import BadRecord
+from rlhf.data.files.values import BadRecord
+from rlhf.data.formats.answers import missing
+from rlhf.data.formats.fields import Fields, clean, list_of
 from rlhf.data.records import Kind, Prompt, Record
 
 FIELDS = {

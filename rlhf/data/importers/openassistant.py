@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rlhf.data.conversations import Turn, Turns, make_demonstration, make_prompt
-from rlhf.data.fields import Fields, text_of, type_name
-from rlhf.data.files import BadRecord
-from rlhf.data.meaning import LEFT_OUT, WITHOUT_COMPARISON
+from rlhf.data.files.values import BadRecord
+from rlhf.data.formats.conversations import Turn, Turns, make_demonstration, make_prompt
+from rlhf.data.formats.fields import Fields, text_of, type_name
+from rlhf.data.formats.meaning import LEFT_OUT, WITHOUT_COMPARISON
 from rlhf.data.records import Kind, Ranking, Record
 
 ROLES = {"prompter": "user", "assistant": "assistant"}

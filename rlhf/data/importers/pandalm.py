@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from rlhf.data.answers import standard_records
-from rlhf.data.fields import Fields, choice_of, clean, only
+from rlhf.data.formats.answers import standard_records
+from rlhf.data.formats.fields import Fields, choice_of, clean, only
 from rlhf.data.importers.alpaca import question
 from rlhf.data.records import Kind, Record
 

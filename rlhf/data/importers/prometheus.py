@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlhf.data.answers import standard_records
-from rlhf.data.fields import Fields, only, text_of
-from rlhf.data.files import BadRecord
+from rlhf.data.files.values import BadRecord
+from rlhf.data.formats.answers import standard_records
+from rlhf.data.formats.fields import Fields, only, text_of
 from rlhf.data.records import Kind, Record
 
 QUESTION, ANSWER, RUBRIC = "###The instruction to evaluate:", "###Response to evaluate:", "###Score Rubrics:"

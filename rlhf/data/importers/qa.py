@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlhf.data.answers import standard_records
-from rlhf.data.conversations import CONTEXT
-from rlhf.data.fields import Fields
+from rlhf.data.formats.answers import standard_records
+from rlhf.data.formats.conversations import CONTEXT
+from rlhf.data.formats.fields import Fields
 from rlhf.data.records import Kind, Record
 
 FIELDS = {"question": "the question", "answer": "the answer, as it stands", **CONTEXT}

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlhf.data.answers import standard_records
-from rlhf.data.fields import Fields, choice_of, only, text_of, truth_of
-from rlhf.data.files import BadRecord
-from rlhf.data.meaning import LEFT_OUT
+from rlhf.data.files.values import BadRecord
+from rlhf.data.formats.answers import standard_records
+from rlhf.data.formats.fields import Fields, choice_of, only, text_of, truth_of
+from rlhf.data.formats.meaning import LEFT_OUT
 from rlhf.data.records import Kind, Record
 
 BETTER, SAFER = "better_response_id", "safer_response_id"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlhf.data.fields import Fields
+from rlhf.data.formats.fields import Fields
 from rlhf.data.importers import saferlhf
 from rlhf.data.records import Kind, Record
 

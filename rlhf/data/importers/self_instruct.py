@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlhf.data.answers import standard_records
-from rlhf.data.fields import Fields, list_of, type_name
-from rlhf.data.files import BadRecord
+from rlhf.data.files.values import BadRecord
+from rlhf.data.formats.answers import standard_records
+from rlhf.data.formats.fields import Fields, list_of, type_name
 from rlhf.data.importers.alpaca import question
 from rlhf.data.records import Kind, Record
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlhf.data.answers import standard_records
-from rlhf.data.conversations import CONTEXT, messages_of
-from rlhf.data.fields import Fields
-from rlhf.data.files import BadRecord
+from rlhf.data.files.values import BadRecord
+from rlhf.data.formats.answers import standard_records
+from rlhf.data.formats.conversations import CONTEXT, messages_of
+from rlhf.data.formats.fields import Fields
 from rlhf.data.records import Kind, Record
 
 FIELDS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlhf.data.fields import Fields, text_of
+from rlhf.data.formats.fields import Fields, text_of
 from rlhf.data.records import Document, Kind, Record
 
 FIELDS = {"text": "the text", "*": "what stands beside it says nothing about it"}

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rlhf.data.answers import standard_records
-from rlhf.data.conversations import CONTEXT
-from rlhf.data.fields import Fields, clean, list_of, number_of, text_of, type_name
-from rlhf.data.files import BadRecord
-from rlhf.data.meaning import WITHOUT_COMPARISON
+from rlhf.data.files.values import BadRecord
+from rlhf.data.formats.answers import standard_records
+from rlhf.data.formats.conversations import CONTEXT
+from rlhf.data.formats.fields import Fields, clean, list_of, number_of, text_of, type_name
+from rlhf.data.formats.meaning import WITHOUT_COMPARISON
 from rlhf.data.records import Kind, Record
 
 FIELDS = {

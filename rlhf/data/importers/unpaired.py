@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlhf.data.fields import Fields, tags_of, truth_of
-from rlhf.data.files import BadRecord
-from rlhf.data.formats import parse as parse_rest
+from rlhf.data.files.values import BadRecord
+from rlhf.data.formats.fields import Fields, tags_of, truth_of
+from rlhf.data.formats.parse import parse as parse_rest
 from rlhf.data.records import Demonstration, Kind, Labelled, Record
 
 LABELS = ("label", "kto_tag")

@@ -24,9 +24,9 @@ from rlhf.data.assistant.questions import Question, capital, questions, recognis
 from rlhf.data.assistant.world import LANGUAGES
 from rlhf.data.dataset import Dataset, load
 from rlhf.data.records import Demonstration, Document, Kind, Prompt, Ranking, as_prompts, responses_of
-from rlhf.data.templates import template_for
-from rlhf.data.tiny import tiny_tokenizer
-from rlhf.data.tokenizers import load_tokenizer
+from rlhf.data.templates.template import template_for
+from rlhf.data.tokenizers.tiny import tiny_tokenizer
+from rlhf.data.tokenizers.tokenizer import load_tokenizer
 
 CONF = Path(__file__).parents[3] / "conf"
 PROMPTED: tuple[Kind, ...] = ("demonstrations", "comparisons", "prompts")

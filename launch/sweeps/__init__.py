@@ -1,0 +1,1 @@
+"""Many points: what varies, where they run, how they compare."""

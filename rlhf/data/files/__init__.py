@@ -1,0 +1,1 @@
+"""Raw values out of files, folders and hub data sets."""

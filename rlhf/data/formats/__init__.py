@@ -1,0 +1,1 @@
+"""Raw values become records: what importers share."""

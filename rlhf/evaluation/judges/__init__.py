@@ -1,0 +1,1 @@
+"""Who says how good an answer is: reward models, language models, the embedded task."""

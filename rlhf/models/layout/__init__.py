@@ -1,0 +1,1 @@
+"""How a backbone is given rows, and how its attention reads them."""

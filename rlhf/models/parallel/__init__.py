@@ -1,0 +1,1 @@
+"""Models over processes, and what their backward passes keep."""

@@ -1,0 +1,118 @@
+"""A program around a stage that only pretends, in a folder of its own; and evaluations of tiny random models."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from launch.app import Program
+from rlhf.config import TrainConfig
+from rlhf.config.objective import Value, objective_value
+from rlhf.runs import Run
+
+Stage = Callable[[TrainConfig, Run, list[str]], Value]
+
+
+class Pretend:
+    """Remembers what it was called with, writes an export, and fails as `errors` says, by seed."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[TrainConfig, Run, list[str]]] = []
+        self.errors: dict[int, BaseException] = {}
+        self.within: Callable[[], None] = lambda: None
+        self.final: Callable[[TrainConfig], dict[str, float]] | None = None
+
+    def __call__(self, config: TrainConfig, run: Run, overrides: list[str]) -> Value:
+        """Pretend to train."""
+        self.calls.append((config, run, overrides))
+        self.within()
+        if config.seed in self.errors:
+            raise self.errors[config.seed]
+        if run.is_main:
+            run.model.mkdir()
+            (run.model / "model.safetensors").write_text(f"{run.dir}")
+            kind = "GPT2ForSequenceClassification" if config.algo.name == "reward" else "GPT2LMHeadModel"
+            (run.model / "config.json").write_text(f'{{"architectures": ["{kind}"], "id2label": {{"0": "x"}}}}')
+        if self.final is None:
+            return 1.0
+        final = self.final(config)
+        run.save(final=final, steps=1)
+        return objective_value(config, final)
+
+    @property
+    def seeds(self) -> list[int]:
+        return [config.seed for config, _, _ in self.calls]
+
+
+@pytest.fixture
+def stage() -> Pretend:
+    return Pretend()
+
+
+@pytest.fixture
+def main(stage: Pretend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], int]]:
+    """`main("algo=dpo -m")` runs the program and returns its exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+
+    def pretend(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
+        """Pretend to train."""
+        return stage(config, run, overrides)
+
+    yield lambda line: Program("train", pretend).main(line.split())
+    # Hydra puts handlers of its own on the root logger, which would go on writing to this test's folder.
+    for handler in set(root.handlers) - set(before[0]):
+        handler.close()
+    root.handlers[:], root.level = before
+
+
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """What stderr has, since last asked."""
+    return lambda: capsys.readouterr().err.strip()
+
+
+SMALL = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128, "initializer_range": 0.1}
+QUICK = "rollout.max_new_tokens=8 evaluation.prompts=12 evaluation.texts=3 evaluation.best_of=5 evaluation.shown=2"
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of random models: `a` and `b` of the tiny tokenizer with reward models `r` and `q`, `gpt2` of another."""
+    from rlhf.data.tokenizers.tokenizer import load_tokenizer
+    from rlhf.models.files.export import export
+    from rlhf.models.files.loading import load_policy, load_scorer
+
+    folder, tiny, gpt2 = tmp_path_factory.mktemp("models"), load_tokenizer("tiny"), load_tokenizer("gpt2")
+    for name, seed in (("a", 1), ("b", 2)):
+        export(load_policy(None, SMALL, tiny, seed=seed), tiny, folder / name)
+    export(load_policy(None, SMALL, gpt2, seed=3), gpt2, folder / "gpt2")
+    for name, seed in (("r", 4), ("q", 5)):
+        export(load_scorer(None, SMALL, tiny, seed=seed), tiny, folder / name)
+    return folder
+
+
+@pytest.fixture
+def main_evaluate(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], int]]:
+    """`main_evaluate("models.sft={a}")`: the program in an empty folder, with quick settings, writing to `out`."""
+    import torch
+
+    from evaluate import evaluate
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    root, threads = logging.getLogger(), torch.get_num_threads()
+    before = root.handlers[:], root.level
+    places = {path.name: path for path in models.iterdir()}
+    yield lambda line: evaluate.main(
+        [*QUICK.split(), "strategy.threads=1", "hydra.run.dir=out", *line.format(**places).split()]
+    )
+    for handler in set(root.handlers) - set(before[0]):
+        handler.close()
+    root.handlers[:], root.level = before
+    torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""Weights & Biases, CSV files and alerts: loggers, tables, lineage, dashboards."""

@@ -1,0 +1,194 @@
+"""Who judges an evaluation, and the marks and comparisons that it gives."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rlhf.config import EvaluateConfig
+from rlhf.config.evaluation_rules import api_key
+from rlhf.errors import ConfigError
+from rlhf.evaluation.judges.endpoint import Cache, Endpoint, Prices
+from rlhf.evaluation.judges.rubric import PROMPTS, ReadingJudge, position_bias
+from rlhf.evaluation.judges.scorers import GoldJudge, Judge, Mark
+from rlhf.evaluation.outcome import Evaluation
+from rlhf.evaluation.winrates import ordered_pairs, outcome
+from rlhf.runs import Run, atomic_write_text
+
+log = logging.getLogger("rlhf")
+
+
+def judge_of(config: EvaluateConfig, run: Run) -> str:
+    """gold, reward, ensemble, endpoint or none."""
+    settings = config.evaluation
+    if settings.judge != "auto":
+        return settings.judge
+    if config.data.source == "assistant":
+        return "gold"
+    if settings.endpoint.url is not None and settings.endpoint.model is not None:
+        return "endpoint"
+    if settings.ensemble:
+        return "ensemble"
+    return "reward" if "evaluation.reward_model" in run.parents else "none"
+
+
+def reading_judge(config: EvaluateConfig) -> ReadingJudge:
+    """The judge behind `evaluation.endpoint`, which answers and takes the key; nothing is asked of it yet.
+
+    Raises:
+        UserError: it does not, or its prompts can't be used.
+    """
+    settings = config.evaluation.endpoint
+    assert settings.url is not None and settings.model is not None
+    endpoint = Endpoint(
+        settings.url,
+        settings.model,
+        cache=Cache(Path(settings.cache), atomic_write_text),
+        key=api_key(settings.key_env) if settings.key_env is not None else None,
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        extra=settings.extra,
+        timeout=settings.timeout,
+        retries=settings.retries,
+        backoff=settings.backoff,
+        concurrency=settings.concurrency,
+        prices=Prices(settings.price_in, settings.price_out),
+    )
+    judge = ReadingJudge(endpoint, Path(settings.prompts) if settings.prompts is not None else PROMPTS)
+    endpoint.check()
+    return judge
+
+
+def apply_judge(judge: Judge, evaluation: Evaluation) -> None:
+    """Marks for every answer."""
+    for prompts, replies in evaluation.all_replies():
+        replies.marks = judge(prompts, [answer.text for answer in replies.answers])
+    evaluation.judge_details |= {"unit": judge.unit}
+
+
+def pairs_to_read(config: EvaluateConfig, evaluation: Evaluation) -> list[tuple[str, str]]:
+    """(mine, theirs) by name: what is compared side by side."""
+    names, reference = list(evaluation.models), evaluation.reference
+    pairs = ordered_pairs(names)
+    if config.evaluation.endpoint.against == "reference":
+        pairs = [pair for pair in pairs if reference in pair]
+    return pairs + ([(evaluation.best_name, reference)] if evaluation.best is not None else [])
+
+
+def apply_reading(config: EvaluateConfig, judge: ReadingJudge, evaluation: Evaluation) -> None:
+    """Says what it will cost, then has answers marked and compared.
+
+    Raises:
+        ConfigError: the cost could be higher than allowed.
+        EndpointError: the server is gone; answers so far are in the cache.
+    """
+    settings = config.evaluation.endpoint
+    texts = {name: [answer.text for answer in replies.answers] for name, replies in evaluation.contestants.items()}
+    scored = evaluation.all_replies() if settings.mode != "pairs" else []
+    pairs = pairs_to_read(config, evaluation) if settings.mode != "scores" else []
+    asked = [
+        judge.scoring(prompt, answer.text)
+        for prompts, replies in scored
+        for prompt, answer in zip(prompts, replies.answers, strict=True)
+    ]
+    for mine, theirs in pairs:
+        for triple in zip(evaluation.prompts, texts[mine], texts[theirs], strict=True):
+            asked += judge.both_orders(*triple)
+    estimate = judge.endpoint.estimate(asked)
+    log.info("judge %s at %s: %s", settings.model, settings.url, estimate)
+    if settings.max_cost is not None and estimate.cost is not None and estimate.cost > settings.max_cost:
+        raise ConfigError(
+            f"evaluation.endpoint.max_cost: {settings.max_cost:g} could be passed, by at most {estimate.cost:.4g} for "
+            f"{estimate.calls:,} calls; raise it, or lower evaluation.prompts or evaluation.endpoint.max_tokens"
+        )
+    with _bar(estimate.calls) as advance:
+        for prompts, replies in scored:
+            replies.marks = judge(prompts, [answer.text for answer in replies.answers], advance())
+        for mine, theirs in pairs:
+            name = f"{mine}>{theirs}"
+            evaluation.comparisons[name] = judge.compare(evaluation.prompts, texts[mine], texts[theirs], advance())
+    used = judge.endpoint.used
+    if used.failed or used.refused:
+        log.warning("%d calls failed and %d were refused; they are left out", used.failed, used.refused)
+    read = [compared for mine in evaluation.comparisons.values() for compared in mine]
+    evaluation.judge_details |= {
+        "unit": judge.unit,
+        "model": settings.model,
+        "url": settings.url,
+        "mode": settings.mode,
+        "temperature": settings.temperature,
+        "prompts": judge.fingerprint,
+        "calls": used.record(),
+        "cost": judge.endpoint.prices.cost(used.tokens_in, used.tokens_out),
+        "unreadable": judge.unreadable,
+        "position_bias": position_bias(read) if read else None,
+    }
+
+
+def beside_gold(evaluation: Evaluation) -> None:
+    """On the embedded task: how often another judge sees the winner that the gold judge sees."""
+    gold = GoldJudge()
+    marks = {
+        name: gold(evaluation.prompts, [answer.text for answer in replies.answers])
+        for name, replies in evaluation.contestants.items()
+    }
+    agreed: list[float] = []
+    for mine, theirs in ordered_pairs(list(evaluation.contestants)):
+        said = _outcomes(evaluation, mine, theirs)
+        for theirs_says, a, b in zip(said, marks[mine], marks[theirs], strict=True):
+            if theirs_says is None or a is None or b is None or a.score == b.score:
+                continue
+            agreed.append(1 - abs(theirs_says - outcome(a.score, b.score)))
+    if agreed:
+        evaluation.judge_details["gold"] = {"agree": sum(agreed) / len(agreed), "n": len(agreed)}
+
+
+def _outcomes(evaluation: Evaluation, mine: str, theirs: str) -> list[float | None]:
+    """Of each prompt, as the win rate counts it; `None` where nobody said."""
+    nothing: list[float | None] = [None] * len(evaluation.prompts)
+    if evaluation.comparisons:
+        compared = evaluation.comparisons.get(f"{mine}>{theirs}")
+        return nothing if compared is None else [None if c is None else c.outcome for c in compared]
+    marks: list[list[Mark | None]] = [evaluation.contestants[name].marks for name in (mine, theirs)]
+    if not all(marks):
+        return nothing
+    return [None if a is None or b is None else outcome(a.score, b.score) for a, b in zip(*marks, strict=True)]
+
+
+class _bar:
+    """A bar over all calls on a terminal; elsewhere a line a tenth."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.before, self.now, self.told = total, 0, 0, 0
+        self.bar: Progress | None = None
+        if sys.stderr.isatty() and total:
+            columns = (TextColumn("[bold]{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn())
+            self.bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+            self.task = self.bar.add_task("judge", total=total)
+
+    def __enter__(self) -> Callable[[], Callable[[int, int], None]]:
+        if self.bar is not None:
+            self.bar.start()
+        return self._next
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def _next(self) -> Callable[[int, int], None]:
+        """For the next list of requests, which counts from one again."""
+        self.before = self.now
+        return self._advance
+
+    def _advance(self, done: int, total: int) -> None:
+        self.now = self.before + done
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.now)
+        elif self.total and self.now * 10 // self.total > self.told:
+            self.told = self.now * 10 // self.total
+            log.info("judge: %d of %d", self.now, self.total)

@@ -1,0 +1,104 @@
+"""What a module is built from when it is planned: models of the configured sizes, without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from lightning_modules.base import StageModule
+from lightning_modules.reference import Reference
+from rlhf.config import OnPolicyConfig, PlanConfig
+from rlhf.data.rows import Row
+from rlhf.models.architectures import skeleton
+from rlhf.models.language import LanguageModel, ScoreModel
+from rlhf.models.parallel.offload import recompute_activations
+from rlhf.rollout.sampling import Sampler
+from rlhf.runs import Parent
+from verbs.train.adapters import adapt
+from verbs.train.build import build_tokenizer, module_class
+
+
+class Shapes:
+    """See `lightning_modules.parts.Parts`. Nothing is trained or sampled with these."""
+
+    def __init__(self, config: PlanConfig) -> None:
+        self.config = config
+        self.options: dict[str, Any] = {"config": config, "total_steps": 1}
+
+    def policy(self, *, value_head: bool = False) -> LanguageModel:
+        return LanguageModel(backbone(self.config, "causal"), value_head=value_head)
+
+    def scorer(self) -> ScoreModel:
+        return ScoreModel(backbone(self.config, "score"))
+
+    def reference(self) -> LanguageModel:
+        return LanguageModel(backbone(self.config, "causal"))
+
+    def reference_logprobs(self) -> Reference:
+        return Reference({})
+
+    def reward(self) -> ScoreModel:
+        return ScoreModel(backbone(self.config, "score", reward_source(self.config)))
+
+    def critic(self) -> ScoreModel:
+        return self.reward()
+
+    def sampler(self) -> Sampler:
+        return cast(Sampler, None)
+
+    def documents(self) -> Callable[[int], list[Row]] | None:
+        return None
+
+
+def planned_module(config: PlanConfig) -> StageModule:
+    """The module as a run would have it; to be called with the meta device."""
+    module = module_class(config.algo).build(Shapes(config))
+    for frozen in module.frozen().values():
+        frozen.requires_grad_(False)
+    for model in module.trained().values():
+        hf: Any = model.hf
+        adapt(config, hf)
+        if config.strategy.gradient_checkpointing:
+            recompute_activations(hf)
+    return module
+
+
+def backbone(config: PlanConfig, kind: str, source: str | None = None) -> Any:
+    """A model of `transformers` of the sizes that are configured, or of a folder's."""
+    model = config.model
+    if source is None and model.init not in ("auto", "pretrained", "random"):
+        source = folder_of(model.init)
+    if source is None and not model.architecture.get("model_type"):
+        source = model.path
+    vocabulary = None
+    if source is None and "vocab_size" not in model.architecture:
+        vocabulary = build_tokenizer(config, Parent("random")).vocab_size
+    return skeleton(kind, source, dict(model.architecture), vocabulary)
+
+
+def reward_source(config: PlanConfig) -> str | None:
+    """The reward model's folder, where one is named; else it is planned as large as the policy."""
+    assert isinstance(config.algo, OnPolicyConfig)
+    return None if config.algo.reward_model == "auto" else folder_of(config.algo.reward_model)
+
+
+def folder_of(given: str) -> str:
+    """A run's export, or the model folder itself."""
+    export = Path(given) / "model"
+    return str(export if (export / "config.json").exists() else Path(given))
+
+
+def shared_backbones(config: PlanConfig) -> frozenset[str]:
+    """Models on another's frozen weights: the reference on the policy's, a separate critic on the reward model's.
+
+    The reward model may share the policy's too, which a finished run of it would have to show.
+    """
+    return frozenset({"reference", "critic"} if config.model.adapter == "lora" else ())
+
+
+def forward_options(config: PlanConfig) -> dict[str, Any]:
+    """Of the policy's forward pass."""
+    if not isinstance(config.algo, OnPolicyConfig):
+        return {}
+    return {"temperature": config.rollout.temperature, "want_entropy": config.algo.entropy_coef != 0}

@@ -1,0 +1,1 @@
+"""One training stage: its module and data built, its run watched, its model exported."""

@@ -1,0 +1,147 @@
+"""What a module is built from, with weights: loaded from a run's parents."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.base import StageModule
+from lightning_modules.reference import Reference, key_of
+from rlhf.config import OnPolicyConfig, TrainConfig
+from rlhf.data.dataset import load
+from rlhf.data.rows import Row, make_rows
+from rlhf.data.stream import OptimisationBatches
+from rlhf.data.templates.template import Template
+from rlhf.models.adapters import has_adapter, load_adapter, share
+from rlhf.models.files.loading import load_policy, load_scorer, scorer_on
+from rlhf.models.language import LanguageModel, ScoreModel, freeze
+from rlhf.rollout.engines import build_sampler
+from rlhf.rollout.sampling import Sampler
+from rlhf.runs import Run
+from verbs.train.adapters import adapt, adapter_of, check_same_tokenizer
+from verbs.train.trainer import accelerator_of
+
+log = logging.getLogger("rlhf")
+
+
+class LoadedParts:
+    """See `lightning_modules.parts.Parts`.
+
+    With adapters there is one backbone for policy and reference. The reward model joins it if it was trained as an
+    adapter on the same weights; else it brings its own. The critic is an adapter on the backbone of the reward model.
+
+    Args:
+        asked: rows whose reference log-probabilities will be needed, by split.
+    """
+
+    def __init__(
+        self, config: TrainConfig, run: Run, template: Template, total_steps: int, asked: Mapping[str, Sequence[Row]]
+    ) -> None:
+        self.config, self.run, self.template, self.asked = config, run, template, asked
+        self.options: dict[str, Any] = {"config": config, "total_steps": total_steps}
+        self._policy: LanguageModel | None = None
+
+    @property
+    def _lora(self) -> bool:
+        return self.config.model.adapter == "lora"
+
+    def policy(self, *, value_head: bool = False) -> LanguageModel:
+        if self._policy is None:
+            self._policy = load_policy(
+                self.run.parents["model.init"].source,
+                dict(self.config.model.architecture),
+                self.template.tokenizer,
+                seed=self.config.seed,
+                value_head=value_head,
+                quantize=self.config.model.quantize,
+            )
+        return self._policy
+
+    def scorer(self) -> ScoreModel:
+        return load_scorer(
+            self.run.parents["model.init"].source,
+            dict(self.config.model.architecture),
+            self.template.tokenizer,
+            seed=self.config.seed,
+            quantize=self.config.model.quantize,
+            end_id=self.template.end_id,
+        )
+
+    def reference(self) -> LanguageModel:
+        hf = self.policy().hf
+        return LanguageModel(share(hf) if self._lora else copy.deepcopy(hf))
+
+    def reference_logprobs(self) -> Reference:
+        init, device = self.run.parents["model.init"], accelerator_of(self.config.strategy)[0]
+        key = key_of(init.sha256, init.source, self.asked, self.config, device)
+        return Reference(self.asked, key, self.run.checkpoints / "reference.safetensors")
+
+    def reward(self) -> ScoreModel:
+        return self._reward
+
+    @cached_property
+    def _reward(self) -> ScoreModel:
+        parent = self.run.parents["algo.reward_model"]
+        assert parent.source is not None
+        check_same_tokenizer(Path(parent.source), self.template.tokenizer)
+        adapter = adapter_of(parent, self.run.parents["model.init"]) if self._lora else None
+        if adapter is None:
+            return load_scorer(parent.source, {}, self.template.tokenizer, seed=self.config.seed)
+        log.info("reward model: the adapter %s, on the policy's backbone", adapter)
+        reward = scorer_on(self.policy(), parent.source)
+        load_adapter(reward.hf, adapter)
+        return reward
+
+    def critic(self) -> ScoreModel:
+        return ScoreModel(share(self._reward.hf)) if self._lora else copy.deepcopy(self._reward)
+
+    def sampler(self) -> Sampler:
+        policy, rollout = self.policy(), self.config.rollout
+        self._adapt(policy)
+        return build_sampler(
+            rollout.engine, policy, self.template.stop_ids, self.config.data.max_length, rollout.max_rows
+        )
+
+    def documents(self) -> Callable[[int], list[Row]] | None:
+        """`train.batch_size` documents for each update."""
+        algo, data = self.config.algo, self.config.data
+        assert isinstance(algo, OnPolicyConfig)
+        if algo.ptx_coef == 0:
+            return None
+        dataset = load(
+            "documents",
+            source="file" if algo.ptx_path else "assistant",
+            path=algo.ptx_path,
+            format="auto",
+            on_error=data.on_error,  # type: ignore[arg-type]
+            seed=data.seed,
+            val_fraction=0.0,
+            test_fraction=0.0,
+        )
+        rows, _ = make_rows(dataset.train, "documents", self.template, data.max_length, data.on_error)
+        batches = OptimisationBatches(len(rows), self.config.train.batch_size, self.config.seed)
+        return lambda update: [rows[i] for i in batches.batch(update)]
+
+    def finish(self, module: StageModule) -> None:
+        """Freeze what does not learn, then give what does its adapters, in place.
+
+        Raises:
+            ConfigError: `model.lora_targets` names a layer that isn't there.
+        """
+        for frozen in module.frozen().values():
+            freeze(frozen)
+        if self._lora and self.run.parents["model.init"].kind == "random":
+            log.warning(
+                "model.adapter=lora: the weights below the adapters are random and stay so; better train them first"
+            )
+        for trained in module.trained().values():
+            self._adapt(trained)
+
+    def _adapt(self, model: Any) -> None:
+        """A critic that shares the reward model's adapter, or starts from a copy of it, has one already."""
+        if not has_adapter(model):
+            adapt(self.config, model.hf)
