@@ -11,6 +11,7 @@ import lightning as L
 from rlhf.data.records import Prompt
 from rlhf.data.rows import Row
 from rlhf.data.templates.template import Template
+from rlhf.progress import ProgressBar
 from rlhf.rollout.sampling import Request, Sampler, Sampling
 from rlhf.rollout.uniforms import EVALUATE
 from rlhf.runs.files import atomic_write_text, json_line, writing
@@ -56,9 +57,15 @@ class Samples(L.Callback):
                 atomic_write_text(self.path, "".join(json_line(row) for row in kept))
 
     def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
-        answers = self.sampler.sample(
-            self.requests, self.sampling, seed=self.seed, iteration=module.step, stream=EVALUATE
-        )
+        with ProgressBar("samples", len(self.requests)) as progress:
+            answers = self.sampler.sample(
+                self.requests,
+                self.sampling,
+                seed=self.seed,
+                iteration=module.step,
+                stream=EVALUATE,
+                progress=progress,
+            )
         rows = [
             Row(request.tokens, (a.tokens,), index=i)
             for i, (request, a) in enumerate(zip(self.requests, answers, strict=True))

@@ -36,6 +36,7 @@ from launch.planner import Planner, Point, holds_run, resumes
 from launch.sweeps.messages import Handover
 from launch.sweeps.runner import INTERRUPTED
 from launch.sweeps.sweep import conclude, plan_sweep, sweeps
+from rlhf import progress
 from rlhf.config import plain
 from rlhf.errors import ConfigError, Interrupted, LostProcess, UserError
 from rlhf.plain_text import PrintableFormatter, one_line, printable
@@ -94,6 +95,7 @@ class Program:
     def main(self, argv: Sequence[str]) -> int:
         """Run with these arguments; returns the exit code, having said on stderr what went wrong."""
         handed = Handover.take()
+        progress.enabled = is_main()
         try:
             with signals.raising():
                 code = self._dispatch(list(argv), handed)

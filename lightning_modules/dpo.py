@@ -20,6 +20,7 @@ from rlhf.errors import TrainingError
 from rlhf.models.language import LanguageModel
 from rlhf.models.selection import select
 from rlhf.objectives.preference import DPOResult, accuracy, dpo
+from rlhf.progress import ProgressBar
 
 log = logging.getLogger("rlhf")
 
@@ -110,14 +111,15 @@ class DPOModule(StageModule):
         found: dict[str, Tensor] = {}
         for split, rows in self.known.rows.items():
             micros = cut(rows, self.config.train.tokens_per_microbatch, self.data_rank, self.data_ranks)
-            for done, micro in enumerate(micros):
-                batch = collate(micro.rows, self.pad_id).to(self.device)
-                # Lightning's hooks run outside of autocast: a reference in fp32 is not the policy's own in bf16.
-                with self.trainer.precision_plugin.forward_context():
-                    sums = response_logprobs(self.policy, batch).cpu()
-                for row, part in zip(micro.rows, sums.split([len(r.responses) for r in micro.rows]), strict=True):
-                    found[f"{split}/{row.index}"] = part.clone()
-                self.on_progress(f"reference ({split})", done + 1, len(micros))
+            with ProgressBar(f"reference ({split})", len(micros)) as progress:
+                for micro in micros:
+                    batch = collate(micro.rows, self.pad_id).to(self.device)
+                    # Lightning's hooks run outside of autocast: a reference in fp32 is not the policy's own in bf16.
+                    with self.trainer.precision_plugin.forward_context():
+                        sums = response_logprobs(self.policy, batch).cpu()
+                    for row, part in zip(micro.rows, sums.split([len(r.responses) for r in micro.rows]), strict=True):
+                        found[f"{split}/{row.index}"] = part.clone()
+                    progress(progress.done + 1)
         if self.world_size > 1:
             shares: list[dict[str, Tensor]] = [{} for _ in range(self.world_size)]
             torch.distributed.all_gather_object(shares, found)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any, Self
 
 import torch
@@ -21,8 +23,16 @@ from rlhf.evaluation.intervals import wilson
 from rlhf.models.language import ScoreModel
 from rlhf.models.selection import select
 from rlhf.objectives.preference import accuracy, bradley_terry, expected_calibration_error
+from rlhf.progress import ProgressBar
 
 log = logging.getLogger("rlhf")
+
+CENTRED_ON, CENTRED_TO = 1000, 0.02
+"""Demonstrations that are read at most to find the mean score, and the standard error of that mean, in standard
+deviations of the scores of held-out responses, at which fewer are enough."""
+
+BLOCK = 100
+"""Demonstrations after which the mean is looked at again."""
 
 
 class RewardModule(StageModule):
@@ -43,11 +53,11 @@ class RewardModule(StageModule):
         return self.scorer
 
     def before_export(self, demonstrations: Callable[[], Sequence[Row]]) -> None:
-        """Shift scores so that demonstrations, else chosen responses, have mean 0; a thousand of them are enough."""
+        """Shift scores so that demonstrations, else chosen responses, have mean 0."""
         assert isinstance(self.config.algo, RewardConfig)
         if self.config.algo.center:
-            rows = demonstrations()[:1000]
-            log.info("reward_mean: %.4f, the mean score of %d demonstrations", self.centre(rows), len(rows))
+            read = self.centre(demonstrations())
+            log.info("reward_mean: %.4f, the mean score of %d demonstrations", self.scorer.reward_mean, read)
 
     def trained(self) -> dict[str, nn.Module]:
         return {"scorer": self.scorer}
@@ -81,6 +91,9 @@ class RewardModule(StageModule):
         chosen, rejected = self.scores(batch)
         means = self.report(batch, chosen, rejected)
         means.add("loss", bradley_terry(chosen, rejected), batch.pair_weights)
+        for scores in (chosen, rejected):
+            means.add("score", scores)
+            means.add("score_square", scores.double().square())
         means.total("pairs", batch.n_pairs)
         means.total("prompts", float(batch.pair_weights.sum()))
         self._margins.append(chosen - rejected)
@@ -99,16 +112,43 @@ class RewardModule(StageModule):
         # Pairs of one prompt share its responses: prompts, not pairs, are the independent observations.
         prompts = round(metrics["prompts"])
         low, high = wilson(metrics["accuracy"] * prompts, prompts)
+        std = math.sqrt(max(0.0, metrics.pop("score_square") - metrics.pop("score") ** 2))
+        metrics |= {"score_std": std}
         return metrics | {"accuracy_low": low, "accuracy_high": high, "calibration_error": float(calibration)}
 
     @torch.no_grad()
-    def centre(self, rows: Sequence[Row]) -> float:
-        """Set `reward_mean` so that these demonstrations score 0 on average; returns it (Stiennon et al. 2020)."""
+    def centre(self, rows: Sequence[Row]) -> int:
+        """Set `reward_mean` so that demonstrations score 0 on average (Stiennon et al. 2020).
+
+        They are read in an order of their own, the same for any number of processes, until the mean is certain to
+        `CENTRED_TO` or `CENTRED_ON` of them are read: beside a standard deviation among all responses, that among
+        demonstrations is often small. Returns how many were read.
+        """
         self.scorer.reward_mean = 0.0
+        spread = self.val_metrics.get("val/score_std", 0.0)
+        chosen = Random("demonstrations").sample(list(rows), min(len(rows), CENTRED_ON))
+        total = square = 0.0
+        read = 0
+        with ProgressBar("centring the scores", len(chosen)) as progress:
+            while read < len(chosen):
+                block = chosen[read : read + BLOCK]
+                mean, mean_square = self._moments(block)
+                total, square = total + mean * len(block), square + mean_square * len(block)
+                read += len(block)
+                progress(read)
+                variance = max(0.0, square / read - (total / read) ** 2)
+                if math.sqrt(variance / read) < CENTRED_TO * spread:
+                    break
+        self.scorer.reward_mean = total / read
+        return read
+
+    def _moments(self, rows: Sequence[Row]) -> tuple[float, float]:
+        """Means of the scores and of their squares, over all processes."""
         means = Means()
         for micro in cut(rows, self.config.train.tokens_per_microbatch, self.data_rank, self.data_ranks):
-            scores = Means()
-            scores.add("score", self.scorer(collate(micro.rows, self.pad_id).to(self.device)))
+            scores, found = Means(), self.scorer(collate(micro.rows, self.pad_id).to(self.device))
+            scores.add("score", found)
+            scores.add("square", found.double().square())
             means.merge(scores if micro.live else scores.zeroed())
-        self.scorer.reward_mean = means.reduce(self.all_reduce)["score"]
-        return self.scorer.reward_mean
+        reduced = means.reduce(self.all_reduce)
+        return reduced["score"], reduced["square"]

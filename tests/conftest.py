@@ -47,6 +47,12 @@ class Pretend:
         return [config.seed for config, _, _ in self.calls]
 
 
+@pytest.fixture(autouse=True)
+def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine what takes no time elsewhere would report its progress, among what a test reads."""
+    monkeypatch.setattr("rlhf.progress.QUIET", 1e6)
+
+
 @pytest.fixture
 def stage() -> Pretend:
     return Pretend()

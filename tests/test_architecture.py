@@ -26,19 +26,20 @@ ABOVE = {
 WITHIN_RLHF = {
     "errors": set(),
     "plain_text": set(),
+    "progress": set(),
     "quiet": set(),
     "terminal": {"plain_text"},
-    "storage": {"errors"},
+    "storage": {"errors", "progress"},
     "config": {"errors"},
     "data": {"errors", "storage"},
     "objectives": {"errors"},
     "runs": {"errors", "storage", "config"},
     # One implementation of each formula: what computes log-probabilities calls the objectives' own.
-    "models": {"errors", "storage", "data", "objectives"},
+    "models": {"errors", "progress", "storage", "data", "objectives"},
     "rollout": {"errors", "data", "objectives", "models"},
     "rewards": {"errors", "data", "objectives", "models"},
     "capacity": {"errors", "config", "data", "objectives", "models", "rollout"},
-    "evaluation": {"errors", "plain_text", "storage", "data", "objectives", "models", "rollout", "rewards"},
+    "evaluation": {"errors", "plain_text", "progress", "storage", "data", "objectives", "models", "rollout", "rewards"},
     "reporting": {"errors", "plain_text", "storage", "config", "data", "runs", "evaluation"},
 }
 

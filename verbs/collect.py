@@ -23,6 +23,7 @@ from rlhf.data.rows import Row
 from rlhf.errors import ConfigError, DataError
 from rlhf.evaluation.judges.annotators import Annotator, NoisyJudge, ScoreAnnotator
 from rlhf.evaluation.judges.reward_models import check_scores
+from rlhf.progress import ProgressBar
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.uniforms import EVALUATE
 from rlhf.runs import Run, atomic_write_text
@@ -134,13 +135,15 @@ def sample_answers(config: CollectConfig, loaded: Loaded, rows: Sequence[Row], k
             part = rows[start : start + size]
             texts = kept.find(number, start, len(part))
             if texts is None:
-                completions = sampler.sample(
-                    [Request(row.index, row.prompt) for row in part],
-                    sampling,
-                    seed=config.seed,
-                    iteration=number,
-                    stream=EVALUATE,
-                )
+                with ProgressBar(f"answers at temperature {temperature:g}", len(part)) as progress:
+                    completions = sampler.sample(
+                        [Request(row.index, row.prompt) for row in part],
+                        sampling,
+                        seed=config.seed,
+                        iteration=number,
+                        stream=EVALUATE,
+                        progress=progress,
+                    )
                 texts = [loaded.template.parse(completion.tokens) for completion in completions]
                 kept.add(number, start, texts)
             for mine, text in zip(answers[start : start + size], texts, strict=True):

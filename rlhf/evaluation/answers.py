@@ -15,6 +15,7 @@ from rlhf.data.templates.template import Template
 from rlhf.models.language import LanguageModel
 from rlhf.objectives.kl import k1
 from rlhf.objectives.language import bits_per_byte
+from rlhf.progress import ProgressBar
 from rlhf.rollout.sampling import Progress, Request, Sampler, Sampling
 from rlhf.rollout.uniforms import EVALUATE
 
@@ -72,18 +73,28 @@ def sample_answers(
 
 @torch.no_grad()
 def response_logprobs(
-    model: LanguageModel, rows: Sequence[Row], temperature: float = 1.0, budget: int = TOKENS_PER_MICROBATCH
+    model: LanguageModel,
+    rows: Sequence[Row],
+    temperature: float = 1.0,
+    budget: int = TOKENS_PER_MICROBATCH,
+    what: str = "log-probabilities",
 ) -> list[float]:
-    """log π(response | prompt) of each one-response row, in nats, at a temperature > 0."""
+    """log π(response | prompt) of each one-response row, in nats, at a temperature > 0.
+
+    Args:
+        what: what they are computed for, as progress is titled.
+    """
     device = next(model.parameters()).device
     found = [0.0] * len(rows)
     numbered = [Row(row.prompt, row.responses, index=number) for number, row in enumerate(rows)]
-    for micro in microbatches(numbered, budget):
-        batch = collate(micro).to(device)
-        logprobs = model(batch, temperature=temperature).logprobs.double()
-        sums = batch.pad_responses(logprobs).sum(-1)
-        for row, value in zip(micro, sums.tolist(), strict=True):
-            found[row.index] = value
+    with ProgressBar(what, len(rows)) as progress:
+        for micro in microbatches(numbered, budget):
+            batch = collate(micro).to(device)
+            logprobs = model(batch, temperature=temperature).logprobs.double()
+            sums = batch.pad_responses(logprobs).sum(-1)
+            for row, value in zip(micro, sums.tolist(), strict=True):
+                found[row.index] = value
+            progress(progress.done + len(micro))
     return found
 
 
@@ -96,12 +107,14 @@ def kl_to_reference(answers: Sequence[Answer], reference: LanguageModel, tempera
     """
     if not answers:
         return None
-    theirs = response_logprobs(reference, [answer.row for answer in answers], temperature)
+    theirs = response_logprobs(reference, [answer.row for answer in answers], temperature, what="KL of answers")
     mine = torch.tensor([answer.logprob for answer in answers], dtype=torch.float64)
     return float(k1(mine, torch.tensor(theirs, dtype=torch.float64)).mean())
 
 
-def text_perplexity(model: LanguageModel, rows: Sequence[Row]) -> tuple[float, float] | None:
+def text_perplexity(
+    model: LanguageModel, rows: Sequence[Row], what: str = "bits per byte"
+) -> tuple[float, float] | None:
     """Bits per UTF-8 byte and perplexity per token of the rows' responses, their ends included; `None` without rows.
 
     Bits per byte compare any two models; perplexities only those of one tokenizer.
@@ -109,12 +122,12 @@ def text_perplexity(model: LanguageModel, rows: Sequence[Row]) -> tuple[float, f
     n_bytes = sum(row.n_bytes for row in rows)
     if not n_bytes:
         return None
-    nats = -sum(response_logprobs(model, rows))
+    nats = -sum(response_logprobs(model, rows, what=what))
     tokens = sum(row.n_targets for row in rows)
     return bits_per_byte(nats, n_bytes), math.exp(nats / tokens)
 
 
-def text_bits_per_byte(model: LanguageModel, rows: Sequence[Row]) -> float | None:
+def text_bits_per_byte(model: LanguageModel, rows: Sequence[Row], what: str = "bits per byte") -> float | None:
     """The first of `text_perplexity`."""
-    found = text_perplexity(model, rows)
+    found = text_perplexity(model, rows, what)
     return found[0] if found is not None else None

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rlhf.errors import ParentError
+from rlhf.progress import ProgressBar
 from rlhf.storage.reading import Unreadable, open_regular, read_json
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -120,10 +121,12 @@ def weights_sha256(folder: Path) -> str:
         if size > SMALL and (known := remembered(entry, before)):
             return known
         digest = hashlib.sha256()
-        for file in files:
-            with open_regular(file) as stream:
-                while block := stream.read(1 << 22):
-                    digest.update(block)
+        with ProgressBar(f"hashing {folder}", size, unit="GB") as progress:
+            for file in files:
+                with open_regular(file) as stream:
+                    while block := stream.read(1 << 22):
+                        digest.update(block)
+                        progress(progress.done + len(block))
         found = digest.hexdigest()
         newest = max((max(fact[4:]) for fact in before), default=0)
         if size > SMALL and before == _facts(files) and newest < time.time_ns() - SETTLED * 1e9:

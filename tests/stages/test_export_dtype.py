@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from lightning_modules.reward import RewardModule
 from rlhf.data.batch import collate
+from rlhf.data.rows import Row
 from rlhf.data.tokenizers.tokenizer import load_tokenizer
 from rlhf.models.files.export import export
 from rlhf.models.files.loading import load_policy, load_scorer
 from rlhf.models.files.precision import stored_dtype
 from rlhf.storage.weights import weights_sha256
 from tests.stages.conftest import Main
-from verbs.train import stage
-from verbs.train.build import read_rows
 
 SIZES = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "initializer_range": 0.2}
 CENTRED = 1e-5
@@ -40,14 +40,14 @@ def written(run: Path) -> tuple[torch.dtype, str]:
 def test_a_reward_model_is_centred_as_it_is_written(
     main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Any] = []
-    real = stage.centre
+    seen: list[Row] = []
+    real = RewardModule._moments
 
-    def centre(config: Any, module: Any, template: Any) -> None:
-        seen.append((config, template))
-        real(config, module, template)
+    def moments(self: RewardModule, rows: Sequence[Row]) -> tuple[float, float]:
+        seen.extend(rows)
+        return real(self, rows)
 
-    monkeypatch.setattr(stage, "centre", centre)
+    monkeypatch.setattr(RewardModule, "_moments", moments)
     model = source(tmp_path / "bf16")
     line = f"algo=reward model.init={model} algo.lr=1e-2 train.max_steps=2 hydra.run.dir={tmp_path / 'run'}"
     with torch.enable_grad():
@@ -55,11 +55,9 @@ def test_a_reward_model_is_centred_as_it_is_written(
     run = tmp_path / "run"
     assert written(run) == (torch.bfloat16, "bfloat16")
     assert json.loads((run / "summary.json").read_text())["model_sha256"] == weights_sha256(run / "model")
-    config, template = seen[0]
-    rows = read_rows(config, template, "demonstrations").train[:1000]
-    scorer = load_scorer(str(run / "model"), {}, template.tokenizer, seed=5, new_head=False)
+    scorer = load_scorer(str(run / "model"), {}, load_tokenizer("tiny"), seed=5, new_head=False)
     assert scorer.reward_mean != 0
-    assert abs(float(torch.cat([scorer(collate([row])) for row in rows]).mean())) < CENTRED
+    assert abs(float(torch.cat([scorer(collate([row])) for row in seen]).mean())) < CENTRED
 
 
 def test_asked_for_fp32_it_is_fp32(main: Main, tmp_path: Path) -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import gc
 import logging
-import sys
 import time
 from dataclasses import dataclass, field
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rlhf.config import EvaluateConfig
 from rlhf.data.records import Prompt
 from rlhf.data.rows import Row, make_rows
 from rlhf.evaluation.answers import Answer, kl_to_reference, sample_answers, seed_of, text_perplexity
 from rlhf.models.sizes import context_of
+from rlhf.progress import ProgressBar, on_terminal
 from rlhf.rollout.sampling import Sampling
 from rlhf.runs import Run
 from verbs.finished_model import Loaded, lengths_beside, load_model
@@ -83,7 +80,7 @@ def _ask(
 
     rows = loaded.rows(held.prompts, config.data.on_error)
     texts, _ = make_rows(held.texts, held.text_kind, loaded.template, loaded.max_length, config.data.on_error)
-    predicted = text_perplexity(loaded.policy, texts)
+    predicted = text_perplexity(loaded.policy, texts, f"bits per byte of {name}")
     return Collected(
         template=loaded.template.fingerprint,
         reads=loaded.max_length,
@@ -125,45 +122,28 @@ def reference_of(config: EvaluateConfig, names: list[str]) -> str:
     return wanted if wanted in names else names[0]
 
 
-class Watch:
-    """A bar over the answers of all models, labelled with the one at work; where stderr is no terminal, a line a model.
+class Watch(ProgressBar):
+    """A bar over the answers of all models, titled by the one at work; where stderr is no terminal, a line a model too.
 
     Args:
         total: answers of all models together.
     """
 
     def __init__(self, total: int) -> None:
-        self.bar: Progress | None = None
-        if sys.stderr.isatty():
-            columns = (TextColumn("[bold]{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn())
-            self.bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
-            self.task = self.bar.add_task("loading", total=total)
-        self.before, self.now, self.began = 0, 0, 0.0
-
-    def __enter__(self) -> Watch:
-        if self.bar is not None:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        super().__init__("loading", total)
+        self.before, self.began = 0, 0.0
 
     def start(self, name: str) -> None:
         """A model's turn begins."""
-        self.began = time.monotonic()
-        if self.bar is not None:
-            self.bar.update(self.task, description=name)
+        self.began, self.what = time.monotonic(), f"answers of {name}"
 
     def progress(self, done: int, total: int) -> None:
         """So many samples of the present call are there."""
-        self.now = self.before + done
+        self.done = self.before + done
         if done == total:
-            self.before = self.now
-        if self.bar is not None:
-            self.bar.update(self.task, completed=self.now)
+            self.before = self.done
 
     def finish(self, sentence: str) -> None:
         """A model's turn is over."""
-        if self.bar is None:
+        if not on_terminal():
             log.info("%s in %.1f s", sentence, time.monotonic() - self.began)

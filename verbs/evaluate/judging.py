@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rlhf.config import EvaluateConfig
 from rlhf.config.evaluation_rules import api_key
@@ -18,6 +14,7 @@ from rlhf.evaluation.judges.rubric import PROMPTS, ReadingJudge, position_bias
 from rlhf.evaluation.judges.scorers import GoldJudge, Judge, Mark
 from rlhf.evaluation.outcome import Evaluation
 from rlhf.evaluation.winrates import ordered_pairs, outcome
+from rlhf.progress import ProgressBar
 from rlhf.runs import Run, atomic_write_text
 
 log = logging.getLogger("rlhf")
@@ -106,12 +103,12 @@ def apply_reading(config: EvaluateConfig, judge: ReadingJudge, evaluation: Evalu
             f"evaluation.endpoint.max_cost: {settings.max_cost:g} could be passed, by at most {estimate.cost:.4g} for "
             f"{estimate.calls:,} calls; raise it, or lower evaluation.prompts or evaluation.endpoint.max_tokens"
         )
-    with _bar(estimate.calls) as advance:
+    with _Calls("judge", estimate.calls) as calls:
         for prompts, replies in scored:
-            replies.marks = judge(prompts, [answer.text for answer in replies.answers], advance())
+            replies.marks = judge(prompts, [answer.text for answer in replies.answers], calls.next())
         for mine, theirs in pairs:
             name = f"{mine}>{theirs}"
-            evaluation.comparisons[name] = judge.compare(evaluation.prompts, texts[mine], texts[theirs], advance())
+            evaluation.comparisons[name] = judge.compare(evaluation.prompts, texts[mine], texts[theirs], calls.next())
     used = judge.endpoint.used
     if used.failed or used.refused:
         log.warning("%d calls failed and %d were refused; they are left out", used.failed, used.refused)
@@ -160,35 +157,14 @@ def _outcomes(evaluation: Evaluation, mine: str, theirs: str) -> list[float | No
     return [None if a is None or b is None else outcome(a.score, b.score) for a, b in zip(*marks, strict=True)]
 
 
-class _bar:
-    """A bar over all calls on a terminal; elsewhere a line a tenth."""
+class _Calls(ProgressBar):
+    """A bar over the requests to a judge, which come in several lists."""
 
-    def __init__(self, total: int) -> None:
-        self.total, self.before, self.now, self.told = total, 0, 0, 0
-        self.bar: Progress | None = None
-        if sys.stderr.isatty() and total:
-            columns = (TextColumn("[bold]{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn())
-            self.bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
-            self.task = self.bar.add_task("judge", total=total)
+    def next(self) -> Callable[[int, int], None]:
+        """For the next list, which counts from one again."""
+        before = self.done
 
-    def __enter__(self) -> Callable[[], Callable[[int, int], None]]:
-        if self.bar is not None:
-            self.bar.start()
-        return self._next
+        def advance(done: int, total: int) -> None:
+            self.done = before + done
 
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def _next(self) -> Callable[[int, int], None]:
-        """For the next list of requests, which counts from one again."""
-        self.before = self.now
-        return self._advance
-
-    def _advance(self, done: int, total: int) -> None:
-        self.now = self.before + done
-        if self.bar is not None:
-            self.bar.update(self.task, completed=self.now)
-        elif self.total and self.now * 10 // self.total > self.told:
-            self.told = self.now * 10 // self.total
-            log.info("judge: %d of %d", self.now, self.total)
+        return advance

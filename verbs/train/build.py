@@ -23,6 +23,7 @@ from rlhf.errors import ConfigError, DataError
 from rlhf.models.parallel.offload import recompute_activations
 from rlhf.models.parallel.tensor import check_plan
 from rlhf.models.sizes import context_of
+from rlhf.progress import ProgressBar
 from rlhf.runs import Parent, Run
 from verbs.datasets import load_data
 from verbs.train.adapters import check_offload
@@ -68,12 +69,13 @@ def read_rows(config: TrainConfig, template: Template, kind: Kind) -> StageRows:
         DataError: the data can't be read, or nothing is left to train on.
     """
     data = config.data
-    dataset = load_data(data, kind)
     limit = prompt_limit(config) if kind == "prompts" else data.max_length
     train_on: Any = data.train_on
     truncate: Any = data.truncate
-    train, counts = make_rows(dataset.train, kind, template, limit, data.on_error, train_on, truncate)
-    val, val_counts = make_rows(dataset.val, kind, template, limit, data.on_error, train_on, truncate)
+    with ProgressBar(f"reading {kind}"):
+        dataset = load_data(data, kind)
+        train, counts = make_rows(dataset.train, kind, template, limit, data.on_error, train_on, truncate)
+        val, val_counts = make_rows(dataset.val, kind, template, limit, data.on_error, train_on, truncate)
     parts = (("examples", dataset.train, train, counts), ("validation examples", dataset.val, val, val_counts))
     for what, records, rows, found in parts:
         for said in (

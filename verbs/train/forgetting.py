@@ -26,5 +26,5 @@ def forgetting(config: TrainConfig, policy: LanguageModel, parent: Parent, templ
     rows, _ = make_rows(held.texts, held.text_kind, template, config.data.max_length, config.data.on_error)
     before = load_policy(parent.source, {}, template.tokenizer, seed=0).to(next(policy.parameters()).device)
     freeze(before)
-    then, now = (text_bits_per_byte(model, rows) for model in (before, policy))
+    then, now = (text_bits_per_byte(model, rows, "forgetting") for model in (before, policy))
     return {"forgetting": now - then, "forgetting_from": then} if now is not None and then is not None else {}

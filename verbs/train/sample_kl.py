@@ -54,7 +54,7 @@ def add_kl(
     try:
         reference = load_policy(parent.source, {}, tokenizer, seed=0).to(device)
         freeze(reference)
-        theirs = response_logprobs(reference, rows, config.rollout.temperature)
+        theirs = response_logprobs(reference, rows, config.rollout.temperature, what="KL of samples")
     except torch.OutOfMemoryError:
         log.warning("samples.jsonl: no KL, since the reference does not fit beside the policy")
         return

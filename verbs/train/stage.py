@@ -16,15 +16,18 @@ from callbacks.resources import Resources
 from callbacks.samples import Samples
 from lightning_modules.base import StageModule
 from lightning_modules.data import StageData
+from rlhf import progress
 from rlhf.config import TrainConfig, plain
 from rlhf.config.objective import Value, check_objective, objective_value
 from rlhf.data.templates.template import Template, template_for
+from rlhf.data.tokenizers.tokenizer import Tokenizer
 from rlhf.errors import Interrupted, TrainingError
 from rlhf.models.adapters import has_adapter
 from rlhf.models.files.export import export, export_adapter
 from rlhf.models.files.precision import export_dtype, round_weights
 from rlhf.models.language import count_parameters
 from rlhf.models.parallel.sharding import full_weights
+from rlhf.progress import ProgressBar
 from rlhf.quiet import quiet_libraries
 from rlhf.reporting.sentences import describe
 from rlhf.rollout.sampling import Request, Sampling
@@ -55,6 +58,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         Interrupted: Ctrl-C, SIGTERM or SIGUSR1, after a checkpoint that `resume=true` continues from.
     """
     log.info("loading")
+    progress.enabled = config.callbacks.progress and run.is_main
     quiet_libraries()
     close_open_run()
     if config.strategy.accelerator != "gpu":
@@ -85,20 +89,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         raise
     dtype = round_to_export(config, module.exported())
     module.before_export(lambda: read_rows(config, template, "demonstrations").train)
-    weights = full_weights(module.exported())
-    if trainer.is_global_zero:
-        facts = {"prompt_template": template.fingerprint}
-        if has_adapter(module.exported()):
-            export_adapter(module.exported(), run.parents["model.init"].source, run.dir / ADAPTER, state_dict=weights)
-        export(
-            module.exported(),
-            tokenizer,
-            run.model,
-            state_dict=weights,
-            facts=facts,
-            stop_ids=template.stop_ids,
-            dtype=dtype,
-        )
+    with ProgressBar("export"):
+        write_export(config, run, module, tokenizer, template, dtype)
     if keeps_tokens(config) and trainer.world_size == 1:
         add_kl(run.dir, rows.shown_rows, run.parents["model.init"], config, tokenizer, module.device)
     final = {**module.train_metrics, **module.val_metrics}
@@ -115,6 +107,27 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         warn(alerts, trainer, final)
     log_lineage(trainer, config, run)
     return objective_value(config, final)
+
+
+def write_export(
+    config: TrainConfig, run: Run, module: StageModule, tokenizer: Tokenizer, template: Template, dtype: torch.dtype
+) -> None:
+    """Write `model/` of the run, gathered from shards where there are some, and the adapter beside it."""
+    model = module.exported()
+    weights = full_weights(model)
+    if not module.trainer.is_global_zero:
+        return
+    if has_adapter(model):
+        export_adapter(model, run.parents["model.init"].source, run.dir / ADAPTER, state_dict=weights)
+    export(
+        model,
+        tokenizer,
+        run.model,
+        state_dict=weights,
+        facts={"prompt_template": template.fingerprint},
+        stop_ids=template.stop_ids,
+        dtype=dtype,
+    )
 
 
 def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> None:

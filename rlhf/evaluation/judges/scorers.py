@@ -17,6 +17,7 @@ from rlhf.data.records import Prompt
 from rlhf.data.rows import Row
 from rlhf.data.templates.template import Template
 from rlhf.models.language import ScoreModel, sliding_window
+from rlhf.progress import ProgressBar
 
 ROW_TOKENS = 1024
 """Answers to one prompt share a row up to here: the mask of such a tree grows with the square of its tokens."""
@@ -131,13 +132,15 @@ class RewardJudge:
                 rows.append(Row(ids, tuple(tokens for _, tokens in group), index=len(rows)))
                 names.append([(prompt, text) for text, _ in group])
         device = next(self.model.parameters()).device
-        for micro in microbatches(rows, self.tokens_per_microbatch):
-            scores = self.model(collate(micro).to(device)).tolist()
-            for name, score in zip((name for row in micro for name in names[row.index]), scores, strict=True):
-                if math.isfinite(score):
-                    self._known[name] = score
-                else:
-                    self.not_finite.add(name)
+        with ProgressBar("scores of the reward model", len(rows)) as progress:
+            for micro in microbatches(rows, self.tokens_per_microbatch):
+                scores = self.model(collate(micro).to(device)).tolist()
+                for name, score in zip((name for row in micro for name in names[row.index]), scores, strict=True):
+                    if math.isfinite(score):
+                        self._known[name] = score
+                    else:
+                        self.not_finite.add(name)
+                progress(progress.done + len(micro))
         return [self._known[pair] for pair in asked]
 
     def _groups(self, prompt: Prompt, texts: Sequence[str]) -> Iterator[tuple[tuple[int, ...], list[Tokenised]]]:

@@ -24,6 +24,7 @@ from rlhf.models.layout.probe import choose_layout
 from rlhf.models.logits import head_is_exact
 from rlhf.models.quantized import forget_scales, quantization
 from rlhf.models.sizes import check_buildable
+from rlhf.progress import ProgressBar
 from rlhf.storage.adapter_folder import base_of, holds_head
 from rlhf.storage.weights import INDEX, WEIGHTS, shard_names, weight_files
 
@@ -135,7 +136,7 @@ def _load(
     }[kind]
     extra: dict[str, Any] = {"num_labels": 1} if kind == "score" else {}
     where = f"model.init={source or 'random'}"
-    with torch.random.fork_rng(devices=[]):
+    with ProgressBar(f"loading {source or 'a random model'}"), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if source is None:
             hf, fresh_head = _from_architecture(auto, architecture, tokenizer, extra), True
