@@ -15,6 +15,7 @@ from rlhf.quiet import quiet_libraries
 from rlhf.reporting.gather import read_evaluation
 from rlhf.reporting.write import NAME as REPORT
 from rlhf.runs import Run
+from rlhf.runs.titles import DOT, subject, versus_title
 from tracking.alerts import send_alert
 from tracking.artifacts import close_open_run, file_artifact, log_artifacts, make_artifact, parents_of
 from tracking.wandb_logger import build_wandb
@@ -50,7 +51,9 @@ def _start(config: CollectConfig | EvaluateConfig, run: Run, job: str) -> Any:
     quiet_libraries()
     close_open_run()
     try:
-        wandb_run = build_wandb(config.logger, run, job, [*_models(run), config.data.name]).experiment
+        models = _models(run)
+        title = DOT.join(filter(None, [job, _subject(config, models)]))
+        wandb_run = build_wandb(config.logger, run, job, [*models, config.data.name], title).experiment
     except Exception as error:  # The library's own service may not start, offline too.
         log.warning("W&B: nothing is logged, since no run could be started: %s", " ".join(str(error).split())[:200])
         return None
@@ -61,6 +64,14 @@ def _start(config: CollectConfig | EvaluateConfig, run: Run, job: str) -> Any:
 def _models(run: Run) -> list[str]:
     """What the models that it uses are called in directories: a tag that the runs which made them have, too."""
     return [summary.model for _, summary in parents_of(run) if summary is not None and summary.model]
+
+
+def _subject(config: CollectConfig | EvaluateConfig, models: list[str]) -> str:
+    """What an evaluation compares, or whom a collection samples."""
+    if isinstance(config, EvaluateConfig):
+        names = [name for name, given in config.models.items() if given]
+        return versus_title(names or ["reward model"], models, config.data.name)
+    return subject(models, [config.data.name])
 
 
 def log_evaluation(wandb_run: Any, config: EvaluateConfig, run: Run, evaluation: Evaluation) -> None:

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import WandbLogger
 from rlhf.config import LoggerConfig
 from rlhf.config.logger_rules import NAME, TAG
 from rlhf.runs import Run
+from rlhf.runs.titles import DOT, run_title
 from tracking.groups import group_of
 
 log = logging.getLogger("rlhf")
@@ -24,7 +25,7 @@ SENT_WITHIN = 60.0
 """Seconds that what is left to be sent has when the run has ended; the run directory keeps it for `wandb sync`."""
 
 
-def build_wandb(config: LoggerConfig, run: Run, job: str, about: Sequence[str]) -> WandbLogger:
+def build_wandb(config: LoggerConfig, run: Run, job: str, about: Sequence[str], title: str = "") -> WandbLogger:
     """The logger, online as configured; offline, with a warning, where the server can't be reached.
 
     The W&B run's id is kept in `summary.json`, so that a resumed run continues its own curves.
@@ -32,6 +33,7 @@ def build_wandb(config: LoggerConfig, run: Run, job: str, about: Sequence[str]) 
     Args:
         job: what the run does: the algorithm, or the verb where nothing is trained.
         about: further tags, such as the names of model and data.
+        title: of the run in lists and legends, where its id is appended; empty: what its summary says it is.
     """
     mode = config.wandb
     # Names of models and data may be longer than a tag can be, and one that is refused would lose the run.
@@ -39,9 +41,10 @@ def build_wandb(config: LoggerConfig, run: Run, job: str, about: Sequence[str]) 
     key = os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").exists()
     identity = run.summary.wandb_id or hashlib.sha256(f"{run.id}{run.dir}".encode()).hexdigest()[:12]
     run.save(wandb_id=identity)
+    name = named(title or run_title(run.summary), run.id)
     if mode == "offline" or (mode == "auto" and not key):
-        return _logger(config, run, identity, job, tags, offline=True)
-    logger = _logger(config, run, identity, job, tags, offline=False)
+        return _logger(config, run, name, identity, job, tags, offline=True)
+    logger = _logger(config, run, name, identity, job, tags, offline=False)
     if not run.is_main:
         return logger
     import wandb
@@ -58,11 +61,18 @@ def build_wandb(config: LoggerConfig, run: Run, job: str, about: Sequence[str]) 
             run.dir / "wandb",
         )
         wandb.teardown()  # Its service takes the run for one that is still under way.
-        return _logger(config, run, identity, job, tags, offline=True)
+        return _logger(config, run, name, identity, job, tags, offline=True)
     return logger
 
 
-def _logger(config: LoggerConfig, run: Run, identity: str, job: str, tags: list[str], *, offline: bool) -> WandbLogger:
+def named(title: str, run_id: str) -> str:
+    """The title first, the id after it, within the length that W&B accepts; the id is never cut."""
+    return DOT.join(filter(None, [title[: NAME - len(DOT) - len(run_id)], run_id]))
+
+
+def _logger(
+    config: LoggerConfig, run: Run, name: str, identity: str, job: str, tags: list[str], *, offline: bool
+) -> WandbLogger:
     import wandb
 
     settings: dict[str, Any] = {"finish_timeout": SENT_WITHIN}
@@ -71,7 +81,7 @@ def _logger(config: LoggerConfig, run: Run, identity: str, job: str, tags: list[
     logger = WandbLogger(
         project=config.project,
         entity=config.entity,
-        name=run.dir.name[:NAME],
+        name=name,
         id=identity,
         save_dir=str(run.dir),
         offline=offline,

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rlhf.config import algorithms
 from rlhf.config.objective import maximised
@@ -18,6 +19,7 @@ from rlhf.errors import ParentError
 from rlhf.plain_text import csv_cell
 from rlhf.runs import Summary, atomic_write_text
 from rlhf.runs.listing import read_config
+from rlhf.runs.titles import comparison_title
 
 FILE = "comparison.csv"
 MEANS = "comparison-seeds.csv"
@@ -34,6 +36,7 @@ class Row:
         status: of the run; `not started`, where there is none.
         objectives: metrics by which the run is judged.
         final: its last metrics.
+        summary: all of it, where there is one.
     """
 
     number: int
@@ -45,6 +48,7 @@ class Row:
     steps: int = 0
     wall_seconds: float = 0.0
     error: str = ""
+    summary: Summary | None = None
 
 
 def rows_of(points: Mapping[int, tuple[Sequence[str], Path]]) -> list[Row]:
@@ -63,7 +67,7 @@ def rows_of(points: Mapping[int, tuple[Sequence[str], Path]]) -> list[Row]:
         except ParentError:
             rows.append(row)
             continue
-        row.status, row.final, row.steps = summary.status, summary.final, summary.steps
+        row.summary, row.status, row.final, row.steps = summary, summary.status, summary.final, summary.steps
         row.wall_seconds, row.error = summary.wall_seconds, summary.error or ""
         given = read_config(directory).get("train", {}).get("objective")
         row.objectives = given or [algorithms()[summary.algo].objective] if summary.algo in algorithms() else []
@@ -104,7 +108,7 @@ def compare(rows: Sequence[Row], sweep: Path) -> None:
         ]
         for row in rows
     ]
-    _print(["point", *keys, "status", "steps", *shown, "time"], body)
+    _print(["point", *keys, "status", "steps", *shown, "time"], body, _title(rows, keys))
     means = _means(rows, shown)
     if means:
         others = [key for key in keys if key != "seed"]
@@ -115,6 +119,12 @@ def compare(rows: Sequence[Row], sweep: Path) -> None:
             [[*choice, str(n), *(_mean(cell) for cell in cells)] for choice, n, cells in means],
         )
     print(f"compared: {os.path.relpath(sweep / FILE)}", flush=True)
+
+
+def _title(rows: Sequence[Row], keys: Sequence[str]) -> str:
+    """What is compared, in the words of the report."""
+    varied = {key: list(dict.fromkeys(row.chosen[key] for row in rows if key in row.chosen)) for key in keys}
+    return comparison_title([row.summary for row in rows if row.summary is not None], varied)
 
 
 Cell = tuple[float, float] | None
@@ -187,11 +197,12 @@ def _write(path: Path, header: Sequence[object], lines: Iterable[Sequence[object
     atomic_write_text(path, text.getvalue())
 
 
-def _print(header: Sequence[object], body: Sequence[Sequence[object]]) -> None:
+def _print(header: Sequence[object], body: Sequence[Sequence[object]], title: str | None = None) -> None:
     from rich import box
     from rich.console import Console
 
     from rlhf.terminal import table
 
+    options: dict[str, Any] = {"title": title, "title_justify": "left"} if title else {}
     # A file or a pipe has no width of its own; a table broken to 80 columns is no use in it.
-    Console(width=None if sys.stdout.isatty() else 200).print(table(header, body, box=box.SIMPLE_HEAD))
+    Console(width=None if sys.stdout.isatty() else 200).print(table(header, body, box=box.SIMPLE_HEAD, **options))

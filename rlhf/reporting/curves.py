@@ -12,8 +12,8 @@ from rlhf.evaluation.findings import Finding, by_step, series
 from rlhf.reporting.charts import Chart, Line, Mark, Palette, Parallel, histogram, thin, ticks
 from rlhf.reporting.contents import EvaluationData, Material, RunData
 from rlhf.reporting.frontier import Mean, Point, mean_of
-from rlhf.reporting.labels import brief
 from rlhf.reporting.strings import text
+from rlhf.runs.titles import brief
 
 FIRST = (
     "val/score",

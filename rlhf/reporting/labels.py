@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from rlhf.reporting.contents import Material, RunData
+from rlhf.runs.titles import MAX_PARTS, SILENT, brief, shown
 
-SILENT = {
-    "resume",
-    "logger",
-    "callbacks",
-    "strategy",
-    "seed",
-    "data.name",
-    "model.name",
-    "algo.name",
-    "rollout.max_rows",
-    *(f"train.{name}_every" for name in ("log", "val", "checkpoint")),
-    *(f"train.{name}" for name in ("samples", "keep_checkpoints", "val_batches", "val_prompts", "objective")),
-}
-"""Keys, or sections, that set apart no two lines of a comparison; `seed` is what is averaged over."""
 PARENTS = ("model.init", "algo.reward_model", "data.path")
 """Keys that name other runs: where each seed has parents of its own, they set nothing apart either."""
-RUN_NAME = re.compile(r".*-([0-9a-f]{8})")
-"""Of a run's directory, see `conf/directories.yaml`."""
-MAX_PARTS = 4
-"""Settings that a label can name and still be read."""
-AMBIGUOUS = ("seed", "path", "name")
-"""Last parts of keys that say too little alone."""
 
 
 def label_runs(material: Material) -> None:
@@ -45,8 +25,8 @@ def label_runs(material: Material) -> None:
             settings = run.settings
             parts = [f"{brief(name)}={shown(settings.get(name))}" for name in differ]
             if len(parts) > MAX_PARTS:
-                # The table of differences tells what it stands for.
-                parts = [first.setdefault(tuple(parts), run.summary.id)]
+                # The table of differences tells the rest; the id of the first such run keeps two of them apart.
+                parts = [*parts[: MAX_PARTS - 1], f"({first.setdefault(tuple(parts), run.summary.id)})"]
             run.label = " ".join([algo, *parts])
             if material.kind == "evaluation":
                 run.label = given.get(str(run.path), run.label)
@@ -83,24 +63,3 @@ def varied(runs: Sequence[RunData]) -> dict[str, list[Any]]:
         if all(len(here) == 1 for here in cells.values()):
             del found[name]
     return found
-
-
-def brief(name: str) -> str:
-    """The last part of a dotted key, or all of it where that says too little."""
-    last = name.rsplit(".", 1)[-1]
-    return name if last in AMBIGUOUS else last
-
-
-def shown(value: Any) -> str:
-    """A setting's value, short; of a path its last part, of a run's directory its id."""
-    if isinstance(value, bool) or value is None:
-        return str(value).lower() if value is not None else "null"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list | tuple):
-        return ",".join(shown(item) for item in value)
-    text = str(value)
-    if "/" not in text:
-        return text
-    last = text.rstrip("/").rsplit("/", 1)[-1]
-    return match[1] if (match := RUN_NAME.fullmatch(last)) else last

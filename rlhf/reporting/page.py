@@ -63,10 +63,15 @@ class Section:
 
 @dataclass
 class Page:
-    """The content of a report, before it is written in any form."""
+    """The content of a report, before it is written in any form.
+
+    Attributes:
+        kind: of what it is a report. title: what is compared, or trained.
+    """
 
     material: Material
-    title: Text
+    kind: Text
+    title: str
     sections: list[Section]
     loose: list[Table]
     """Tables that are files only."""

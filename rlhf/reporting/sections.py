@@ -13,6 +13,7 @@ from rlhf.reporting.frontier import Point, points
 from rlhf.reporting.page import Page, Section
 from rlhf.reporting.strings import STRINGS, text
 from rlhf.reporting.tables import Table
+from rlhf.runs.titles import comparison_title, run_title, shown, versus_title
 
 MAX_PARENTS = 4
 """More of them are in the run directories; a reader of a sweep wants to know what its runs share."""
@@ -40,7 +41,21 @@ def build(material: Material) -> Page:
     ]
     loose = [tables.frontier_table(placed)] if placed else []
     loose += [tables.metrics_table(material)] if material.runs else []
-    return Page(material, text(f"title_{material.kind}"), sections, loose)
+    return Page(material, text(f"title_{material.kind}"), title_of(material), sections, loose)
+
+
+def title_of(material: Material) -> str:
+    """What is compared, or trained; the folder's name where nothing is known of it."""
+    summaries = [run.summary for run in material.runs] + [summary for _, summary in material.failed]
+    evaluation = material.evaluation
+    if evaluation is not None and (material.kind == "evaluation" or not summaries):
+        data = str(evaluation.config.get("data", {}).get("name", ""))
+        found = versus_title(evaluation.models or ["reward model"], [s.model for s in summaries], data)
+    elif material.kind == "run":
+        found = run_title(material.runs[0].summary)
+    else:
+        found = comparison_title(summaries, material.varied)
+    return found or material.path.name
 
 
 def findings(material: Material) -> list[tuple[str, Finding]]:
@@ -55,7 +70,7 @@ def findings(material: Material) -> list[tuple[str, Finding]]:
 
 def facts(material: Material) -> list[tuple[Text | str, Text | str]]:
     """What was compared, and how."""
-    found: list[tuple[Text | str, Text | str]] = [(text("path"), str(material.path))]
+    found: list[tuple[Text | str, Text | str]] = []
     if (evaluation := material.evaluation) is not None:
         known = {str(run.path) for run in material.runs}
         found += [(name, str(m.get("run"))) for name, m in evaluation.models.items() if str(m.get("run")) not in known]
@@ -75,7 +90,7 @@ def facts(material: Material) -> list[tuple[Text | str, Text | str]]:
         if counts and (temperature := config.get("rollout", {}).get("temperature")) is not None:
             found.append((text("sampling"), text("temperature", t=temperature)))
     for key, values in material.varied.items():
-        found.append((text("swept"), f"{key} = {', '.join(tables.shown(value) for value in values)}"))
+        found.append((text("swept"), f"{key} = {', '.join(shown(value) for value in values)}"))
     seeds = sorted({run.summary.seed for run in material.runs})
     if seeds:
         found.append((text("seeds"), ", ".join(map(str, seeds))))
@@ -91,8 +106,8 @@ def facts(material: Material) -> list[tuple[Text | str, Text | str]]:
     if versions:
         found.append((text("versions"), ", ".join(f"{name} {v}" for name, v in versions.items())))
     for path, summary in material.failed:
-        found.append((text("failed"), f"{path}: {summary.status} {summary.error or ''}".strip()))
-    return found
+        found.append((text("failed"), f"{run_title(summary)}: {summary.status} {summary.error or ''} ({path})"))
+    return [*found, (text("path"), str(material.path))]
 
 
 def _run_tables(material: Material) -> list[Table]:

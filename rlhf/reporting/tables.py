@@ -15,8 +15,8 @@ from rlhf.reporting.charts import Text
 from rlhf.reporting.contents import EvaluationData, Material, RunData
 from rlhf.reporting.curves import FIRST
 from rlhf.reporting.frontier import Mean, Point, mean_of
-from rlhf.reporting.labels import shown
 from rlhf.reporting.strings import text
+from rlhf.runs.titles import shown
 
 
 @dataclass(frozen=True)

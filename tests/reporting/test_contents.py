@@ -7,7 +7,6 @@ import pytest
 
 from rlhf.errors import DataError
 from rlhf.reporting.gather import gather
-from rlhf.reporting.labels import brief, shown
 
 MakeRun = Callable[..., Path]
 
@@ -65,8 +64,10 @@ def test_what_holds_nothing(tmp_path: Path) -> None:
         gather(tmp_path)
 
 
-def test_short_values() -> None:
-    assert shown("/x/outputs/sft/tiny/2026-11-24_15-48-35-eaefd892") == "eaefd892"
-    assert shown("/x/file.jsonl") == "file.jsonl" and shown(1e-4) == "0.0001" and shown(None) == "null"
-    assert shown(["val/score", "val/kl"]) == "score,kl"
-    assert brief("algo.kl_coef") == "kl_coef" and brief("data.seed") == "data.seed"
+def test_more_settings_than_a_label_can_hold(make_run: MakeRun, tmp_path: Path) -> None:
+    """The first of them are told, and an id after them keeps such runs apart."""
+    for name, n in (("a", 1), ("b", 2)):
+        make_run(f"sweep/{name}", **{f"key{i}": n for i in range(6)})
+    runs = gather(tmp_path / "sweep").runs
+    assert [run.label.rsplit(" ", 1)[0] for run in runs] == [f"ppo key0={n} key1={n} key2={n}" for n in (1, 2)]
+    assert [run.label.rsplit(" ", 1)[1] for run in runs] == [f"({run.summary.id})" for run in runs]

@@ -18,6 +18,7 @@ from rlhf.reporting.page import IN_SCRIPT
 from rlhf.reporting.sections import build
 from rlhf.reporting.strings import STRINGS
 from rlhf.reporting.write import write
+from rlhf.runs import Summary
 
 MakeRun = Callable[..., Path]
 
@@ -72,6 +73,41 @@ def test_an_evaluation_in_one_file(evaluation: Path, tmp_path: Path) -> None:
     assert page.stat().st_size < 5e6
     text = page.read_text(encoding="utf-8")
     assert "83.5%" not in text and "80.0%" in text and "≤ 0.64" in text
+
+
+def headings(page: Path) -> tuple[str, str, str]:
+    """The title of the window, the page's own, and the line below it."""
+    text = page.read_text(encoding="utf-8")
+    found = re.search(r"<title>(.*?)</title>.*?<h1>(.*?)</h1>\s*<p[^>]*>(.*?)</p>", text, re.DOTALL)
+    assert found is not None
+    return found[1], found[2], found[3]
+
+
+def test_pages_are_titled_by_what_they_compare(evaluation: Path, make_run: MakeRun, tmp_path: Path) -> None:
+    """Folders and ids come after it."""
+    run = make_run("a")
+    summary = Summary.read(run)
+    summary.overrides = ["algo=ppo", "algo.kl_coef=0.1"]
+    summary.write(run)
+    titles = {
+        run: "ppo · tiny on assistant · kl_coef=0.1",
+        evaluation: "sft vs ppo · tiny",
+        sweep(make_run, tmp_path): "ppo · tiny on assistant · kl_coef=0.1, 0.2, 0.3 · seed=1, 2",
+    }
+    for path, title in titles.items():
+        window, heading, below = headings(write(build(gather(path)), tmp_path / "page.html"))
+        assert heading == title and window.startswith(title) and below.startswith(path.name)
+
+
+def test_the_folder_stands_last_among_the_facts(evaluation: Path) -> None:
+    facts = next(section for section in build(gather(evaluation)).sections if section.id == "what").facts
+    assert [value for _, value in facts].index(str(evaluation)) == len(facts) - 1
+
+
+def test_a_page_about_nothing_known_is_titled_by_its_folder(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("some-folder", algo="")
+    Summary(status="finished").write(run)
+    assert headings(write(build(gather(run)), tmp_path / "page.html"))[1] == "some-folder"
 
 
 def test_what_models_wrote_is_never_markup(evaluation: Path, make_run: MakeRun, tmp_path: Path) -> None:

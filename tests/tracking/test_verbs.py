@@ -64,6 +64,7 @@ def test_an_evaluation(main: Main, models: Path, symptoms: None) -> None:
     logged, written = OfflineRun(Path("out")), result()
     run = logged.run
     assert (run.job_type, run.run_group, run.project, logged.exit_code) == ("evaluate", "g", "p", 0)
+    assert run.display_name == f"evaluate · base vs sft vs again · assistant · {Summary.read(Path('out')).id}"
     assert set(run.tags) == {"evaluate", "assistant", "mine"}
     assert logged.config["evaluation"]["best_of"] == 5 and logged.config["seed"] == 1
 
@@ -150,6 +151,7 @@ def test_a_collection(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         root.handlers[:], root.level = before
     logged, file = OfflineRun(Path("out")), Path("out", "preferences.jsonl")
     assert (logged.run.job_type, logged.exit_code) == ("collect", 0)
+    assert logged.run.display_name == f"collect · jsonl · {result('summary.json')['id']}"
     assert set(logged.run.tags) == {"collect", "jsonl"}
     assert logged.summary["collect/rankings"] == 2 == result("summary.json")["final"]["rankings"]
     used = {a.name: a.type for a in logged.artifacts if a.used}

@@ -12,6 +12,7 @@ import wandb
 from launch.sweeps.runner import INTERRUPTED, REQUEUE
 from rlhf import errors
 from rlhf.config import LoggerConfig
+from rlhf.config.logger_rules import NAME
 from rlhf.runs import Run, Summary
 from tracking import wandb_logger
 
@@ -43,9 +44,22 @@ def test_a_server_that_cannot_be_reached_costs_a_warning(
     config.wandb = "offline"
     settings = wandb_logger.build_wandb(config, again, "sft", ["tiny"])._wandb_init
     assert settings["id"] == identity, "a resumed run keeps its curves"
+    assert settings["name"] == "0123abcd", "nothing else is known of it"
     assert settings["job_type"] == "sft" and settings["tags"] == ["sft", "tiny", "mine"], "each tag once"
 
 
 def test_there_is_one_code_for_each_ending() -> None:
     """`launch/sweeps/runner.py` travels without the rest, and so repeats them."""
     assert (errors.Interrupted("").code, errors.REQUEUE) == (INTERRUPTED, REQUEUE)
+
+
+def test_runs_are_named_by_what_they_train_and_ids_come_last(tmp_path: Path) -> None:
+    summary = Summary(algo="ppo", model="tiny", data="assistant", overrides=["algo=ppo", "algo.kl_coef=0.1"])
+    run = Run(tmp_path, "0123abcd", summary=summary, is_main=False)
+    config = LoggerConfig(wandb="offline")
+    names = [
+        wandb_logger.build_wandb(config, run, "ppo", [], title)._wandb_init["name"] for title in ("", "evaluate · sft")
+    ]
+    assert names == ["ppo · tiny on assistant · kl_coef=0.1 · 0123abcd", "evaluate · sft · 0123abcd"]
+    long = wandb_logger.named("x" * 200, "0123abcd")
+    assert len(long) == NAME and long.endswith("x · 0123abcd")

@@ -53,6 +53,7 @@ def test_one_row_for_every_point_however_it_ended(
     lines = [line.split() for line in told.out.splitlines()]
     assert ["point", "algo.beta", "seed", "status", "steps", "val/accuracy", "val/loss", "time"] in lines
     assert ["3", "1", "1", "finished", "1", "0.51", "0.5", "0", "s"] in lines
+    assert "dpo · tiny on assistant · beta=0.5, 1 · seed=1, 2, 3" in map(str.strip, told.out.splitlines())
 
 
 def test_means_over_seeds(main: Main, stage: Any, tmp_path: Path) -> None:
