@@ -41,11 +41,10 @@ class StageModule(L.LightningModule):
     headline: tuple[str, ...] = ("loss",)
     """The two or three metrics that the progress bar shows."""
 
-    def __init__(self, config: TrainConfig, total_steps: int, pad_id: int = 0) -> None:
+    def __init__(self, config: TrainConfig, total_steps: int) -> None:
         super().__init__()
         self.config = config
         self.total_steps = total_steps
-        self.pad_id = pad_id
         self.step = 0
         self.trained_tokens = 0
         self.bad_steps = BadSteps()
@@ -62,7 +61,7 @@ class StageModule(L.LightningModule):
     @classmethod
     def build(cls, parts: Parts) -> Self:
         """The module of a run; for one that is planned too, whose models have shapes and no weights."""
-        return cls(policy=parts.policy(), **parts.options)  # type: ignore[call-arg]
+        return cls(parts.config, parts.total_steps, policy=parts.policy())  # type: ignore[call-arg]
 
     # -- models ----------------------------------------------------------------------------------------------------
 
@@ -226,23 +225,23 @@ class StageModule(L.LightningModule):
         self.bad_steps.end_step(self.step + 1, self.config.train.max_bad_steps, self.config.algo.lr)
         self.step += 1
         self.trainer.should_stop = self.step >= self.total_steps
-        seconds = time.perf_counter() - started
-        tokens = metrics.pop("tokens", 0.0)
-        self.trained_tokens += int(tokens)
-        metrics |= {
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "seconds": seconds,
-            "tokens_per_second": tokens / seconds,
-        }
+        metrics = self.with_speed(metrics, time.perf_counter() - started)
+        metrics["lr"] = self.optimizer.param_groups[0]["lr"]
         self.train_metrics = {(k if "/" in k else f"train/{k}"): float(v) for k, v in metrics.items()}
         return {"metrics": self.train_metrics}
+
+    def with_speed(self, metrics: dict[str, float], seconds: float) -> dict[str, float]:
+        """A step's metrics with its seconds and trained tokens a second in place of `tokens`, which are counted."""
+        tokens = metrics.pop("tokens", 0.0)
+        self.trained_tokens += int(tokens)
+        return metrics | {"seconds": seconds, "tokens_per_second": tokens / seconds}
 
     def measure(self, batch: Batch) -> Means:
         """What a held-out micro-batch adds to the `val/` metrics."""
         raise NotImplementedError
 
     def validation_step(self, micro: Micro, batch_idx: int) -> None:
-        means = self.measure(collate(micro.rows, self.pad_id).to(self.device))
+        means = self.measure(collate(micro.rows).to(self.device))
         self._val.merge(means if micro.live else means.zeroed())
 
     def on_validation_epoch_start(self) -> None:

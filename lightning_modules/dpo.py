@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -51,9 +51,8 @@ class DPOModule(StageModule):
         total_steps: int,
         policy: LanguageModel,
         known: Reference,
-        **options: Any,
     ) -> None:
-        super().__init__(config, total_steps, **options)
+        super().__init__(config, total_steps)
         assert isinstance(config.algo, DPOConfig)
         self.algo: DPOConfig = config.algo
         self.policy = policy
@@ -62,7 +61,7 @@ class DPOModule(StageModule):
 
     @classmethod
     def build(cls, parts: Parts) -> Self:
-        return cls(policy=parts.policy(), known=parts.reference_logprobs(), **parts.options)
+        return cls(parts.config, parts.total_steps, parts.policy(), parts.reference_logprobs())
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
@@ -113,7 +112,7 @@ class DPOModule(StageModule):
             micros = cut(rows, self.config.train.tokens_per_microbatch, self.data_rank, self.data_ranks)
             with ProgressBar(f"reference ({split})", len(micros)) as progress:
                 for micro in micros:
-                    batch = collate(micro.rows, self.pad_id).to(self.device)
+                    batch = collate(micro.rows).to(self.device)
                     # Lightning's hooks run outside of autocast: a reference in fp32 is not the policy's own in bf16.
                     with self.trainer.precision_plugin.forward_context():
                         sums = response_logprobs(self.policy, batch).cpu()

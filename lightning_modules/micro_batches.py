@@ -26,6 +26,11 @@ class Step:
     number: int
     micros: list[Micro]
 
+    @property
+    def rows(self) -> list[Row]:
+        """This rank's rows, of all its micro-batches."""
+        return [row for micro in self.micros for row in micro.rows]
+
 
 def cut(
     rows: Sequence[Row], tokens_per_microbatch: int, rank: int = 0, world: int = 1, first: int | None = None

@@ -58,7 +58,7 @@ def optimise(module: StageModule, terms: Sequence[Term]) -> dict[str, float]:
     seen: list[tuple[Micro, Tensor]] = []
     left = sum(len(term.micros) for term in terms)
     for term in terms:
-        batches = [collate(micro.rows, module.pad_id) for micro in term.micros]
+        batches = [collate(micro.rows) for micro in term.micros]
         local = sum(term.weight(batch) for batch, micro in zip(batches, term.micros, strict=True) if micro.live)
         total = float(module.all_reduce(torch.tensor([local], dtype=torch.float64)))
         for batch, micro in zip(batches, term.micros, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from lightning_modules.reference import Reference
 from rlhf.config import TrainConfig
@@ -18,10 +18,10 @@ class Parts(Protocol):
     Models that learn get their adapters, and those that don't are frozen, once the module is built.
 
     Attributes:
-        options: what every module takes: `config` and `total_steps`.
+        total_steps: of the whole run, in steps.
     """
 
-    options: dict[str, Any]
+    total_steps: int
 
     @property
     def config(self) -> TrainConfig: ...

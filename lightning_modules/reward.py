@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -40,14 +40,14 @@ class RewardModule(StageModule):
 
     headline = ("train/loss", "train/accuracy", "val/accuracy")
 
-    def __init__(self, config: TrainConfig, total_steps: int, scorer: ScoreModel, **options: Any) -> None:
-        super().__init__(config, total_steps, **options)
+    def __init__(self, config: TrainConfig, total_steps: int, scorer: ScoreModel) -> None:
+        super().__init__(config, total_steps)
         self.scorer = scorer
         self._margins: list[Tensor] = []
 
     @classmethod
     def build(cls, parts: Parts) -> Self:
-        return cls(scorer=parts.scorer(), **parts.options)
+        return cls(parts.config, parts.total_steps, parts.scorer())
 
     def exported(self) -> ScoreModel:
         return self.scorer
@@ -146,7 +146,7 @@ class RewardModule(StageModule):
         """Means of the scores and of their squares, over all processes."""
         means = Means()
         for micro in cut(rows, self.config.train.tokens_per_microbatch, self.data_rank, self.data_ranks):
-            scores, found = Means(), self.scorer(collate(micro.rows, self.pad_id).to(self.device))
+            scores, found = Means(), self.scorer(collate(micro.rows).to(self.device))
             scores.add("score", found)
             scores.add("square", found.double().square())
             means.merge(scores if micro.live else scores.zeroed())

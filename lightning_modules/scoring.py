@@ -1,73 +1,67 @@
-"""From sampled responses to advantages: what policy, reference, critic and reward model say of each episode."""
+"""What the models that only answer say of sampled responses, and how an iteration's episodes are reported."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_modules.averages import Means
 from lightning_modules.micro_batches import cut, equalise
-from rlhf.config import PPOConfig, TrainConfig
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
-from rlhf.models.language import LanguageModel, ScoreModel
+from rlhf.models.language import LanguageModel
+from rlhf.models.logprobs import TokenStats
 from rlhf.objectives.kl import k1, k3
-from rlhf.objectives.numeric import moments
-from rlhf.objectives.ppo import gae, shape_scores, shaped_rewards, whiten
 from rlhf.rollout.episodes import Episodes
 
 
 @dataclass(frozen=True)
-class Scorers:
-    """The four models of PPO; `critic` is `None` where the policy carries the value head."""
+class Scored:
+    """A micro-batch of N response tokens in R responses, as policy, reference and reward model see it.
 
-    policy: LanguageModel
-    critic: ScoreModel | None
+    Attributes:
+        live: whether it counts; a dead one only keeps the ranks in step.
+        policy: of the N tokens, at the sampling temperature.
+        reference_logprobs: [N], likewise.
+        scores: [R], before shaping.
+    """
+
+    batch: Batch
+    live: bool
+    policy: TokenStats
+    reference_logprobs: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class Scorers:
+    """What answers and doesn't learn.
+
+    Attributes:
+        reference: the policy as it was before.
+        reward: maps a batch to one score a response, [R].
+        temperature: of the rollouts.
+    """
+
     reference: LanguageModel
     reward: Callable[[Batch], Tensor]
+    temperature: float
+    tokens_per_microbatch: int
 
+    def score(self, policy: LanguageModel, rows: Sequence[Row], device: torch.device) -> Iterator[Scored]:
+        """This rank's rows in micro-batches; to be used up without gradients, by all ranks together.
 
-@torch.no_grad()
-def score_episodes(episodes: Episodes, scorers: Scorers, algo: PPOConfig, config: TrainConfig, pad_id: int) -> None:
-    """Fill log-probabilities (policy and reference, at the sampling temperature), values and scores.
-
-    The policy's own log-probabilities are recomputed in the micro-batches that learn, rather than taken from the
-    sampler: the first ratio is then 1 whatever engine or precision did the sampling.
-    """
-    temperature = config.rollout.temperature
-    micros = cut(episodes.rows, config.train.tokens_per_microbatch)
-    for micro in equalise(micros, episodes.rows):
-        batch = collate(micro.rows, pad_id).to(episodes.mask.device)
-        stats: Any = scorers.policy(batch, temperature=temperature)
-        reference: Any = scorers.reference(batch, temperature=temperature)
-        values = stats.values if scorers.critic is None else scorers.critic(batch, at="sources")
-        scores = scorers.reward(batch)
-        if micro.live:
-            episodes.store("logprobs", batch, stats.logprobs)
-            episodes.store("reference_logprobs", batch, reference.logprobs)
-            episodes.store("values", batch, values)
-            episodes.scores[episodes.numbers(batch)] = scores.float()
-    episodes.shaped_scores = shape_scores(
-        episodes.scores, episodes.finished, missing_eos_penalty=algo.missing_eos_penalty, clip=algo.score_clip
-    )
-
-
-def advantages_of(episodes: Episodes, algo: PPOConfig, kl_coef: float, all_reduce: Callable[[Tensor], Tensor]) -> None:
-    """Fill rewards, advantages and returns; whitening is over the response tokens of all ranks."""
-    mask = episodes.mask
-    in_reward = kl_coef if algo.kl_in == "reward" else 0.0
-    rewards = shaped_rewards(episodes.shaped_scores, episodes.logprobs, episodes.reference_logprobs, mask, in_reward)
-    if algo.whiten_rewards:
-        rewards = whiten(rewards, mask, mean_shift=False, statistics=moments(rewards, mask, all_reduce))
-    episodes.rewards = rewards
-    episodes.advantages, episodes.returns = gae(rewards, episodes.values, mask, algo.gamma, algo.lam)
-    if algo.whiten_advantages:
-        statistics = moments(episodes.advantages, mask, all_reduce)
-        episodes.advantages = whiten(episodes.advantages, mask, statistics=statistics)
+        The policy's own log-probabilities are recomputed in the micro-batches that learn, rather than taken from the
+        sampler: the first ratio is then 1 whatever engine or precision did the sampling.
+        """
+        for micro in equalise(cut(rows, self.tokens_per_microbatch), rows):
+            batch = collate(micro.rows).to(device)
+            stats = policy(batch, temperature=self.temperature)
+            reference = self.reference(batch, temperature=self.temperature)
+            yield Scored(batch, micro.live, stats, reference.logprobs, self.reward(batch).float())
 
 
 def episode_report(episodes: Episodes, kl_coef: float) -> Means:
@@ -84,22 +78,3 @@ def episode_report(episodes: Episodes, kl_coef: float) -> Means:
     means.add("response/length", mask.sum(-1))
     means.add("response/eos_rate", episodes.finished.double())
     return means
-
-
-@torch.no_grad()
-def judge_rows(
-    rows: Sequence[Row], scorers: Scorers, config: TrainConfig, pad_id: int, device: torch.device
-) -> dict[str, list[float]]:
-    """Score and k1 KL (nats a response) of one-response rows, in their order."""
-    temperature = config.rollout.temperature
-    scores, kls = torch.zeros(len(rows)), torch.zeros(len(rows))
-    for micro in equalise(cut(rows, config.train.tokens_per_microbatch), rows):
-        batch = collate(micro.rows, pad_id).to(device)
-        policy: Any = scorers.policy(batch, temperature=temperature)
-        reference: Any = scorers.reference(batch, temperature=temperature)
-        gap = k1(policy.logprobs, reference.logprobs)
-        if micro.live:
-            index = batch.row_index.cpu()
-            scores[index] = scorers.reward(batch).float().cpu()
-            kls[index] = batch.pad_responses(gap).sum(-1).cpu()
-    return {"score": scores.tolist(), "kl": kls.tolist()}

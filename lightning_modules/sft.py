@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from lightning_modules.averages import Means
@@ -21,8 +19,8 @@ class SFTModule(StageModule):
 
     headline = ("train/loss", "val/loss", "val/bits_per_byte")
 
-    def __init__(self, config: TrainConfig, total_steps: int, policy: LanguageModel, **options: Any) -> None:
-        super().__init__(config, total_steps, **options)
+    def __init__(self, config: TrainConfig, total_steps: int, policy: LanguageModel) -> None:
+        super().__init__(config, total_steps)
         self.policy = policy
 
     def trained(self) -> dict[str, nn.Module]:

@@ -141,7 +141,7 @@ class Tracer:
                 reference = None
                 if self.full_kl:
                     with torch.no_grad():
-                        reference = (model(batch, want_hidden=True), model.head)
+                        reference = (model.target_states(batch), model.head)
                 stats = model(batch, reference=reference, **self.options)
                 found = (stats.logprobs, stats.entropy, stats.kl, stats.values)
                 terms += [values.sum() for values in found if values is not None]

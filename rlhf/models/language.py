@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,10 +34,12 @@ def backbone_states(backbone: nn.Module, batch: Batch, trees: Trees | None = Non
 class LanguageModel(nn.Module):
     """Policy, reference or SFT model; with `value_head`, also a critic that shares the trunk.
 
-    Everything goes through `forward`, so that a wrapper which shards parameters sees one root.
+    Everything goes through `forward`, or a method that rlhf/models/parallel/sharding.py knows, so that a wrapper which
+    shards parameters sees one root.
     """
 
     keeps_gathered = False  # See rlhf/models/parallel/sharding.py
+    __call__: Callable[..., TokenStats]
 
     def __init__(self, hf: Any, *, value_head: bool = False) -> None:
         super().__init__()
@@ -86,21 +89,24 @@ class LanguageModel(nn.Module):
             self.hf.generation_config = before
         return found
 
+    def target_states(self, batch: Batch) -> Tensor:
+        """The states [N, D] that predict the batch's N target tokens."""
+        return self._states(arranged(self.hf, batch))
+
+    def _states(self, batch: Batch) -> Tensor:
+        return select_at(backbone_states(self.hf.base_model, batch), batch.target_rows, batch.target_sources)
+
     def forward(
         self,
         batch: Batch,
         *,
         temperature: float = 1.0,
         want_entropy: bool = False,
-        want_hidden: bool = False,
         reference: tuple[Tensor, Head] | None = None,
-    ) -> TokenStats | Tensor:
-        """Log-probabilities of the batch's N target tokens; with `want_hidden`, the states [N, D] that predict them."""
+    ) -> TokenStats:
+        """Log-probabilities of the batch's N target tokens, and what else is wanted; see `chosen_logprobs`."""
         batch = arranged(self.hf, batch)
-        states = backbone_states(self.hf.base_model, batch)
-        states = select_at(states, batch.target_rows, batch.target_sources)
-        if want_hidden:
-            return states
+        states = self._states(batch)
         stats = chosen_logprobs(
             states,
             batch.target_tokens,
@@ -118,6 +124,7 @@ class ScoreModel(nn.Module):
     """A backbone with one scalar a position: reward model (read at the last token) or critic (read at every state)."""
 
     keeps_gathered = False  # See rlhf/models/parallel/sharding.py
+    __call__: Callable[..., Tensor]
 
     def __init__(self, hf: Any) -> None:
         super().__init__()

@@ -63,7 +63,7 @@ def test_a_value_head_starts_at_0_and_reads_the_trunk(
     assert stats.values.abs().max() == 0
     assert model.value_head is not None
     torch.nn.init.ones_(model.value_head.weight)
-    states: Any = model(collate(ROWS), want_hidden=True)
+    states = model.target_states(collate(ROWS))
     after: Any = model(collate(ROWS))
     torch.testing.assert_close(after.values, states.sum(-1))
 

@@ -14,7 +14,6 @@ import torch
 from closed_form import EOS, LONGEST, OUTCOMES, PENALTY, PROMPTS, World, fit, make_world, new_critic, new_policy
 
 import lightning_modules.ppo
-import lightning_modules.scoring
 from lightning_modules.data import StageData
 from lightning_modules.dpo import DPOModule
 from lightning_modules.ppo import PPOModule
@@ -133,7 +132,7 @@ def wrong_sign(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The KL penalty becomes a KL bonus."""
     right = shaped_rewards
     monkeypatch.setattr(
-        lightning_modules.scoring, "shaped_rewards", lambda s, lp, ref, mask, coef: right(s, lp, ref, mask, -coef)
+        lightning_modules.ppo, "shaped_rewards", lambda s, lp, ref, mask, coef: right(s, lp, ref, mask, -coef)
     )
     return {}
 
@@ -146,7 +145,7 @@ def k3_in_the_reward(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         last = mask.sum(-1) - 1
         return penalty.scatter_add(1, last[:, None], scores[:, None])
 
-    monkeypatch.setattr(lightning_modules.scoring, "shaped_rewards", mutated)
+    monkeypatch.setattr(lightning_modules.ppo, "shaped_rewards", mutated)
     return {}
 
 
@@ -164,7 +163,7 @@ def shifted_mask(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         late[:, 0] = False
         return right(rewards, values, late, gamma, lam)
 
-    monkeypatch.setattr(lightning_modules.scoring, "gae", mutated)
+    monkeypatch.setattr(lightning_modules.ppo, "gae", mutated)
     return {}
 
 
@@ -183,7 +182,7 @@ def gae_off_by_one(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         advantages, returns = right(rewards, values, mask, gamma, lam)
         return torch.cat([advantages[:, 1:], torch.zeros_like(advantages[:, :1])], dim=1), returns
 
-    monkeypatch.setattr(lightning_modules.scoring, "gae", mutated)
+    monkeypatch.setattr(lightning_modules.ppo, "gae", mutated)
     return {}
 
 

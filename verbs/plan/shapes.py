@@ -24,7 +24,7 @@ class Shapes:
 
     def __init__(self, config: PlanConfig) -> None:
         self.config = config
-        self.options: dict[str, Any] = {"config": config, "total_steps": 1}
+        self.total_steps = 1
 
     def policy(self, *, value_head: bool = False) -> LanguageModel:
         return LanguageModel(backbone(self.config, "causal"), value_head=value_head)

@@ -42,7 +42,7 @@ class LoadedParts:
         self, config: TrainConfig, run: Run, template: Template, total_steps: int, asked: Mapping[str, Sequence[Row]]
     ) -> None:
         self.config, self.run, self.template, self.asked = config, run, template, asked
-        self.options: dict[str, Any] = {"config": config, "total_steps": total_steps}
+        self.total_steps = total_steps
         self._policy: LanguageModel | None = None
 
     @property

@@ -66,7 +66,7 @@ def shard(
             fully_shard(head, **options | {"mp_policy": MixedPrecisionPolicy()})
     fully_shard(model, **options)
     model.keeps_gathered = keep_gathered
-    for name in ("next_logits", "generate"):
+    for name in ("next_logits", "generate", "target_states"):
         if hasattr(model, name):
             register_fsdp_forward_method(model, name)
 

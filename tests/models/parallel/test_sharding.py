@@ -88,7 +88,7 @@ def test_a_head_outside_of_a_forward_pass(
 ) -> None:
     model = sharded(LanguageModel(make_hf("causal", architecture)))
     with torch.no_grad():
-        states = model(BATCH, want_hidden=True)
+        states = model.target_states(BATCH)
         with gathered(model, root_only=True):
             assert model.head(states).shape == (BATCH.n_targets, 53)
         with pytest.raises(RuntimeError, match="mixed torch"):

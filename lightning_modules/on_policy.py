@@ -1,0 +1,289 @@
+"""What algorithms share that learn from answers of their own policy; each adds its advantages and its loss."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.averages import Means
+from lightning_modules.base import StageModule
+from lightning_modules.kl_control import KLControl
+from lightning_modules.micro_batches import Micro, Step, cut, equalise
+from lightning_modules.optimise import Term, optimise, target_tokens
+from lightning_modules.scoring import Scorers, episode_report
+from lightning_modules.stopwatch import phase
+from rlhf.config import OnPolicyConfig, TrainConfig
+from rlhf.data.batch import Batch
+from rlhf.data.rows import Row
+from rlhf.models.language import LanguageModel
+from rlhf.models.logprobs import TokenStats
+from rlhf.models.parallel.sharding import gathered
+from rlhf.objectives.kl import k1
+from rlhf.objectives.language import nll_sum
+from rlhf.objectives.shaping import shape_scores
+from rlhf.rollout.episodes import Episodes
+from rlhf.rollout.sampling import Request, Sampler, Sampling
+from rlhf.rollout.uniforms import EVALUATE, TRAIN
+
+
+class OnPolicyModule(StageModule):
+    """Rollouts, their scores, minibatches, the control of KL, and validation on samples (Ziegler et al. 2019).
+
+    Subclasses say how episodes become advantages, and how a micro-batch of them becomes a loss.
+
+    Args:
+        policy: what learns.
+        reference: the frozen policy of before.
+        reward: maps a batch to one score a response, [R].
+        sampler: draws from `policy` as it is at that moment.
+        ptx: rows of documents whose language-model loss is mixed in (PPO-ptx), by the number of the update.
+    """
+
+    headline = ("objective/score", "objective/kl", "policy/entropy", "val/score", "val/kl")
+    algo: OnPolicyConfig
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        total_steps: int,
+        policy: LanguageModel,
+        reference: LanguageModel,
+        reward: Callable[[Batch], Tensor],
+        sampler: Sampler,
+        ptx: Callable[[int], Sequence[Row]] | None = None,
+    ) -> None:
+        super().__init__(config, total_steps)
+        assert isinstance(config.algo, OnPolicyConfig)
+        self.algo = config.algo
+        self.policy = policy
+        # No module itself, so what it holds stays outside of the module tree.
+        self.scorers = Scorers(reference, reward, config.rollout.temperature, config.train.tokens_per_microbatch)
+        self.sampler = sampler
+        self.ptx = ptx
+        self.kl = KLControl(config.algo)
+        self.phase_seconds: defaultdict[str, float] = defaultdict(float)
+
+    def trained(self) -> dict[str, nn.Module]:
+        return {"policy": self.policy}
+
+    def frozen(self) -> dict[str, nn.Module]:
+        reward = self.scorers.reward
+        return {"reference": self.scorers.reference} | ({"reward": reward} if isinstance(reward, nn.Module) else {})
+
+    # -- one iteration ---------------------------------------------------------------------------------------------
+
+    def learn(self, step: Step) -> dict[str, float]:
+        """One iteration (Ziegler et al. 2019, §2; Ouyang et al. 2022, §3.5)."""
+        episodes = self.roll_out(step.rows, self.sampling(), TRAIN)
+        self.score(episodes)
+        self.estimate_advantages(episodes)
+        found = self.report(episodes)
+        self.kl.check(found["objective/kl"], self.step + 1)
+        updates = self.update(episodes)
+        self.kl.adapt(found["objective/kl"], self.over_ranks(len(episodes)), self.step + 1, told=self.global_rank == 0)
+        return updates | found
+
+    def sampling(self) -> Sampling:
+        return Sampling(
+            max_new_tokens=self.config.rollout.max_new_tokens,
+            temperature=self.config.rollout.temperature,
+            samples_per_prompt=self.algo.samples_per_prompt,
+        )
+
+    @phase("time/rollout")
+    def roll_out(self, rows: Sequence[Row], sampling: Sampling, stream: int) -> Episodes:
+        """Sample responses. A prompt's number is its place in the batch over all ranks, so ranks don't matter."""
+        prompts = [row.prompt for row in rows]
+        completions = self.sampler.sample(
+            [Request(self.data_rank + i * self.data_ranks, prompt) for i, prompt in enumerate(prompts)],
+            sampling,
+            seed=self.config.seed,
+            iteration=self.step,
+            stream=stream,
+            progress=lambda done, total: self.on_progress("rollout", done, total),
+        )
+        return Episodes.of(prompts, completions, self.device)
+
+    @phase("time/scoring")
+    @torch.no_grad()
+    def score(self, episodes: Episodes) -> None:
+        """Fill log-probabilities (of policy and reference, at the sampling temperature), values and scores."""
+        for found in self.scorers.score(self.policy, episodes.rows, self.device):
+            values = self.values_of(found.batch, found.policy)
+            if found.live:
+                episodes.store("logprobs", found.batch, found.policy.logprobs)
+                episodes.store("reference_logprobs", found.batch, found.reference_logprobs)
+                if values is not None:
+                    episodes.store("values", found.batch, values)
+                episodes.scores[episodes.numbers(found.batch)] = found.scores
+        episodes.shaped_scores = shape_scores(
+            episodes.scores,
+            episodes.finished,
+            missing_eos_penalty=self.algo.missing_eos_penalty,
+            clip=self.algo.score_clip,
+        )
+
+    def values_of(self, batch: Batch, stats: TokenStats) -> Tensor | None:
+        """What a critic expects at each of the N target tokens, where there is one.
+
+        Args:
+            stats: the policy's of the same tokens.
+        """
+        return None
+
+    def estimate_advantages(self, episodes: Episodes) -> None:
+        """Fill `advantages`, and what else `loss_sum` needs, from scores and log-probabilities."""
+        raise NotImplementedError
+
+    @phase("time/scoring")
+    def report(self, episodes: Episodes) -> dict[str, float]:
+        """What the iteration's episodes are like, over all ranks."""
+        means = episode_report(episodes, self.kl.value)
+        means.total("generated_tokens", episodes.mask.sum())
+        return means.reduce(self.all_reduce) | {"objective/kl_coef": self.kl.value}
+
+    @phase("time/learning")
+    def update(self, episodes: Episodes) -> dict[str, float]:
+        """Epochs of shuffled minibatches; stops early where the policy has moved further than `algo.target_kl`."""
+        algo, history = self.algo, list[dict[str, float]]()
+        updates = algo.epochs * algo.minibatches
+        with self.reference_head():
+            for epoch in range(algo.epochs):
+                for rows in self.minibatches(episodes, epoch):
+                    history.append(optimise(self, self.terms(episodes, rows, self.step * updates + len(history))))
+                    self.on_progress("learning", len(history), updates)
+                    # 1.5 as in Spinning Up and Stable-Baselines3; the update that went too far has been made.
+                    if algo.target_kl is not None and history[-1]["policy/approx_kl"] > 1.5 * algo.target_kl:
+                        return summary(history)
+        return summary(history)
+
+    def terms(self, episodes: Episodes, rows: Sequence[Row], number: int) -> list[Term]:
+        """The parts of the loss of a minibatch; `number` counts the updates of the whole run."""
+        budget = self.config.train.tokens_per_microbatch
+        terms = []
+        if self.ptx is not None:
+            documents = cut(self.ptx(number), budget, self.data_rank, self.data_ranks)
+            terms.append(Term(documents, self.ptx_loss, target_tokens, self.algo.ptx_coef))
+        # Last, since gradients are synchronised with the last backward pass: this one reaches a critic of its own too,
+        # which the documents never do, and ddp counts each parameter once.
+        micros = equalise(cut(rows, budget), episodes.rows)
+        terms.append(Term(micros, lambda batch: self.loss_sum(episodes, batch), target_tokens))
+        return terms
+
+    def minibatches(self, episodes: Episodes, epoch: int) -> list[list[Row]]:
+        """This rank's rows of each minibatch: one permutation of the whole batch, drawn from (seed, step, epoch)."""
+        world, rank = self.data_ranks, self.data_rank
+        n = self.over_ranks(len(episodes.rows))
+        key = np.array([self.config.seed, (2 << 48) + self.step * 1024 + epoch], dtype=np.uint64)
+        order = np.random.Generator(np.random.Philox(key=key)).permutation(n)
+        parts = np.array_split(order, self.algo.minibatches)
+        return [[episodes.rows[i // world] for i in sorted(part.tolist()) if i % world == rank] for part in parts]
+
+    def over_ranks(self, count: int) -> int:
+        """A count of this rank's, summed over all of them."""
+        return int(self.all_reduce(torch.tensor(float(count))))
+
+    # -- the loss --------------------------------------------------------------------------------------------------
+
+    def loss_sum(self, episodes: Episodes, batch: Batch) -> tuple[Tensor, Means]:
+        """The loss of a micro-batch, summed over its response tokens, and what to report of it.
+
+        The report has `policy/approx_kl`, by which `algo.target_kl` stops an iteration.
+        """
+        raise NotImplementedError
+
+    def policy_stats(self, batch: Batch) -> TokenStats:
+        """What the policy says of a micro-batch's tokens: with entropy and full KL where they are part of the loss."""
+        reference = None
+        if self.algo.kl_in == "loss":
+            model = self.scorers.reference
+            with torch.no_grad():
+                reference = (model.target_states(batch), model.head)
+        return self.policy(
+            batch,
+            temperature=self.config.rollout.temperature,
+            want_entropy=self.algo.entropy_coef != 0,
+            reference=reference,
+        )
+
+    def regularised(self, loss: Tensor, stats: TokenStats) -> Tensor:
+        """The loss − entropy_coef · entropy + kl_coef · KL, the latter with `algo.kl_in=loss`."""
+        if stats.entropy is not None:
+            loss = loss - self.algo.entropy_coef * stats.entropy.sum()
+        if stats.kl is not None:
+            loss = loss + self.kl.value * stats.kl.sum()
+        return loss
+
+    def reference_head(self) -> AbstractContextManager[None]:
+        """With the KL in the loss, the reference's head is read outside of its forward pass, in backward passes too."""
+        return gathered(self.scorers.reference, root_only=True) if self.algo.kl_in == "loss" else nullcontext()
+
+    def ptx_loss(self, batch: Batch) -> tuple[Tensor, Means]:
+        """Language-model loss of documents, mixed in with `algo.ptx_coef` (Ouyang et al. 2022, eq. 2)."""
+        stats = self.policy(batch)
+        loss = nll_sum(stats.logprobs)
+        if stats.values is not None:  # every parameter takes part in every backward pass, or ranks would wait
+            loss = loss + 0.0 * stats.values.sum()
+        report = Means()
+        report.add("policy/ptx_loss", -stats.logprobs)
+        return loss, report
+
+    def extra_state(self) -> dict[str, Any]:
+        return {"kl": self.kl.state_dict()}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        self.kl.load_state_dict(state["kl"])
+
+    # -- times, samples and held-out prompts -----------------------------------------------------------------------
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.phase_seconds.clear()
+
+    def with_speed(self, metrics: dict[str, float], seconds: float) -> dict[str, float]:
+        generated = metrics.pop("generated_tokens")
+        times = dict(self.phase_seconds)
+        times["time/generated_tokens_per_second"] = generated / times["time/rollout"]
+        return super().with_speed(metrics, seconds) | times
+
+    @torch.no_grad()
+    def judge(self, rows: Sequence[Row]) -> dict[str, list[float]]:
+        scores, kls = torch.zeros(len(rows)), torch.zeros(len(rows))
+        for found in self.scorers.score(self.policy, rows, self.device):
+            gap = k1(found.policy.logprobs, found.reference_logprobs)
+            if found.live:
+                index = found.batch.row_index.cpu()
+                scores[index] = found.scores.cpu()
+                kls[index] = found.batch.pad_responses(gap).sum(-1).cpu()
+        return {"score": scores.tolist(), "kl": kls.tolist()}
+
+    def measure(self, batch: Batch) -> Means:
+        raise NotImplementedError("what samples is measured on samples, see validation_step")
+
+    @torch.no_grad()
+    def validation_step(self, micro: Micro, batch_idx: int) -> None:
+        """One sample for each held-out prompt at the training temperature: score, KL, length."""
+        sampling = Sampling(self.config.rollout.max_new_tokens, self.config.rollout.temperature)
+        episodes = self.roll_out(micro.rows, sampling, EVALUATE)
+        self.score(episodes)
+        report = episode_report(episodes, self.kl.value)
+        self._val.merge(report if micro.live else report.zeroed())
+
+    def finish_validation(self, metrics: dict[str, float]) -> dict[str, float]:
+        return {f"val/{name.split('/')[1]}": value for name, value in metrics.items()}
+
+
+def summary(history: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Means over the iteration's updates; tokens are added up; the first ratio shows whether sampling agrees."""
+    made = [h for h in history if all(map(math.isfinite, h.values()))] or history
+    metrics = {name: float(np.mean([h[name] for h in made])) for name in history[0]}
+    metrics["tokens"] = float(np.sum([h["tokens"] for h in history]))
+    metrics["skipped"] = history[-1]["skipped"]
+    metrics["policy/updates"] = float(len(history))
+    return metrics
