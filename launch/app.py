@@ -12,7 +12,6 @@ import io
 import logging
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
@@ -32,17 +31,14 @@ from launch.composition.home import at_home
 from launch.composition.typed import check_flags
 from launch.job import Job, PointError, Stage
 from launch.output import readers_may_leave
-from launch.planner import Planner, Point, holds_run, resumes
+from launch.planner import Planner, Point
+from launch.single_run import execute, place
 from launch.sweeps.messages import Handover
 from launch.sweeps.runner import INTERRUPTED
 from launch.sweeps.sweep import conclude, plan_sweep, sweeps
 from rlhf import progress
-from rlhf.config import plain
 from rlhf.errors import ConfigError, Interrupted, LostProcess, UserError
 from rlhf.plain_text import PrintableFormatter, one_line, printable
-from rlhf.runs import State, newest_run
-from rlhf.runs.directory import inspect as inspect_directory
-from rlhf.runs.directory import make_directory
 from rlhf.runs.processes import is_launched, is_main
 from rlhf.storage.log_handlers import Terminal
 
@@ -162,51 +158,37 @@ class Program:
         overrides = list(args.overrides)
         assert self.stage is not None
         job = Job(self.stage, planner, [item for item in overrides if item.startswith("hydra.searchpath=")], self.name)
-        if args.multirun or (is_main() and sweeps(compose_point(overrides, self.name))):
-            if not is_main():
-                raise ConfigError("--multirun: a sweep starts its own processes; run it without torchrun or srun")
-            overrides += plan_sweep(overrides, planner, job)
-            try:
-                engine.multirun(self.name, job, [*overrides, "hydra.mode=MULTIRUN"])
-            finally:
-                conclude(job)
-                codes = [self._report(error, label) for label, error in job.failures]
-        else:
-            if is_main():
-                directory = self._plan_run(overrides, planner)
-                if directory is None:
-                    return 0
-                overrides.append(f"hydra.run.dir={processes.quoted(directory)}")
-            else:
-                overrides = processes.follow(overrides)
-            self.value = engine.run(self.name, job, [*overrides, "hydra.mode=RUN"]).return_value
-            codes = [self._report(error, label) for label, error in job.failures]
-        return max(codes, key=[0, 2, 1].index, default=0)
-
-    def _plan_run(self, overrides: list[str], planner: Planner) -> Path | None:
-        """The directory of a single run; `None` if it is finished."""
+        if args.multirun:
+            return self._sweep(overrides, planner, engine, job)
+        if not is_main():
+            overrides = processes.follow(overrides)
         composed = compose_point(overrides, self.name)
-        if any(item.startswith("hydra.run.dir=") for item in overrides):
-            directory = Path(composed.hydra.run.dir).absolute()
-            resuming = directory if composed.get("resume") and holds_run(directory) else None
-            point = planner.plan(composed, resuming)
-        else:
-            point = planner.plan(composed)
-            found = newest_run(planner.outputs, point.id) if resumes(point.config) else None
-            directory = found or self._fresh(overrides, Path(composed.hydra.run.dir).absolute())
-        self.directory = directory
-        make_directory(directory)
-        if inspect_directory(directory, point.id, resumes(point.config), plain(point.config)) is State.FINISHED:
-            print(f"{directory} is finished; nothing to do")
-            return None
-        return directory
+        if is_main():
+            if sweeps(composed):
+                return self._sweep(overrides, planner, engine, job)
+            job.point, self.directory, finished = place(composed, planner, lambda: compose_point(overrides, self.name))
+            if finished:
+                print(f"{self.directory} is finished; nothing to do")
+                return 0
+        directory = self.directory or Path(composed.hydra.run.dir).absolute()
+        self.value = execute(engine, composed, directory, job, self.name)
+        return self._code(job)
 
-    def _fresh(self, overrides: list[str], directory: Path) -> Path:
-        """A directory named by the time, at a time that no run of the same experiment has taken."""
-        while directory.exists():
-            time.sleep(0.05)
-            directory = Path(compose_point(overrides, self.name).hydra.run.dir).absolute()
-        return directory
+    def _sweep(self, overrides: list[str], planner: Planner, engine: Hydra, job: Job) -> int:
+        if not is_main():
+            raise ConfigError("--multirun: a sweep starts its own processes; run it without torchrun or srun")
+        overrides = overrides + plan_sweep(overrides, planner, job)
+        try:
+            engine.multirun(self.name, job, [*overrides, "hydra.mode=MULTIRUN"])
+        finally:
+            conclude(job)
+            code = self._code(job)
+        return code
+
+    def _code(self, job: Job) -> int:
+        """Say what went wrong; returns the exit code for it."""
+        codes = [self._report(error, label) for label, error in job.failures]
+        return max(codes, key=[0, 2, 1].index, default=0)
 
     def _hydra(self, argv: list[str]) -> int:
         """What Hydra answers by itself: its own help, and compositions."""

@@ -46,6 +46,7 @@ class Job:
         directories, names, overrides: of the points of a sweep, by their numbers; overrides without the shared ones.
         sweep: folder of the sweep.
         shared: overrides that all points have in common, and that need no repeating in their names.
+        point: of a single run, which was planned when its directory was chosen.
     """
 
     def __init__(self, stage: Stage, planner: Planner, repeated: Sequence[str] = (), verb: str = "train") -> None:
@@ -56,6 +57,7 @@ class Job:
         self.overrides: dict[int, list[str]] = {}
         self.sweep = Path()
         self.shared: set[str] = set()
+        self.point: Point | None = None
 
     def note_point(self, hydra: Any, directory: Path) -> None:
         """Remember a point of a sweep, whatever becomes of it.
@@ -103,8 +105,7 @@ class Job:
         directory = Path(context.runtime.output_dir)
         if not is_main():
             return self._join(composed, directory)
-        resuming = directory if composed.get("resume") and holds_run(directory) else None
-        point = self.planner.plan(composed, resuming)
+        point = self.point or self._planned(composed, directory)
         overrides = list(context.overrides.task)
         if inspect_directory(directory, point.id, resumes(point.config)) is State.FINISHED:
             log.info("%s is finished; nothing to do", directory)
@@ -119,6 +120,10 @@ class Job:
             if (note := adapter_note(composed)) is not None:
                 log.info("%s", note)
             return self.stage(config, run, overrides)
+
+    def _planned(self, composed: DictConfig, directory: Path) -> Point:
+        resuming = directory if composed.get("resume") and holds_run(directory) else None
+        return self.planner.plan(composed, resuming)
 
     def _join(self, composed: DictConfig, directory: Path) -> Value:
         """In a process that is not the first: the run as that one has opened it, to which all writing is left."""

@@ -49,6 +49,7 @@ class Planner:
         self.outputs, self.given = outputs, dict(given or {})
         self._parents: dict[str, dict[str, Parent]] = {}
         self._hashes: dict[str, str] = {}
+        self._latest: tuple[DictConfig, Point] | None = None
 
     @property
     def sweeps(self) -> Path:
@@ -57,8 +58,14 @@ class Planner:
 
     def register(self) -> None:
         """Let `conf/directories.yaml` name directories by identity."""
-        OmegaConf.register_new_resolver("run_id", lambda *, _root_: self.plan(_root_).id, replace=True)
+        OmegaConf.register_new_resolver("run_id", self._id_of, replace=True)
         OmegaConf.register_new_resolver("sweep_subdir", lambda *, _root_: self.subdirectory(_root_), replace=True)
+
+    def _id_of(self, *, _root_: DictConfig) -> str:
+        """The name of a directory has the identity in it, mostly of what was planned a moment before."""
+        if self._latest is not None and self._latest[0] is _root_:
+            return self._latest[1].id
+        return self.plan(_root_).id
 
     def check(self, composed: DictConfig) -> Config:
         """The typed configuration.
@@ -108,7 +115,9 @@ class Planner:
                     hashes[f"evaluation.{name}"] = self._sha256(path)
             members = [identity for name, identity in hashes.items() if name.startswith("evaluation.ensemble.")]
             hashes |= {"evaluation.ensemble": " ".join(members)} if members else {}
-        return Point(config, parents, run_id(content, hashes))
+        point = Point(config, parents, run_id(content, hashes))
+        self._latest = composed, point
+        return point
 
     def subdirectory(self, composed: DictConfig) -> str:
         """Of a sweep's point: `<number>-<id>`, or, with `resume`, the absolute path of the run that it continues."""

@@ -7,13 +7,16 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
+from launch.planner import Planner
 from rlhf.config import TrainConfig
 from rlhf.runs import Summary
 
@@ -45,6 +48,28 @@ def test_a_run_has_its_directory_its_configuration_and_its_summary(main: Main, s
         "train.log",
     ]
     assert f"INFO launch: run {run.dir}" in (run.dir / "train.log").read_text()
+
+
+@pytest.fixture
+def count(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often a configuration was composed, and a point planned."""
+    counted: Counter[str] = Counter()
+    for owner, name in ((ConfigLoaderImpl, "load_configuration"), (Planner, "plan")):
+        right = getattr(owner, name)
+
+        def counting(self: Any, *args: Any, _name: str = name, _right: Any = right, **kwargs: Any) -> Any:
+            counted[_name] += 1
+            return _right(self, *args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counting)
+    return counted
+
+
+@pytest.mark.parametrize("where", ["", " hydra.run.dir=here"])
+def test_a_run_is_composed_once_and_planned_once(main: Main, stage: Any, count: Counter[str], where: str) -> None:
+    assert main(f"algo=dpo logger=csv{where}") == 0
+    assert len(stage.calls) == 1
+    assert count == {"load_configuration": 1, "plan": 1}
 
 
 def test_stages_find_their_parents(main: Main, stage: Any) -> None:
