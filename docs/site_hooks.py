@@ -51,13 +51,13 @@ def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:
 
 
 def relink(text: str, source: str, page: str) -> str:
-    """Links between files of the repository become links between pages of the site.
+    """Links and pictures between files of the repository become those between pages of the site.
 
     Args:
         source: path of the Markdown file in the repository; "" for one at the root.
         page: where the site has it.
     """
-    return re.sub(r"(?<!!)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)", lambda m: _link(m, source, page), text)
+    return re.sub(r"\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)", lambda m: _link(m, source, page), text)
 
 
 def _link(match: re.Match[str], source: str, page: str) -> str:

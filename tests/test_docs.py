@@ -182,6 +182,27 @@ def test_opening_commands_stand_word_for_word() -> None:
         assert opening == "sh\npip install -e . && python pipeline.py\npip install -e '.[dev]' && pytest\n"
 
 
+def test_the_first_screen_shows_one_small_picture_in_front_of_the_commands() -> None:
+    for name in ("README.md", "README.zh-CN.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        (picture,) = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
+        assert picture in text.split("```")[0] and (ROOT / picture).stat().st_size < 300_000
+
+
+def test_the_comparison_of_libraries_says_the_same_in_both_languages() -> None:
+    """A dash and an empty cell mean something, and so do the versions that were looked at."""
+    found = []
+    for name in ("README.md", "README.zh-CN.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        rows = text.split("| | rlhf-lab", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+        cells = [
+            [cell.strip()[:1] if cell.strip()[:1] in "–" else "x" for cell in row.split("|")[2:-1]] for row in rows
+        ]
+        assert len(cells) > 10 and {len(row) for row in cells} == {5}
+        found.append((cells, re.findall(r"(?:TRL|OpenRLHF|verl|LLaMA-Factory) (\d+\.\d+\.\d+)", text)))
+    assert found[0] == found[1] and len(found[0][1]) == 4
+
+
 def test_site_builds_without_a_warning(tmp_path: Path) -> None:
     """Links and anchors of all pages, as `mkdocs build --strict` checks them."""
     pytest.importorskip("material", reason="pip install -e '.[docs]'")
