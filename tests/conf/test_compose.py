@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 import yaml
 
 from launch.composition.compose import CONF, compose_point, hydra_session, load, options, to_config
+from launch.composition.help import commented
 from launch.planner import Planner
-from rlhf.config import PipelineConfig, TrainConfig, validate
+from rlhf.config import PipelineConfig, TrainConfig, algorithms, validate
 from rlhf.errors import ConfigError
 
 OPTIONS = [
@@ -183,6 +185,18 @@ def test_every_file_says_what_it_is_for(file: Path) -> None:
     body = [line for line in lines if not line.startswith("# @package")]
     assert body[0].startswith("# "), "the first line is a comment"
     assert yaml.safe_load("\n".join(lines)) is not None
+
+
+@pytest.mark.parametrize("algo", options()["algo"])
+def test_an_algorithms_file_shows_the_schemas_defaults(algo: str) -> None:
+    """Value, meaning, range and source of each key, as --help prints them; the learning rate is in a comment, since it
+    is chosen by recipes."""
+    known = [" ".join(line.split()) for line in commented(algorithms()[algo]())]
+    block = (CONF / "algo" / f"{algo}.yaml").read_text(encoding="utf-8").partition("\nalgo:\n")[2]
+    shown = [" ".join(line.split()) for line in takewhile(lambda line: line.startswith(" "), block.splitlines())]
+    keys = [line.removeprefix("# ") for line in shown if not line.startswith("# ") or line.startswith("# lr:")]
+    assert len(keys) >= 6 and keys[0].startswith("lr: ") and shown[1] == f"# {keys[0]}"
+    assert [line for line in keys if line not in known] == []
 
 
 def test_every_pair_in_tuned_is_a_stage_and_a_model() -> None:
