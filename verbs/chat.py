@@ -27,6 +27,7 @@ from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Parent
 from rlhf.terminal import plain
 from verbs.finished_model import load_model, load_reward_judge
+from verbs.threads import use_threads
 
 PROMPT = "> "
 COMMANDS = {
@@ -47,8 +48,7 @@ def converse(config: Config, parents: Mapping[str, Parent]) -> None:
     """
     assert isinstance(config, ChatConfig)
     log.info("loading")
-    if config.strategy.threads is not None:
-        torch.set_num_threads(config.strategy.threads)
+    use_threads(config.strategy)
     for parent in parents.values():
         log.info("%s", parent.reason)
     rollout = config.rollout

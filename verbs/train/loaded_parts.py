@@ -22,6 +22,7 @@ from rlhf.models.language import LanguageModel, ScoreModel, freeze
 from rlhf.rollout.engines import build_sampler
 from rlhf.rollout.sampling import Sampler
 from rlhf.runs import Run
+from verbs.threads import use_threads
 from verbs.train.adapters import adapt, adapter_of, check_same_tokenizer
 from verbs.train.trainer import accelerator_of
 
@@ -59,10 +60,11 @@ class LoadedParts:
                 value_head=value_head,
                 quantize=self.config.model.quantize,
             )
+            use_threads(self.config.strategy, self._policy)
         return self._policy
 
     def scorer(self) -> ScoreModel:
-        return load_scorer(
+        scorer = load_scorer(
             self.run.parents["model.init"].source,
             dict(self.config.model.architecture),
             self.template.tokenizer,
@@ -70,6 +72,8 @@ class LoadedParts:
             quantize=self.config.model.quantize,
             end_id=self.template.end_id,
         )
+        use_threads(self.config.strategy, scorer)
+        return scorer
 
     def reference(self) -> LanguageModel:
         hf = self.policy().hf
