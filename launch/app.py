@@ -21,6 +21,7 @@ from typing import NoReturn
 import hydra
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.utils import run_job
 from omegaconf import DictConfig, OmegaConf
 
 from launch import processes, signals
@@ -32,7 +33,7 @@ from launch.composition.typed import check_flags
 from launch.job import Job, PointError, Stage
 from launch.output import readers_may_leave
 from launch.planner import Planner, Point
-from launch.single_run import execute, place
+from launch.single_run import begin, place
 from launch.sweeps.messages import Handover
 from launch.sweeps.runner import INTERRUPTED
 from launch.sweeps.sweep import conclude, plan_sweep, sweeps
@@ -173,7 +174,10 @@ class Program:
                 print(f"{self.directory} is finished; nothing to do")
                 return 0
         directory = self.directory or Path(composed.hydra.run.dir).absolute()
-        self.value = execute(engine, composed, directory, job, self.name)
+        context = begin(engine, composed, directory, self.name)
+        returned = run_job(job, composed, "hydra.run.dir", None, context)
+        context.callbacks.on_run_end(config=composed, config_name=self.name, job_return=returned)
+        self.value = returned.return_value
         return self._code(job)
 
     def _sweep(self, overrides: list[str], planner: Planner, engine: Hydra, job: Job) -> int:

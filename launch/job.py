@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,33 @@ class Job:
         if context.mode is RunMode.MULTIRUN:
             self.note_point(context, Path(context.runtime.output_dir))
             name = self.names[context.job.num]
+        directory = Path(context.runtime.output_dir)
+        with self._kept(name):
+            if not is_main():
+                return self._join(composed, directory)
+            point = self.point or self._planned(composed, directory)
+            overrides = list(context.overrides.task)
+            if inspect_directory(directory, point.id, resumes(point.config)) is State.FINISHED:
+                log.info("%s is finished; nothing to do", directory)
+                return self.value_of(point, directory)
+            config, facts = point.config, {**facts_of(point, self.verb), "overrides": overrides}
+            with (
+                open_run(directory, point.id, resumes(config), facts=facts, parents=point.parents) as run,
+                processes.children_follow(directory, self.verb, [*overrides, *self.repeated]),
+            ):
+                atomic_write_text(directory / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
+                log.info("%s %s", "continues" if run.resumed else "run", directory)
+                if (note := adapter_note(composed)) is not None:
+                    log.info("%s", note)
+                return self.stage(config, run, overrides)
+        # Not a number: a sweeper that optimises discards such a point, and goes on.
+        return math.nan
+
+    @contextmanager
+    def _kept(self, name: str) -> Iterator[None]:
+        """What goes wrong within is kept with the name of its point, and written to the log."""
         try:
-            return self._perform(composed)
+            yield
         except Exception as error:
             self.failures.append((name, error))
             sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -97,29 +123,6 @@ class Job:
             for handler in logging.getLogger().handlers:
                 if isinstance(handler, logging.FileHandler):
                     handler.handle(log.makeRecord(log.name, logging.ERROR, "", 0, sentence, (), _info(error)))
-            # Not a number: a sweeper that optimises discards such a point, and goes on.
-            return math.nan
-
-    def _perform(self, composed: DictConfig) -> Value:
-        context = HydraConfig.get()
-        directory = Path(context.runtime.output_dir)
-        if not is_main():
-            return self._join(composed, directory)
-        point = self.point or self._planned(composed, directory)
-        overrides = list(context.overrides.task)
-        if inspect_directory(directory, point.id, resumes(point.config)) is State.FINISHED:
-            log.info("%s is finished; nothing to do", directory)
-            return self.value_of(point, directory)
-        config, facts = point.config, {**facts_of(point, self.verb), "overrides": overrides}
-        with (
-            open_run(directory, point.id, resumes(config), facts=facts, parents=point.parents) as run,
-            processes.children_follow(directory, self.verb, [*overrides, *self.repeated]),
-        ):
-            atomic_write_text(directory / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
-            log.info("%s %s", "continues" if run.resumed else "run", directory)
-            if (note := adapter_note(composed)) is not None:
-                log.info("%s", note)
-            return self.stage(config, run, overrides)
 
     def _planned(self, composed: DictConfig, directory: Path) -> Point:
         resuming = directory if composed.get("resume") and holds_run(directory) else None

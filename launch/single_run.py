@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
-from hydra.core.utils import configure_log, run_job
+from hydra.core.utils import configure_log
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict, read_write
 
@@ -52,20 +51,12 @@ def _fresh(composed: DictConfig, compose: Callable[[], DictConfig]) -> Path:
     return directory
 
 
-def execute(engine: Hydra, composed: DictConfig, directory: Path, job: Callable[[DictConfig], Any], verb: str) -> Any:
-    """What `Hydra.run` does once it has composed: its log, its callbacks, the job; returns what the job returned."""
+def begin(engine: Hydra, composed: DictConfig, directory: Path, verb: str) -> HydraContext:
+    """What `Hydra.run` does between composing and the job: the directory, Hydra's log, the callbacks of the start."""
     with read_write(composed), open_dict(composed):
         composed.hydra.mode = RunMode.RUN
         composed.hydra.run.dir = str(directory)
     configure_log(composed.hydra.hydra_logging, composed.hydra.verbose)
     callbacks = Callbacks(composed)
     callbacks.on_run_start(config=composed, config_name=verb)
-    returned = run_job(
-        task_function=job,
-        config=composed,
-        job_dir_key="hydra.run.dir",
-        job_subdir_key=None,
-        hydra_context=HydraContext(config_loader=engine.config_loader, callbacks=callbacks),
-    )
-    callbacks.on_run_end(config=composed, config_name=verb, job_return=returned)
-    return returned.return_value
+    return HydraContext(config_loader=engine.config_loader, callbacks=callbacks)
