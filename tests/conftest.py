@@ -51,6 +51,7 @@ class Pretend:
 def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine what takes no time elsewhere would report its progress, among what a test reads."""
     monkeypatch.setattr("rlhf.progress.QUIET", 1e6)
+    monkeypatch.setattr("rlhf.progress.enabled", True)  # a run without bars would silence those after it
 
 
 @pytest.fixture
