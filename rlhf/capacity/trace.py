@@ -84,7 +84,7 @@ class Tracer:
         build: makes what learns, by name: `policy` (a `LanguageModel`), `critic` or `scorer` (a `ScoreModel`).
         mixed: bf16 arithmetic on fp32 weights; half: bf16 weights, as shards are gathered.
         offload: what the backward pass needs goes to the host until then (`rlhf/models/parallel/offload.py`).
-        options: of the policy's forward pass (`temperature`, `want_entropy`).
+        temperature, want_entropy: of the policy's forward pass.
         full_kl: whether the reference's states and head take part (`algo.kl_in=loss`).
         frozen: makes what only answers, for its sizes.
 
@@ -96,7 +96,8 @@ class Tracer:
     mixed: bool = False
     half: bool = False
     offload: bool = False
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    temperature: float = 1.0
+    want_entropy: bool = False
     full_kl: bool = False
     frozen: Callable[[], dict[str, Any]] = dict
 
@@ -142,7 +143,7 @@ class Tracer:
                 if self.full_kl:
                     with torch.no_grad():
                         reference = (model.target_states(batch), model.head)
-                stats = model(batch, reference=reference, **self.options)
+                stats = model(batch, temperature=self.temperature, want_entropy=self.want_entropy, reference=reference)
                 found = (stats.logprobs, stats.entropy, stats.kl, stats.values)
                 terms += [values.sum() for values in found if values is not None]
         return torch.stack(terms).sum()

@@ -99,12 +99,12 @@ def test_half_precision_halves_all_but_log_softmax() -> None:
     assert torch.get_default_dtype() == torch.float32
 
 
-@pytest.mark.parametrize("options", [{}, {"want_entropy": True}])
-def test_ppo_traces_policy_and_critic(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("want_entropy", [False, True])
+def test_ppo_traces_policy_and_critic(want_entropy: bool) -> None:
     def both() -> dict[str, Any]:
         return policy() | {"critic": ScoreModel(skeleton("score", None, SIZES, None))}
 
-    tracer = Tracer(both, options={"temperature": 0.7} | options, full_kl=True)
+    tracer = Tracer(both, temperature=0.7, want_entropy=want_entropy, full_kl=True)
     log = tracer.update(ROWS)
     assert {storage.scope for storage in log.peak(accumulating=True)} == {"policy", "critic", ""}
     assert log.gradients == 4 * sum(sizes.trainable for sizes in tracer.sizes.values())

@@ -18,7 +18,7 @@ from rlhf.capacity.trace import Sizes, Tracer
 from rlhf.config import OnPolicyConfig, PlanConfig
 from rlhf.data.rows import Row
 from verbs.plan.lengths import Planned, document, planned_rows
-from verbs.plan.shapes import forward_options, planned_module, shared_backbones
+from verbs.plan.shapes import planned_module, shared_backbones
 from verbs.train.build import prompt_limit
 
 GB = 1e9
@@ -261,13 +261,15 @@ def capacity_of(config: PlanConfig) -> Capacity:
     machine = machine_of(config)
     strategy = config.strategy
     sharded = strategy.layout in ("fsdp", "zero2")
+    sampled = config.algo if isinstance(config.algo, OnPolicyConfig) else None
     tracer = Tracer(
         lambda: planned_module(config).trained(),
         mixed=strategy.precision != "fp32" and not (sharded and strategy.precision == "bf16"),
         half=sharded and strategy.precision == "bf16",
         offload=strategy.activation_offload,
-        options=forward_options(config),
-        full_kl=isinstance(config.algo, OnPolicyConfig) and config.algo.kl_in == "loss",
+        temperature=config.rollout.temperature if sampled else 1.0,
+        want_entropy=sampled is not None and sampled.entropy_coef != 0,
+        full_kl=sampled is not None and sampled.kl_in == "loss",
         frozen=lambda: planned_module(config).frozen(),
     )
     layout = Layout(

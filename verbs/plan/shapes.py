@@ -95,10 +95,3 @@ def shared_backbones(config: PlanConfig) -> frozenset[str]:
     The reward model may share the policy's too, which a finished run of it would have to show.
     """
     return frozenset({"reference", "critic"} if config.model.adapter == "lora" else ())
-
-
-def forward_options(config: PlanConfig) -> dict[str, Any]:
-    """Of the policy's forward pass."""
-    if not isinstance(config.algo, OnPolicyConfig):
-        return {}
-    return {"temperature": config.rollout.temperature, "want_entropy": config.algo.entropy_coef != 0}
