@@ -52,7 +52,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Mark:
+class Annotation:
     """A vertical line at x with a short word."""
 
     x: float
@@ -73,7 +73,7 @@ class Chart:
     x: Text
     y: Text
     lines: Sequence[Line]
-    marks: Sequence[Mark] = ()
+    marks: Sequence[Annotation] = ()
     include: Sequence[float] = ()
     root: bool = False
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from rlhf.config import algorithms, of_assistants
 from rlhf.evaluation.findings import Finding, by_step, series
-from rlhf.reporting.charts import Chart, Line, Mark, Palette, Parallel, histogram, thin, ticks
+from rlhf.reporting.charts import Annotation, Chart, Line, Palette, Parallel, histogram, thin, ticks
 from rlhf.reporting.contents import EvaluationData, Material, RunData
 from rlhf.reporting.frontier import Mean, Point, mean_of
 from rlhf.reporting.strings import text
@@ -148,7 +148,7 @@ def over_optimised(runs: Sequence[tuple[RunData, Finding]], palette: Palette) ->
     """Reward and judge's score over the steps of runs in which they part, with the step at which that sets in."""
     found: list[Chart] = []
     for run, finding in runs:
-        marks = [Mark(float(finding.step or 0), text("sets_in"))]
+        marks = [Annotation(float(finding.step or 0), text("sets_in"))]
         for field, title, axis in (("score", "over_reward", "reward_axis"), ("gold", "over_gold", "gold_axis")):
             means = {
                 step: mean
