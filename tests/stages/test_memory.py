@@ -203,7 +203,7 @@ def test_before_the_first_update_the_ratio_is_1(
     gaps: list[float] = []
     dtypes: set[torch.dtype] = set()
     autocast: set[bool] = set()
-    right, advantages = ppo.policy_loss, ppo.advantages_of
+    right, advantages = ppo.policy_loss, ppo.PPOModule.estimate_advantages
 
     def policy_loss(logprobs: torch.Tensor, old: torch.Tensor, *rest: Any) -> Any:
         gaps.append(float((logprobs.detach() - old).abs().mean()))
@@ -213,13 +213,13 @@ def test_before_the_first_update_the_ratio_is_1(
         dtypes.update(x.dtype for x in (logprobs, old, rest[0]))
         return right(logprobs, old, *rest)
 
-    def advantages_of(episodes: Any, *rest: Any) -> None:
-        advantages(episodes, *rest)
+    def estimate_advantages(module: ppo.PPOModule, episodes: Any) -> None:
+        advantages(module, episodes)
         names = ("logprobs", "reference_logprobs", "values", "scores", "rewards", "advantages", "returns")
         dtypes.update(getattr(episodes, name).dtype for name in names)
 
     monkeypatch.setattr(ppo, "policy_loss", policy_loss)
-    monkeypatch.setattr(ppo, "advantages_of", advantages_of)
+    monkeypatch.setattr(ppo.PPOModule, "estimate_advantages", estimate_advantages)
     command = f"algo=ppo {parents['ppo']} {adapter} train.max_steps=1 train.batch_size=32 algo.minibatches=2"
     assert main(f"{command} strategy.precision={precision} train.tokens_per_microbatch=512") == 0
     assert gaps[0] <= nearest

@@ -141,7 +141,8 @@ def test_cfg_job_says_where_values_come_from(main: Main, capsys: pytest.CaptureF
     assert said["lr"].startswith("conf/recipe/100m.yaml; ") and "5e-06" in said["lr"] and "ten times" in said["lr"]
     assert said["batch_size"] == said["adapter"] == "command line"
     assert said["n_embd"] == "conf/model/gpt2.yaml"
-    assert "beta" not in said, "a default of the schema, whose source the reference gives"
+    assert said["beta"] == "conf/algo/dpo.yaml"
+    assert "adam_eps" not in said, "a default of the schema, whose source the reference gives"
 
 
 def test_cfg_job_is_what_will_run(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
