@@ -183,11 +183,15 @@ def test_they_are_swept_and_evaluated(extended: Path) -> None:
         extended,
         "-c",
         VERBS,
-        f"train -m {SHORT} train.max_steps=2 algo.margin=0.5,1.0 hydra.sweep.dir=sweep",
+        f"train -m {SHORT} train.max_steps=2 algo.margin=0.5,1.0 hydra.sweep.dir=sweep "
+        "hydra.sweep.subdir=${hydra.job.num}",
         "evaluate +models.mine=sweep/0 +models.other=sweep/1 evaluation.reference=mine data=shp data.path=votes.jsonl "
         "data.val_fraction=0.2 data.test_fraction=0.2 evaluation.prompts=2 evaluation.judge=none logger=csv "
         "data.max_length=64 rollout.max_new_tokens=4 hydra.run.dir=compared",
     )
+    assert "0.5" in (extended / "sweep" / "comparison.csv").read_text(encoding="utf-8")
+    record = json.loads((extended / "compared" / "evaluation.json").read_text(encoding="utf-8"))
+    assert set(record["models"]) == {"mine", "other"}
 
 
 @pytest.mark.slow
