@@ -21,7 +21,7 @@ LINES = {
     "sft": "model.init=random",
     "reward": "model.init=sft data=jsonl data.path=rankings.jsonl",
     "dpo": "model.init=sft data=jsonl data.path=rankings.jsonl",
-    "ppo": "model.init=sft algo.reward_model=rm rollout.samples_per_prompt=4",
+    "ppo": "model.init=sft algo.reward_model=rm algo.samples_per_prompt=4",
 }
 
 

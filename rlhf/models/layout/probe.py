@@ -121,12 +121,14 @@ def guess_layout(hf: Any) -> None:
     lay_out(hf, "padded")
     if not hf._can_set_attn_implementation() or any(isinstance(module, nn.Conv1d) for module in hf.modules()):
         return
-    loaded, batch = hf.config._attn_implementation, _batch(hf)
+    loaded, batch, training = hf.config._attn_implementation, _batch(hf), hf.training
+    hf.eval()  # some draw which layers to skip in training, and compare what they drew, which has no number here
     try:
         backbone_states(read_trees(hf).base_model, batch)
         lay_out(hf, "tree")
     except Exception:
         hf.set_attn_implementation(loaded)
+    hf.train(training)
 
 
 def plain_states(backbone: nn.Module, batch: Batch) -> list[Tensor]:
