@@ -37,7 +37,6 @@ from launch.single_run import begin, place
 from launch.sweeps.messages import Handover
 from launch.sweeps.runner import INTERRUPTED
 from launch.sweeps.sweep import conclude, plan_sweep, sweeps
-from launch.waiting import wait_asleep
 from rlhf import progress
 from rlhf.errors import ConfigError, Interrupted, LostProcess, UserError
 from rlhf.plain_text import PrintableFormatter, one_line, printable
@@ -94,7 +93,6 @@ class Program:
         """Run with these arguments; returns the exit code, having said on stderr what went wrong."""
         handed = Handover.take()
         progress.enabled = is_main()
-        wait_asleep()
         try:
             with signals.raising():
                 code = self._dispatch(list(argv), handed)
@@ -199,7 +197,8 @@ class Program:
     def _hydra(self, argv: list[str]) -> int:
         """What Hydra answers by itself: its own help, and compositions."""
         register()
-        before, sys.argv = sys.argv, [sys.argv[0], *argv]
+        before = sys.argv
+        sys.argv = [before[0], *argv]
         said = io.StringIO()
         try:
             # Hydra itself would report a reader that leaves as a fault.
@@ -272,7 +271,8 @@ def with_searchpath(argv: list[str]) -> list[str]:
 
 def report(error: BaseException, label: str = "") -> int:
     """Say on stderr what went wrong, after the label of the point; returns the exit code for it."""
-    text, label = told(error), printable(label)
+    text = told(error)
+    label = printable(label)
     print(f"{label.rstrip()}\n{text}" if label and "\n" in text else label + text, file=sys.stderr)
     return 2 if isinstance(error, UserError) else 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch.app import talking_verb, verb
-from launch.children import Children
+from launch.children import perform
 from launch.pipeline import run_pipeline, separate
 from rlhf.config import LoggerConfig, PlanConfig
 from rlhf.errors import UserError, nearest
@@ -34,7 +34,7 @@ def train(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
 def pipeline(point: Point, overrides: list[str]) -> None:
     """Run the stages of a pipeline in order; finished ones are kept, and an interrupted one is continued."""
     single = separate([item for item in sys.argv[1:] if not item.startswith("-")])[1]
-    run_pipeline(point, overrides, single, Children())
+    run_pipeline(point, overrides, single, perform)
 
 
 @verb("collect")

@@ -153,8 +153,8 @@ def key_of(
     """sha256, hexadecimal, of all that decides the last bit of the numbers; `None` where the weights have no hash.
 
     That is weights and configuration of the model, tokens (and so data, template and tokenizer), precision (of frozen
-    weights too), CPU threads, versions, and the micro-batches that they are computed in. A run therefore ends the same
-    whether it computes the numbers or finds them.
+    weights too), versions, and the micro-batches that they are computed in. A run therefore ends the same whether it
+    computes the numbers or finds them.
 
     Args:
         weights: sha256 of the reference's safetensors.
@@ -163,8 +163,7 @@ def key_of(
     """
     if weights is None:
         return None
-    threads = torch.get_num_threads() if device == "cpu" else None
-    facts = [weights, config.strategy.precision, threads, config.train.tokens_per_microbatch]
+    facts = [weights, config.strategy.precision, config.strategy.threads, config.train.tokens_per_microbatch]
     facts += [_settings(folder), device, torch.__version__, transformers.__version__]
     if config.model.quantize != "none":
         facts.append(config.model.quantize)

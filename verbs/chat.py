@@ -27,7 +27,6 @@ from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Parent
 from rlhf.terminal import plain
 from verbs.finished_model import load_model, load_reward_judge
-from verbs.threads import use_threads
 
 PROMPT = "> "
 COMMANDS = {
@@ -48,7 +47,8 @@ def converse(config: Config, parents: Mapping[str, Parent]) -> None:
     """
     assert isinstance(config, ChatConfig)
     log.info("loading")
-    use_threads(config.strategy)
+    if config.strategy.threads is not None:
+        torch.set_num_threads(config.strategy.threads)
     for parent in parents.values():
         log.info("%s", parent.reason)
     rollout = config.rollout

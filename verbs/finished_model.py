@@ -25,7 +25,6 @@ from rlhf.rollout.engines import build_sampler
 from rlhf.rollout.sampling import Sampler
 from rlhf.runs import Parent
 from rlhf.runs.listing import read_config
-from verbs.threads import use_threads
 from verbs.train.trainer import accelerator_of
 
 log = logging.getLogger("rlhf")
@@ -101,7 +100,6 @@ def load_model(
     assert source is not None
     tokenizer = load_tokenizer("auto", source)
     policy = load_policy(source, {}, tokenizer, seed=0)
-    use_threads(strategy, policy)
     lengths = lengths or lengths_of(parent)
     context = context_of(policy.hf) or DEFAULT_LENGTH
     max_length = min(lengths.total or DEFAULT_LENGTH, context)
@@ -133,6 +131,4 @@ def load_reward_judge(key: str, parent: Parent, strategy: StrategyConfig, reads:
     """
     assert parent.source is not None
     max_length = reads or lengths_of(parent).total or DEFAULT_LENGTH
-    judge = reward_judge(key, parent.source, max_length, device_of(strategy), dtype_of(strategy))
-    use_threads(strategy, judge.model)
-    return judge
+    return reward_judge(key, parent.source, max_length, device_of(strategy), dtype_of(strategy))

@@ -104,11 +104,6 @@ class DataConfig:
         return self.source == "file" or (self.source == "hub" and self.path is not None and Path(self.path).exists())
 
 
-SMALL_MODEL = 2_000_000
-"""Parameters below which one CPU thread is enough: the work of a second one is hardly more than that of waiting for it,
-on a machine with other things to do far less."""
-
-
 @dataclass
 class StrategyConfig:
     """On what the run computes; never what it computes."""
@@ -142,9 +137,7 @@ class StrategyConfig:
     gradient_checkpointing: bool = key(False, "in training, recompute activations: less memory, a third more time")
     activation_offload: bool = key(False, "in training, keep what the backward pass needs in the memory of the host")
     compile: bool = key(False, "in training, torch.compile the backbone")
-    threads: int | None = key(
-        None, "CPU threads a process; null: 1 for a model below 2 million parameters, else PyTorch's choice", ge=1
-    )
+    threads: int | None = key(None, "CPU threads a process; null: PyTorch's choice", ge=1)
 
 
 @dataclass

@@ -157,13 +157,6 @@ class PipelineConfig:
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     gates: bool = key(True, "stop where a stage's result misses a gate of its own")
-    parallel: int | None = key(
-        None,
-        "independent stages that run at the same time; null: 2 on a CPU of 2 cores and more where the models are below "
-        "2 million parameters, else 1",
-        ge=1,
-        unit="stages",
-    )
     seed: int = key(1, "of all stages", ge=0, le=2**32 - 1)
 
 

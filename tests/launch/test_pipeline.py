@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from launch import side_by_side
 from launch.app import talking_verb
-from launch.children import Ending
 from launch.composition.compose import compose_point, hydra_session, to_config
 from launch.pipeline import Plan, name_of, overrides_of, plan, run_pipeline, separate
 from launch.planner import Planner, Point
@@ -41,34 +39,16 @@ class Stages:
         self.root = root
         self.calls: list[tuple[str, list[str]]] = []
         self.codes: dict[int, int] = {}
-        self.weights = 0
-        """Bytes of the weights that each leaves."""
-        self.running: list[Ending] = []
-        self.at_once: list[list[str]] = []
-        self.beside: dict[str, bool] = {}
-        self.stopped: list[str] = []
         self.final: dict[str, float] = {"val/accuracy": 0.8, "forgetting": 0.3}
 
-    def start(self, name: str, verb: str, overrides: list[str], beside: bool) -> None:
+    def __call__(self, verb: str, overrides: list[str]) -> tuple[int, Path | None]:
         self.calls.append((verb, overrides))
-        self.beside[name] = beside
         number = len(self.calls)
         directory = self.root / f"run-{number}"
         directory.mkdir(exist_ok=True)
-        if self.weights:
-            (directory / "model").mkdir(exist_ok=True)
-            (directory / "model" / "model.safetensors").write_bytes(bytes(self.weights))
         Summary(status="finished", final=self.final).write(directory)
         code = self.codes.get(number, 0)
-        self.running.append(Ending(name, code, None if code else directory))
-
-    def next(self) -> Ending:
-        self.at_once.append([ending.name for ending in self.running])
-        return self.running.pop(0)
-
-    def stop(self) -> None:
-        self.stopped += [ending.name for ending in self.running]
-        self.running.clear()
+        return code, None if code else directory
 
 
 @pytest.fixture
@@ -206,68 +186,6 @@ def test_gates_can_be_opened_and_moved(pipeline: Callable[..., None], stages: St
     stages.calls.clear()
     pipeline("gates=false")
     assert len(stages.calls) == 7
-
-
-@pytest.fixture
-def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_by_side.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-
-
-IN_TURN = [["pretrain"], ["sft"], ["preferences"]]
-
-
-@pytest.mark.usefixtures("two_cores")
-def test_small_stages_that_need_nothing_of_each_other_run_side_by_side(
-    pipeline: Callable[..., None], stages: Stages
-) -> None:
-    stages.weights = 4_000_000
-    pipeline("sft.algo.lr=1e-3")
-    assert stages.at_once == [*IN_TURN, ["reward", "dpo"], ["dpo", "ppo"], ["ppo"], ["evaluate"]]
-    assert [name for name, beside in stages.beside.items() if beside] == ["reward", "dpo", "ppo"]
-    both = {overrides[0]: overrides for _, overrides in stages.calls if overrides[0].startswith("algo=")}
-    assert "data=jsonl" in both["algo=dpo"] and any(o.startswith("algo.reward_model=") for o in both["algo=ppo"])
-
-
-@pytest.mark.usefixtures("two_cores")
-@pytest.mark.parametrize(
-    ("typed", "weights"),
-    [
-        ("parallel=1", 4_000_000),
-        ("seed=2", 9_000_000),  # 2.25 million parameters
-        ("strategy.threads=2", 4_000_000),
-        ("strategy.accelerator=auto", 4_000_000),
-        ("dpo.model.init=auto", 4_000_000),  # which would be another model
-    ],
-)
-def test_others_run_one_after_another(pipeline: Callable[..., None], stages: Stages, typed: str, weights: int) -> None:
-    stages.weights = weights
-    pipeline(*typed.split())
-    assert all(len(names) == 1 for names in stages.at_once) and not any(stages.beside.values())
-
-
-def test_stages_run_side_by_side_where_that_is_asked_for(pipeline: Callable[..., None], stages: Stages) -> None:
-    stages.weights = 9_000_000
-    pipeline("parallel=2")
-    assert ["reward", "dpo"] in stages.at_once
-
-
-@pytest.mark.usefixtures("two_cores")
-@pytest.mark.parametrize(("code", "error"), [(1, UserError), (130, Interrupted), (75, Interrupted)])
-def test_one_that_fails_or_is_interrupted_stops_the_other(
-    pipeline: Callable[..., None], stages: Stages, code: int, error: type[Exception]
-) -> None:
-    stages.weights, stages.codes = 4_000_000, {4: code}
-    with pytest.raises(error, match="stage reward"):
-        pipeline()
-    assert stages.stopped == ["dpo"] and len(stages.calls) == 5
-
-
-@pytest.mark.usefixtures("two_cores")
-def test_one_that_misses_its_gate_stops_the_other(pipeline: Callable[..., None], stages: Stages) -> None:
-    stages.weights, stages.final = 4_000_000, {"val/accuracy": 0.5}
-    with pytest.raises(TrainingError, match="stage reward missed its gate: val/accuracy"):
-        pipeline()
-    assert stages.stopped == ["dpo"]
 
 
 def test_names_of_overrides() -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 
+import torch
 from rich.console import Console
 
 from rlhf.config import EvaluateConfig
@@ -27,7 +28,6 @@ from verbs.evaluate.harness import check_tasks, run_harness
 from verbs.evaluate.judging import apply_judge, apply_reading, beside_gold, judge_of, reading_judge
 from verbs.evaluate.reward_models import Scorer, curve, load_scorer_of, use_scorer
 from verbs.report import try_report
-from verbs.threads import use_threads
 from verbs.unseen import HeldOut, guide_prompts, held_out
 
 log = logging.getLogger("rlhf")
@@ -42,7 +42,8 @@ def run_evaluate(config: EvaluateConfig, run: Run, overrides: list[str]) -> floa
     quiet_libraries()
     if config.strategy.accelerator != "gpu":
         keep_freed_memory()
-    use_threads(config.strategy)
+    if config.strategy.threads is not None:
+        torch.set_num_threads(config.strategy.threads)
     for parent in run.parents.values():
         log.info("%s", parent.reason)
     with wandb_run_of(config, run, "evaluate") as wandb_run:

@@ -22,7 +22,6 @@ from rlhf.models.language import LanguageModel, ScoreModel, freeze
 from rlhf.rollout.engines import build_sampler
 from rlhf.rollout.sampling import Sampler
 from rlhf.runs import Run
-from verbs.threads import use_threads
 from verbs.train.adapters import adapt, adapter_of, check_same_tokenizer
 from verbs.train.trainer import accelerator_of
 
@@ -60,11 +59,10 @@ class LoadedParts:
                 value_head=value_head,
                 quantize=self.config.model.quantize,
             )
-            use_threads(self.config.strategy, self._policy)
         return self._policy
 
     def scorer(self) -> ScoreModel:
-        scorer = load_scorer(
+        return load_scorer(
             self.run.parents["model.init"].source,
             dict(self.config.model.architecture),
             self.template.tokenizer,
@@ -72,8 +70,6 @@ class LoadedParts:
             quantize=self.config.model.quantize,
             end_id=self.template.end_id,
         )
-        use_threads(self.config.strategy, scorer)
-        return scorer
 
     def reference(self) -> LanguageModel:
         hf = self.policy().hf

@@ -40,7 +40,6 @@ from tracking.artifacts import close_open_run, log_lineage
 from tracking.metrics import Metrics
 from tracking.wandb_tables import WandbTables
 from verbs.allocator import keep_freed_memory
-from verbs.threads import use_threads
 from verbs.train.adapters import ADAPTER
 from verbs.train.build import StageRows, build_module, build_tokenizer, read_rows
 from verbs.train.forgetting import forgetting
@@ -62,7 +61,6 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     progress.enabled = config.callbacks.progress and run.is_main
     quiet_libraries()
     close_open_run()
-    use_threads(config.strategy)
     if config.strategy.accelerator != "gpu":
         keep_freed_memory()
     for name, parent in run.parents.items():

@@ -99,6 +99,8 @@ their weights in bf16, see rlhf/models/parallel/sharding.py."""
 def build_trainer(config: TrainConfig, run: Run, callbacks: list[L.Callback]) -> L.Trainer:
     """One Lightning epoch is the stretch from one evaluation to the next; the module says when to stop."""
     quiet_libraries()
+    if config.strategy.threads is not None:
+        torch.set_num_threads(config.strategy.threads)
     accelerator, devices = accelerator_of(config.strategy)
     sharded_bf16 = config.strategy.layout in ("fsdp", "zero2") and config.strategy.precision == "bf16"
     return L.Trainer(
