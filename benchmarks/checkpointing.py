@@ -28,7 +28,7 @@ from lightning_modules.sft import SFTModule
 from rlhf.config import LoopConfig, SFTConfig, TrainConfig
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel, count_parameters
-from verbs.train.trainer import quiet_libraries
+from rlhf.quiet import quiet_libraries
 
 
 class Timed(Checkpoint):

@@ -17,10 +17,10 @@ from benchmarks.prepare import prepare
 from benchmarks.processes import Worker
 from launch.composition.compose import compose_point, hydra_session, to_config
 from rlhf.config import PlanConfig, TrainConfig, validate
+from rlhf.quiet import quiet_libraries
 from verbs.plan.capacity import Capacity, capacity_of
 from verbs.plan.lengths import assumed_lengths
 from verbs.plan.printed import size
-from verbs.train.trainer import quiet_libraries
 
 MODULE = "benchmarks.workers.footprint"
 STEPS = 3

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlhf.config import algorithms
+
 ROOT = Path(__file__).parents[1]
 STAGES = ("pretrain", "sft", "reward", "dpo", "ppo")
 LAYOUTS = ("ddp", "fsdp", "zero2")
@@ -87,7 +89,9 @@ class Cell:
 
     def line(self, folder: Path, devices: int) -> str:
         """The overrides of `train.py`."""
-        parents = f" algo.reward_model={folder / self.reward_model.name}" if self.stage == "ppo" else ""
+        parents = (
+            f" algo.reward_model={folder / self.reward_model.name}" if algorithms()[self.stage].needs_reward else ""
+        )
         spread = "" if self.layout == "single" else f" strategy={self.layout} strategy.devices={devices}"
         return (
             f"algo={self.stage} model.init=random {BACKBONES[self.backbone]} {QUICK}{parents}{spread} "
@@ -109,7 +113,7 @@ def run(cells: Sequence[Cell], folder: Path, devices: int = 2, timeout: float = 
     Raises:
         RuntimeError: one of the runs failed.
     """
-    rewards = [cell.reward_model for cell in cells if cell.stage == "ppo"]
+    rewards = [cell.reward_model for cell in cells if algorithms()[cell.stage].needs_reward]
     alone = list(dict.fromkeys([*rewards, *(cell.alone for cell in cells)]))
     start([cell.line(folder, 1) for cell in alone if not (folder / cell.name).exists()], folder, 1, timeout)
     start([cell.line(folder, devices) for cell in cells], folder, devices, timeout)

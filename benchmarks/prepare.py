@@ -14,16 +14,14 @@ import torch
 
 from launch.composition.compose import load
 from rlhf.capacity.flops import shape_of
-from rlhf.config import DataConfig
+from rlhf.config import DataConfig, algorithms
 from rlhf.data.rows import Row, make_rows
 from rlhf.data.templates.template import template_for
 from rlhf.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from rlhf.models.files.export import export
 from rlhf.models.files.loading import load_policy, load_scorer
+from rlhf.quiet import quiet_libraries
 from verbs.datasets import load_data
-from verbs.train.trainer import quiet_libraries
-
-KINDS: dict[str, Any] = {"sft": "demonstrations", "reward": "comparisons", "dpo": "comparisons", "ppo": "prompts"}
 
 
 def prepare(request: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -45,10 +43,11 @@ def prepare(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         policy = load_policy(None, architecture, tokenizer, seed=seed)
     export(policy.to(getattr(torch, request.get("dtype", "float32"))), tokenizer, folder / "model")
     task["shape"] = asdict(shape_of(policy.hf))
-    if stage in ("reward", "ppo"):
+    algorithm = algorithms()[stage]
+    if algorithm.exports == "scorer" or algorithm.needs_reward:
         scorer = load_scorer(task["model"], {}, tokenizer, seed=seed)
         export(scorer, tokenizer, folder / "scorer")
-        task |= {"model": str(folder / "scorer")} if stage == "reward" else {"reward_model": str(folder / "scorer")}
+        task |= {"reward_model" if algorithm.needs_reward else "model": str(folder / "scorer")}
     make = synthetic if request["data"] is None else from_file
     task["examples"] = [{"prompt": row.prompt, "responses": row.responses} for row in make(request, tokenizer)]
     return task
@@ -56,7 +55,7 @@ def prepare(request: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def from_file(request: dict[str, Any], tokenizer: Tokenizer) -> list[Row]:
     """A random sample of a file, so that lengths are those of the data; ours and the peer see it in this order."""
-    kind = KINDS[request["stage"]]
+    kind = algorithms()[request["stage"]].learns_from
     data = DataConfig(source="file", path=request["data"], val_fraction=0.0, test_fraction=0.0, on_error="skip")
     room = request["max_length"] - (request["new_tokens"] if kind == "prompts" else 0)
     rows, _ = make_rows(load_data(data, kind).train, kind, template_for(tokenizer), room)

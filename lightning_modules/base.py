@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lightning_modules.averages import Means
-from lightning_modules.guards import BadSteps, Place
-from lightning_modules.micro_batches import Micro, Step
 from lightning_modules.parts import Parts
-from lightning_modules.schedule import lr_factor
-from lightning_modules.state import full_state, load_state
+from lightning_modules.updates.averages import Means
+from lightning_modules.updates.guards import BadSteps, Place
+from lightning_modules.updates.micro_batches import Micro, Step
+from lightning_modules.updates.schedule import lr_factor
+from lightning_modules.updates.state import full_state, load_state
 from rlhf.config import TrainConfig
 from rlhf.config.objective import maximised, objectives
 from rlhf.data.batch import Batch, collate
@@ -262,7 +262,7 @@ class StageModule(L.LightningModule):
     # -- saving ----------------------------------------------------------------------------------------------------
 
     def full_state(self) -> dict[str, Any]:
-        """See `lightning_modules/state.py`; all ranks call it together."""
+        """See `lightning_modules/updates/state.py`; all ranks call it together."""
         settle(list(self.trained().values()))
         numbers = {
             "step": self.step,

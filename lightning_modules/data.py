@@ -9,7 +9,7 @@ import lightning as L
 import torch
 
 from lightning_modules.base import StageModule
-from lightning_modules.micro_batches import Micro, Step, cut
+from lightning_modules.updates.micro_batches import Micro, Step, cut
 from rlhf.data.rows import Row
 
 

@@ -8,12 +8,12 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.averages import Means
 from lightning_modules.base import StageModule
-from lightning_modules.micro_batches import Step, cut
-from lightning_modules.optimise import Term, optimise, prompts_with_pairs
 from lightning_modules.parts import Parts
 from lightning_modules.reference import Reference
+from lightning_modules.updates.averages import Means
+from lightning_modules.updates.micro_batches import Step, cut
+from lightning_modules.updates.optimise import Term, optimise, prompts_with_pairs
 from rlhf.config import DPOConfig, TrainConfig
 from rlhf.data.batch import Batch, collate
 from rlhf.errors import TrainingError

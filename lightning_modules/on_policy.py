@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.averages import Means
 from lightning_modules.base import StageModule
 from lightning_modules.kl_control import KLControl
-from lightning_modules.micro_batches import Micro, Step, cut, equalise
-from lightning_modules.optimise import Term, optimise, target_tokens
 from lightning_modules.scoring import Scorers, episode_report
-from lightning_modules.stopwatch import phase
+from lightning_modules.updates.averages import Means
+from lightning_modules.updates.micro_batches import Micro, Step, cut, equalise
+from lightning_modules.updates.optimise import Term, optimise, target_tokens
+from lightning_modules.updates.stopwatch import phase
 from rlhf.config import OnPolicyConfig, TrainConfig
 from rlhf.data.batch import Batch
 from rlhf.data.rows import Row
@@ -264,7 +264,7 @@ class OnPolicyModule(StageModule):
         return {"score": scores.tolist(), "kl": kls.tolist()}
 
     def measure(self, batch: Batch) -> Means:
-        raise NotImplementedError("what samples is measured on samples, see validation_step")
+        raise NotImplementedError("on-policy algorithms are measured on samples, see validation_step")
 
     @torch.no_grad()
     def validation_step(self, micro: Micro, batch_idx: int) -> None:

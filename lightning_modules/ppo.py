@@ -7,9 +7,9 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from lightning_modules.averages import Means
 from lightning_modules.on_policy import OnPolicyModule
 from lightning_modules.parts import Parts
+from lightning_modules.updates.averages import Means
 from rlhf.config import PPOConfig, TrainConfig
 from rlhf.data.batch import Batch
 from rlhf.data.rows import Row

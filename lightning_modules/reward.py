@@ -11,11 +11,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.averages import Means
 from lightning_modules.base import StageModule
-from lightning_modules.micro_batches import Micro, Step, cut
-from lightning_modules.optimise import Term, optimise, prompts_with_pairs
 from lightning_modules.parts import Parts
+from lightning_modules.updates.averages import Means
+from lightning_modules.updates.micro_batches import Micro, Step, cut
+from lightning_modules.updates.optimise import Term, optimise, prompts_with_pairs
 from rlhf.config import RewardConfig, TrainConfig
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row

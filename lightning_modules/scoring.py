@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_modules.averages import Means
-from lightning_modules.micro_batches import cut, equalise
+from lightning_modules.updates.averages import Means
+from lightning_modules.updates.micro_batches import cut, equalise
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from lightning_modules.averages import Means
 from lightning_modules.base import StageModule
-from lightning_modules.micro_batches import Step
-from lightning_modules.optimise import Term, optimise, target_tokens
+from lightning_modules.updates.averages import Means
+from lightning_modules.updates.micro_batches import Step
+from lightning_modules.updates.optimise import Term, optimise, target_tokens
 from rlhf.config import TrainConfig
 from rlhf.data.batch import Batch
 from rlhf.models.language import LanguageModel

@@ -39,7 +39,7 @@ class Pretend:
         if run.is_main:
             run.model.mkdir()
             (run.model / "model.safetensors").write_text(f"{run.dir}")
-            kind = "GPT2ForSequenceClassification" if config.algo.name == "reward" else "GPT2LMHeadModel"
+            kind = "GPT2ForSequenceClassification" if config.algo.exports == "scorer" else "GPT2LMHeadModel"
             (run.model / "config.json").write_text(f'{{"architectures": ["{kind}"], "id2label": {{"0": "x"}}}}')
         if self.final is None:
             return 1.0

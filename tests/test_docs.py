@@ -101,7 +101,7 @@ def test_keys_in_backticks_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", [DOCS / "stages.md", *TUNING.values()], ids=name_of)
 def test_metrics_in_backticks_are_logged(page: Path) -> None:
     """Their last part, or all of it, is a text of the code that measures; prefixes are put in front of it there."""
-    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in sorted((ROOT / "lightning_modules").glob("*.py"))]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in sorted((ROOT / "lightning_modules").rglob("*.py"))]
     texts = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     last = {str(text).split("/")[-1] for text in texts} | {"grad_norm_policy", "grad_norm_critic"}
     named = set(re.findall(r"`((?:train|val|objective|policy|value|response|time)/\w+)`", prose(page)))

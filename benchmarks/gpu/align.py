@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.gpu.parts import Context, Part, Skipped
 from benchmarks.gpu.runner import main
+from rlhf.config import algorithms
 
 SELF = "benchmarks.gpu.align"
 PARTS = [
@@ -111,7 +112,7 @@ def stage(context: Context, name: str, parents: list[str]) -> dict[str, Any]:
     ]
     if context.tiny:
         lines += ["train.batch_size=4", "train.val_batches=1"]
-    if context.tiny and name == "ppo":
+    if context.tiny and algorithms()[name].on_policy:
         lines += ["algo.samples_per_prompt=1", "algo.minibatches=1"]
     trial = train(lines, run_of(context, name))
     final = json.loads((trial.folder / "summary.json").read_text(encoding="utf-8"))["final"]

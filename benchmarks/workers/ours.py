@@ -40,7 +40,8 @@ class OneByOne(L.Callback):
 
     def __init__(self, link: Any, stage: str) -> None:
         self.link, self.names = link, CHECKED[stage]
-        self.prepares = stage == "dpo"
+        algorithm = algorithms()[stage]
+        self.prepares = algorithm.needs_reference and not algorithm.on_policy
 
     def on_fit_start(self, trainer: L.Trainer, module: Any) -> None:
         if self.prepares:  # the reference pass, which the module makes right after this

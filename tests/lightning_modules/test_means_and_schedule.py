@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from lightning_modules.averages import Means
-from lightning_modules.schedule import lr_factor
+from lightning_modules.updates.averages import Means
+from lightning_modules.updates.schedule import lr_factor
 
 
 def same(x: torch.Tensor) -> torch.Tensor:

@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from lightning_modules import optimise, ppo
+from lightning_modules import ppo
 from lightning_modules.base import StageModule
+from lightning_modules.updates import optimise
 from rlhf.runs import Summary
 
 # Pretraining is the same module as sft, on other rows.

@@ -1,4 +1,4 @@
-"""A run goes on where another layout stopped, and ends as one that never moved."""
+"""A run continues from where another layout stopped, and ends with the numbers of one that never moved."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lightning_modules.micro_batches import cut
+from lightning_modules.updates.micro_batches import cut
 from rlhf.capacity.flops import TRAIN, TRAIN_ADAPTER, forward, useful
 from rlhf.capacity.footprint import QUANTISED, Layout, Line, Memory, Stage
 from rlhf.capacity.meter import Log

@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.gpu.parts import Context
 from benchmarks.gpu.process import ROOT
 from benchmarks.gpu.trial import QUIET, Trial, distance, model_overrides, rows_of, threads, train, verdict
+from rlhf.config import algorithms
 
 STAGES = ("pretrain", "sft", "reward", "dpo", "ppo")
 CLOSE = {"fp32": 1e-3, "bf16": 3e-2}
@@ -41,7 +42,7 @@ def overrides(context: Context, stage: str, folder: Path, steps: int) -> list[st
         # Several micro-batches in an update, all of one size for FlexAttention: each size is compiled for seconds.
         f"train.tokens_per_microbatch={128 if context.tiny else 256}",
     ]
-    if stage == "ppo":
+    if algorithms()[stage].on_policy:
         # One update of each rollout: its ratio must be 1.
         found += ["algo.epochs=1", "algo.minibatches=1", "algo.samples_per_prompt=2"]
         found += [f"algo.reward_model={folder / 'reward'}"]

@@ -18,6 +18,7 @@ from benchmarks.gpu.trial import log
 from benchmarks.measure import WARM_UP, Bench, Disagreement, compare_losses, side_of, useful_arithmetic
 from benchmarks.prepare import prepare
 from benchmarks.summary import Comparison
+from rlhf.config import algorithms
 
 LOOSER = {"fp32": 1.0, "bf16": 100.0}
 """Factor of the tolerances of losses: bf16 has 8 bits of mantissa, and the sides round in other places."""
@@ -39,7 +40,7 @@ def bench_of(context: Context, stage: str, name: str, precision: str, blocks: in
         "epochs": 2 if context.tiny else 4,
         "tokens_per_microbatch": 64 if context.tiny else shape.tokens_per_microbatch,
     }
-    if stage == "ppo":
+    if algorithms()[stage].on_policy:
         options["max_grad_norm"] = 1e9  # TRL's PPO does not clip gradients
     lengths = [n // 40 + 2 for n in LENGTHS[stage]] if context.tiny else LENGTHS[stage]
     request = {

@@ -118,12 +118,12 @@ def test_a_search_that_was_killed_tries_what_it_would_have_tried(main: Main, sta
     stage.within = lambda: None
     assert main(f"{LINE} resume=true") == 0
     rates = tried(stage)
-    assert rates == [*whole[:3], *whole[2:]], "the third goes on where it stopped"
+    assert rates == [*whole[:3], *whole[2:]], "the third continues from where it stopped"
     assert [run.resumed for _, run, _ in stage.calls] == [False, False, False, True, False]
     (sweep,) = (tmp_path / "outputs" / "multirun").iterdir()
     assert {run.dir.parent for _, run, _ in stage.calls} == {sweep}
     assert main(f"{LINE} resume=true") == 0
-    assert main(f"{LINE} hydra.sweeper.n_trials=5 resume=true") == 0, "and it may go further"
+    assert main(f"{LINE} hydra.sweeper.n_trials=5 resume=true") == 0, "and it may be extended"
     assert len(stage.calls) == 6
 
 

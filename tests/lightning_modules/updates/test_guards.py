@@ -15,10 +15,10 @@ import torch
 from closed_form import EOS, LONGEST, PROMPTS, fit, make_world, new_policy
 
 from lightning_modules.data import StageData
-from lightning_modules.guards import BadSteps, Place, write_batch
-from lightning_modules.micro_batches import Micro
 from lightning_modules.ppo import PPOModule
 from lightning_modules.sft import SFTModule
+from lightning_modules.updates.guards import BadSteps, Place, write_batch
+from lightning_modules.updates.micro_batches import Micro
 from rlhf.config import PPOConfig, SFTConfig, TrainConfig
 from rlhf.data.rows import Row
 from rlhf.errors import TrainingError

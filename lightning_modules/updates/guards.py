@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_modules.micro_batches import Micro
+from lightning_modules.updates.micro_batches import Micro
 from rlhf.errors import TrainingError
 from rlhf.runs.files import atomic_write_json
 

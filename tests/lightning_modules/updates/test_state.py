@@ -13,7 +13,7 @@ from closed_form import EOS, LONGEST, PROMPTS, fit, make_world, new_critic, new_
 
 from lightning_modules.data import StageData
 from lightning_modules.ppo import PPOModule
-from lightning_modules.state import aliases
+from lightning_modules.updates.state import aliases
 from rlhf.config import PPOConfig, TrainConfig
 from rlhf.data.rows import Row
 from rlhf.errors import TrainingError

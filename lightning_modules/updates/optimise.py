@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lightning_modules.averages import Means
-from lightning_modules.micro_batches import Micro
+from lightning_modules.updates.averages import Means
+from lightning_modules.updates.micro_batches import Micro
 from rlhf.data.batch import Batch, collate
 from rlhf.models.parallel.sharding import clip_gradients, settle
 
@@ -51,7 +51,7 @@ def optimise(module: StageModule, terms: Sequence[Term]) -> dict[str, float]:
     Denominators are global over the optimisation batch, so accumulation, the number of devices and the token budget
     can't change the result. Gradients are synchronised once, with the last micro-batch.
 
-    Where the loss or a gradient norm is not finite, the weights stay as they are (`lightning_modules/guards.py`).
+    Where the loss or a gradient norm is not finite, the weights stay as they are (`guards.py`).
     """
     module.optimizer.zero_grad(set_to_none=True)
     means = Means()
