@@ -1,4 +1,4 @@
-"""What a run cost: tokens a second, and the highest memory use."""
+"""What a run cost: tokens per second, and the highest memory use."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Resources(L.Callback):
         self.memory = peak_memory(module.device)
 
     def summary(self, module: Any) -> dict[str, Any]:
-        """Fields of `summary.json`: trained tokens a second (padding not counted), peak bytes summed over ranks."""
+        """Fields of `summary.json`: trained tokens per second (padding not counted), peak bytes summed over ranks."""
         speed = (module.trained_tokens - self.tokens_before) / self.seconds if self.seconds else None
         memory = self.memory or peak_memory(module.device)
         return {"train_tokens_per_second": speed and round(speed, 1), "peak_memory_bytes": memory}

@@ -231,7 +231,7 @@ class StageModule(L.LightningModule):
         return {"metrics": self.train_metrics}
 
     def with_speed(self, metrics: dict[str, float], seconds: float) -> dict[str, float]:
-        """A step's metrics with its seconds and trained tokens a second in place of `tokens`, which are counted."""
+        """A step's metrics with its seconds and trained tokens per second in place of `tokens`, which are counted."""
         tokens = metrics.pop("tokens", 0.0)
         self.trained_tokens += int(tokens)
         return metrics | {"seconds": seconds, "tokens_per_second": tokens / seconds}

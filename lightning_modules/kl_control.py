@@ -16,7 +16,7 @@ KL_RAISE = 1.5
 
 
 class KLControl:
-    """`algo.kl_controller` and `algo.kl_guard`; KL is in nats a response, the mean over all ranks."""
+    """`algo.kl_controller` and `algo.kl_guard`; KL is in nats per response, the mean over all ranks."""
 
     def __init__(self, algo: OnPolicyConfig) -> None:
         self.algo = algo

@@ -21,15 +21,15 @@ OVERVIEW: Mapping[str, Sequence[str]] = {
     "Reward model: accuracy": ("val/accuracy", "val/accuracy_low", "val/accuracy_high"),
     "Reward model: calibration": ("val/calibration_error",),
     "Score on held-out prompts": ("val/score",),
-    "KL to the reference (nats a response)": ("val/kl",),
+    "KL to the reference (nats per response)": ("val/kl",),
     "Length of responses (tokens)": ("val/length",),
-    "Speed (tokens a second)": ("train/tokens_per_second",),
+    "Speed (tokens per second)": ("train/tokens_per_second",),
 }
 HEALTH: Mapping[str, Sequence[str]] = {
     "Score": ("objective/score", "objective/total_reward"),
     "KL (k1 and k3)": ("objective/kl", "objective/kl3"),
     "Price of KL": ("objective/kl_coef",),
-    "Entropy (nats a token)": ("policy/entropy",),
+    "Entropy (nats per token)": ("policy/entropy",),
     "Length": ("response/length",),
     "Ended by themselves": ("response/eos_rate",),
     "Critic: explained variance": ("value/explained_variance",),

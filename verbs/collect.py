@@ -1,4 +1,4 @@
-"""Preferences: several sampled answers a prompt, ranked by an annotator, in the ranked JSONL that stages read."""
+"""Preferences: several sampled answers per prompt, ranked by an annotator, in the ranked JSONL that stages read."""
 
 from __future__ import annotations
 

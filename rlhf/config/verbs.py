@@ -46,7 +46,7 @@ class SamplingConfig:
 
 @dataclass
 class CollectSettings:
-    """How preferences are collected: several answers a prompt, ranked by an annotator."""
+    """How preferences are collected: several answers per prompt, ranked by an annotator."""
 
     annotator: str = key(
         "auto",

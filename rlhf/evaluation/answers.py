@@ -99,7 +99,7 @@ def response_logprobs(
 
 
 def kl_to_reference(answers: Sequence[Answer], reference: LanguageModel, temperature: float) -> float | None:
-    """k1 = mean over answers of Σ_tokens (log π − log π_ref), in nats a response: unbiased for KL(π ‖ π_ref).
+    """k1 = mean over answers of Σ_tokens (log π − log π_ref), in nats per response: unbiased for KL(π ‖ π_ref).
 
     Args:
         answers: drawn from π at `temperature`, without top-k and top-p; none make no number.

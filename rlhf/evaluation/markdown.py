@@ -124,7 +124,7 @@ def _legend(evaluation: Evaluation) -> str:
         "none": "",
     }[evaluation.judge]
     return (
-        f"{judged}kl: nats a response to {evaluation.reference} (k1, on the model's own samples); "
+        f"{judged}kl: nats per response to {evaluation.reference} (k1, on the model's own samples); "
         "length: tokens, end-of-text included; distinct 2: different word pairs over all; "
         "bits per byte, perplexity (a token): on held-out text, lower is better."
     )

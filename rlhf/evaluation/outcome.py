@@ -71,7 +71,7 @@ class Contestant:
     Attributes:
         run: the directory or name that it was loaded from.
         replies: to the held-out prompts. guide: to the guide's prompts.
-        kl: nats a response to the reference model, k1; `None` where it can't be measured.
+        kl: nats per response to the reference model, k1; `None` where it can't be measured.
         bits_per_byte, perplexity: on held-out text; the perplexity is per token of the model's own tokenizer.
     """
 

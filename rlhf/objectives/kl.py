@@ -95,7 +95,7 @@ class AdaptiveKL:
 
     Args:
         value: the coefficient to start from, > 0.
-        target: KL to hold, nats a response, > 0.
+        target: KL to hold, nats per response, > 0.
         horizon: episodes over which the coefficient may change by 20%, > 0.
 
     Raises:

@@ -41,13 +41,13 @@ REASONS: dict[str, Text] = {
         "自第 {step} 步起超过 1.5 倍。",
     ),
     "kl": (
-        "The score rose from {score_from:.2f} to {score_to:.2f} at a KL of {to:.1f} nats a response; above "
+        "The score rose from {score_from:.2f} to {score_to:.2f} at a KL of {to:.1f} nats per response; above "
         "{limit:.0f} since step {step}.",
         "得分从 {score_from:.2f} 升到 {score_to:.2f}，代价是每个回答 {to:.1f} 奈特的 KL；"
         "自第 {step} 步起超过 {limit:.0f}。",
     ),
     "entropy": (
-        "The policy's entropy fell from {from:.3f} to {to:.4f} nats a token; below a twentieth of the start's since "
+        "The policy's entropy fell from {from:.3f} to {to:.4f} nats per token; below a twentieth of the start's since "
         "step {step}.",
         "策略的熵从每词元 {from:.3f} 奈特降到 {to:.4f}；自第 {step} 步起低于初始值的二十分之一。",
     ),
@@ -64,7 +64,7 @@ REASONS: dict[str, Text] = {
         "在相同提示上，不同词对的比例（distinct-2）从 {from:.2f} 降到 {to:.2f}。",
     ),
     "bits": (
-        "Held-out text now costs {to:.3f} bits a byte, {ratio:.0%} more than the {from:.3f} of before.",
+        "Held-out text now costs {to:.3f} bits per byte, {ratio:.0%} more than the {from:.3f} of before.",
         "留出文本现在每字节需要 {to:.3f} 比特，比之前的 {from:.3f} 多 {ratio:.0%}。",
     ),
     "critic": (

@@ -35,11 +35,11 @@ STRINGS: dict[str, Text] = {
     "judge_reward": ("the reward model", "奖励模型"),
     "judge_none": ("none", "无"),
     "sampling": ("sampling", "采样"),
-    "temperature": ("one answer a prompt, temperature {t}", "每个提示一个回答，温度 {t}"),
+    "temperature": ("one answer per prompt, temperature {t}", "每个提示一个回答，温度 {t}"),
     "failed": ("Not finished", "未完成"),
     "headline": ("Headline", "主要结果"),
     "headline_models": (
-        "score: the judge's mean over all prompts; kl: nats a response to {reference} (k1), and a bound for best-of-n; "
+        "score: the judge's mean over all prompts; kl: nats per response to {reference} (k1), a bound for best-of-n; "
         "length: tokens; distinct 2: different word pairs over all; bits per byte: held-out text, lower is better.",
         "score：裁判对所有提示的平均分；kl：每个回答相对 {reference} 的奈特数（k1），best-of-n 为上界；length：词元数；"
         "distinct 2：不同词对的比例；bits per byte：留出文本，越低越好。",
@@ -76,7 +76,7 @@ STRINGS: dict[str, Text] = {
     "over_prompts": ("prompts", "提示"),
     "over_both": ("seeds where there are several, else prompts", "随机种子（若有多个），否则跨提示"),
     "outside": ("Too far out to be drawn: {what}.", "太远而未画出：{what}。"),
-    "kl_axis": ("KL to the reference (nats a response, √ scale)", "与参考模型的 KL（奈特／回答，平方根刻度）"),
+    "kl_axis": ("KL to the reference (nats per response, √ scale)", "与参考模型的 KL（奈特／回答，平方根刻度）"),
     "reward_axis": ("reward model's score", "奖励模型得分"),
     "gold_axis": ("judge's score", "裁判得分"),
     "reward_kl": ("Reward against KL", "奖励与 KL"),

@@ -67,7 +67,7 @@ def collect_answers(config: EvaluateConfig, run: Run, held: HeldOut, guide: list
 def _ask(
     config: EvaluateConfig, name: str, loaded: Loaded, held: HeldOut, guide: list[Prompt], watch: Watch, best: int
 ) -> Collected:
-    """One model's answers, `best` samples a prompt for best-of-n, and its bits per byte."""
+    """One model's answers, `best` samples per prompt for best-of-n, and its bits per byte."""
     sampler = loaded.sampler(config.rollout.engine, config.rollout.max_rows)
     rollout = config.rollout
 

@@ -37,7 +37,7 @@ def add_kl(
     tokenizer: Tokenizer,
     device: torch.device,
 ) -> None:
-    """Put `kl` (k1, nats a response) in the place of each sample's tokens.
+    """Put `kl` (k1, nats per response) in the place of each sample's tokens.
 
     The log-probability under the policy of that step was written when the sample was drawn; the reference is loaded
     once, after training, since DPO keeps none in memory.
