@@ -118,7 +118,7 @@ SIZES = "model.init=random " + " ".join(
     f"model.architecture.{size}" for size in ("n_embd=16", "n_layer=1", "n_head=2", "n_positions=64")
 )
 SHORT = (
-    f"algo=simpo model=distilgpt2 {SIZES} data=shp data.path=votes.jsonl data.max_length=64 data.val_fraction=0.2 "
+    f"algo=slic model=distilgpt2 {SIZES} data=shp data.path=votes.jsonl data.max_length=64 data.val_fraction=0.2 "
     "rollout.max_new_tokens=4 train.batch_size=4 train.samples=2 logger=csv"
 )
 
@@ -148,7 +148,7 @@ def check_trained(run_directory: Path) -> None:
     summary = summary_of(run_directory)
     assert [summary[name] for name in ("status", "algo", "model", "data", "steps")] == [
         "finished",
-        "simpo",
+        "slic",
         "distilgpt2",
         "shp",
         2,
@@ -160,7 +160,7 @@ def check_trained(run_directory: Path) -> None:
 
 def test_together_they_train_and_every_verb_knows_them(extended: Path) -> None:
     run(extended, "-m", "rlhf.config.reference", "--write", "docs/configuration.md")
-    assert "### `algo=simpo`" in (extended / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert "### `algo=slic`" in (extended / "docs" / "configuration.md").read_text(encoding="utf-8")
     told = run(
         extended,
         "-c",
@@ -172,9 +172,9 @@ def test_together_they_train_and_every_verb_knows_them(extended: Path) -> None:
         typed="Hello\n",
     )
     check_trained(extended / "outputs" / "run")
-    assert "simpo" in (extended / "outputs" / "run" / "report.html").read_text(encoding="utf-8")
+    assert "slic" in (extended / "outputs" / "run" / "report.html").read_text(encoding="utf-8")
     plan = told.split("== plan")[1].split("== report")[0]
-    assert "policy" in plan and "reference" not in plan, "SimPO has none"
+    assert "policy" in plan and "reference" not in plan, "SLiC-HF has none"
 
 
 @pytest.mark.slow
@@ -223,16 +223,16 @@ def test_shards_of_two_processes_give_the_same_numbers(extended: Path) -> None:
 def test_a_package_of_ones_own_adds_an_algorithm(lab: Path, tmp_path: Path) -> None:
     """The same four files outside of the lab: an entry point names the keys, `--config-dir` the option."""
     moved = {
-        "rlhf/objectives/simpo.py": "mypackage/formula.py",
-        "rlhf/config/algorithms/simpo.py": "mypackage/simpo_keys.py",
-        "lightning_modules/simpo.py": "mypackage/simpo.py",
-        "conf/algo/simpo.yaml": "myconf/algo/simpo.yaml",
+        "rlhf/objectives/slic.py": "mypackage/formula.py",
+        "rlhf/config/algorithms/slic.py": "mypackage/slic_keys.py",
+        "lightning_modules/slic.py": "mypackage/slic.py",
+        "conf/algo/slic.yaml": "myconf/algo/slic.yaml",
     }
     for name, _, content in blocks(SECTIONS["An algorithm"]):
         file = lab / moved[name]
         file.parent.mkdir(parents=True, exist_ok=True)
-        content = content.replace("rlhf.objectives.simpo", "mypackage.formula")
-        file.write_text(content.replace("lightning_modules.simpo", "mypackage.simpo"), encoding="utf-8")
+        content = content.replace("rlhf.objectives.slic", "mypackage.formula")
+        file.write_text(content.replace("lightning_modules.slic", "mypackage.slic"), encoding="utf-8")
     (lab / "mypackage" / "__init__.py").touch()
     installed = lab / "mypackage-1.dist-info"
     installed.mkdir()

@@ -45,7 +45,7 @@ def composed(*overrides: str) -> TrainConfig:
 
 def test_there_are_options() -> None:
     found = options()
-    assert found["algo"] == ["dpo", "ppo", "pretrain", "reward", "sft"]
+    assert found["algo"] == ["cpo", "dpo", "orpo", "ppo", "pretrain", "reward", "sft", "simpo"]
     assert set(found["strategy"]) == {"cpu", "gpu", "ddp", "fsdp", "zero2", "zero3"}
     assert set(found["rollout"]) == {"torch", "vllm"}
     assert {"small", "middle", "large"} <= set(found["experiment"])

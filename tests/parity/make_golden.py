@@ -1,7 +1,7 @@
 """Makes the golden values in `golden/` with other people's libraries, each in an environment of its own.
 
     python -m venv trl && trl/bin/pip install -r tests/parity/requirements-trl.txt
-    trl/bin/python tests/parity/make_golden.py trl
+    trl/bin/python tests/parity/make_golden.py trl           # and trl_unpaired
 
     python -m venv torchtune && torchtune/bin/pip install -r tests/parity/requirements-torchtune.txt
     torchtune/bin/python tests/parity/make_golden.py torchtune
@@ -50,6 +50,7 @@ def write(library: str) -> Path:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("library", choices=["torchtune", "trl"])
+    made = sorted(path.stem.removeprefix("golden_") for path in Path(__file__).parent.glob("golden_*.py"))
+    parser.add_argument("library", choices=made)
     torch.set_num_threads(1)
     print(write(parser.parse_args().library))

@@ -6,12 +6,11 @@ The golden values and the inputs are in `golden/`; `make_golden.py` made them, i
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from golden_values import assert_same, golden, tensor
 from torch import Tensor
 
 from rlhf.objectives.advantages import gae, whiten
@@ -19,24 +18,6 @@ from rlhf.objectives.numeric import Moments, moments
 from rlhf.objectives.ppo import policy_loss, value_loss
 from rlhf.objectives.preference import accuracy, bradley_terry, dpo
 from rlhf.objectives.shaping import shaped_rewards
-
-GOLDEN = Path(__file__).parent / "golden"
-TOLERANCE = 1e-5
-
-
-def golden(library: str, name: str) -> list[Any]:
-    cases = json.loads((GOLDEN / f"{library}.json").read_text(encoding="utf-8"))[name]
-    return [pytest.param(case, id=f"{library}-{name}-{i}") for i, case in enumerate(cases)]
-
-
-def tensor(values: Any) -> Tensor:
-    """fp32, in which training computes."""
-    return torch.tensor(values, dtype=torch.float32)
-
-
-def assert_same(ours: Tensor, theirs: Any) -> None:
-    expected = torch.tensor(theirs, dtype=torch.float64)
-    torch.testing.assert_close(ours.detach().double(), expected, atol=TOLERANCE, rtol=TOLERANCE)
 
 
 @pytest.mark.parametrize("case", golden("trl", "dpo") + golden("torchtune", "dpo"))
