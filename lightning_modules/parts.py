@@ -35,8 +35,8 @@ class Parts(Protocol):
     def reference(self) -> LanguageModel:
         """The policy as it is before training."""
 
-    def reference_logprobs(self) -> Reference:
-        """The same, for stages that need its log-probabilities of fixed rows only."""
+    def reference_logprobs(self, *, per_token: bool = False) -> Reference:
+        """The same, for stages that need its log-probabilities of fixed rows only, of responses or of tokens."""
 
     def reward(self) -> ScoreModel:
         """What `algo.reward_model` names; the same one at every call."""

@@ -38,11 +38,13 @@ class Reference:
         key: sha256, hexadecimal, of all that decides the last bit of the numbers; `None`: it is not known.
         rows: all that training and validation will ask for, by split.
         store: the run's own file; `None` keeps the numbers in memory only.
+        per_token: a number for each token of a row's responses, in their order, instead of one for each response.
     """
 
     rows: Mapping[str, Sequence[Row]]
     key: str | None = None
     store: Path | None = None
+    per_token: bool = False
 
     @property
     def cache(self) -> Path | None:
@@ -119,7 +121,8 @@ class Reference:
         return digest.hexdigest()
 
     def _fault(self, found: dict[str, Tensor], facts: Mapping[str, str], wanted: Mapping[str, str]) -> str | None:
-        shapes = {f"{split}/{row.index}": (len(row.responses),) for split, rows in self.rows.items() for row in rows}
+        rows = [(f"{split}/{row.index}", row.responses) for split, all_of in self.rows.items() for row in all_of]
+        shapes = {name: (sum(map(len, said)) if self.per_token else len(said),) for name, said in rows}
         if {name: tuple(value.shape) for name, value in found.items()} != shapes:
             return "its rows are others"
         if not all(value.is_floating_point() for value in found.values()):
@@ -148,7 +151,12 @@ def checksum(reference: Mapping[str, Tensor]) -> str:
 
 
 def key_of(
-    weights: str | None, folder: str | None, rows: Mapping[str, Sequence[Row]], config: TrainConfig, device: str = "cpu"
+    weights: str | None,
+    folder: str | None,
+    rows: Mapping[str, Sequence[Row]],
+    config: TrainConfig,
+    device: str = "cpu",
+    per_token: bool = False,
 ) -> str | None:
     """sha256, hexadecimal, of all that decides the last bit of the numbers; `None` where the weights have no hash.
 
@@ -160,6 +168,7 @@ def key_of(
         weights: sha256 of the reference's safetensors.
         folder: where its `config.json` is.
         device: what it is computed on (`cpu`, `gpu`).
+        per_token: as of `Reference`.
     """
     if weights is None:
         return None
@@ -169,6 +178,8 @@ def key_of(
         facts.append(config.model.quantize)
     if config.strategy.tensor_parallel > 1:
         facts.append(config.strategy.tensor_parallel)  # its sums are rounded in another order
+    if per_token:
+        facts.append("per token")
     digest = hashlib.sha256(json.dumps(facts).encode())
     _add_rows(digest, rows)
     return digest.hexdigest()

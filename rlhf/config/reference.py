@@ -78,6 +78,8 @@ def type_name(annotation: Any) -> str:
     """`number`, `whole number or null`, … as a reader who doesn't write Python would say."""
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(type_name(part) for part in get_args(annotation))
+    if annotation is Any:  # OmegaConf has no union of a text and a list
+        return "text or list"
     names = {int: "whole number", float: "number", str: "text", bool: "true or false", NoneType: "null"}
     origin = get_origin(annotation) or annotation
     return names.get(origin) or {dict: "mapping", list: "list"}[origin]

@@ -84,6 +84,9 @@ def validate_verb(config: Config) -> None:
 
 
 def _check_range(name: str, info: KeyInfo, value: object) -> None:
+    if isinstance(value, list) and info.choices is not None:
+        for item in value:
+            _check_range(name, info, item)
     if isinstance(value, int) and abs(value) >= LARGEST:
         raise ConfigError(f"{name}: {str(value)[:12]}… is out of range, must be {info.allowed or 'below 2^63'}")
     if not isinstance(value, (int, float, str)) or info.accepts(value):

@@ -102,6 +102,7 @@ class LanguageModel(nn.Module):
         *,
         temperature: float = 1.0,
         want_entropy: bool = False,
+        want_log_squares: bool = False,
         reference: tuple[Tensor, Head] | None = None,
     ) -> TokenStats:
         """Log-probabilities of the batch's N target tokens, and what else is wanted; see `chosen_logprobs`."""
@@ -113,6 +114,7 @@ class LanguageModel(nn.Module):
             self.head,
             temperature=temperature,
             want_entropy=want_entropy,
+            want_log_squares=want_log_squares,
             reference=reference,
         )
         if self.value_head is not None:

@@ -25,12 +25,16 @@ Head = Callable[[Tensor], Tensor]
 
 @dataclass
 class TokenStats:
-    """What a language model says of N chosen tokens; fp32, each of shape [N], `None` where it was not asked for."""
+    """What a language model says of N chosen tokens; fp32, each of shape [N], `None` where it was not asked for.
+
+    `log_squares` is log Σ_v π(v)² of the distribution that a token was chosen from, without gradient.
+    """
 
     logprobs: Tensor
     entropy: Tensor | None = None
     kl: Tensor | None = None
     values: Tensor | None = None
+    log_squares: Tensor | None = None
 
 
 # FSDP looks for tensors in what a model returns, to gather its parameters again when gradients arrive at them.
@@ -44,6 +48,7 @@ def chosen_logprobs(
     *,
     temperature: float = 1.0,
     want_entropy: bool = False,
+    want_log_squares: bool = False,
     reference: tuple[Tensor, Head] | None = None,
 ) -> TokenStats:
     """log softmax(head(hidden) / temperature) at `tokens`, in fp32.
@@ -54,19 +59,22 @@ def chosen_logprobs(
         head: maps [n, D] to logits [n, V].
         temperature: the logits are divided by it, as they were when the tokens were sampled.
         want_entropy: also the entropy (nats) of each distribution.
+        want_log_squares: also the log of the sum of its squared probabilities.
         reference: hidden states [N, D] and head of a reference model; also KL(policy ‖ reference) (nats), exactly.
     """
 
-    def chunk(hidden: Tensor, tokens: Tensor, other: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def chunk(hidden: Tensor, tokens: Tensor, other: Tensor | None) -> tuple[Tensor, ...]:
         logits = head(hidden).float() / temperature
-        logprobs = torch.log_softmax(logits, dim=-1).gather(-1, tokens[:, None]).squeeze(-1)
+        every = torch.log_softmax(logits, dim=-1)
+        logprobs = every.gather(-1, tokens[:, None]).squeeze(-1)
+        squares = (2 * every.detach()).logsumexp(-1) if want_log_squares else logprobs.new_zeros(())
         entropy = entropy_of(logits) if want_entropy else logprobs.new_zeros(())
         kl = logprobs.new_zeros(())
         if reference is not None and other is not None:
             with torch.no_grad():
                 other_logits = reference[1](other).float() / temperature
             kl = full_kl(logits, other_logits)
-        return logprobs, entropy, kl
+        return logprobs, entropy, kl, squares
 
     others = reference[0].split(CHUNK) if reference is not None else [None] * max(1, -(-len(hidden) // CHUNK))
     parts = []
@@ -75,9 +83,10 @@ def chosen_logprobs(
             parts.append(checkpoint(chunk, h, t, o, use_reentrant=False, preserve_rng_state=False))
         else:
             parts.append(chunk(h, t, o))
-    logprobs, entropies, kls = (list(column) for column in zip(*parts, strict=True))
+    logprobs, entropies, kls, squares = (list(column) for column in zip(*parts, strict=True))
     return TokenStats(
         torch.cat(logprobs),
         torch.cat(entropies) if want_entropy else None,
         torch.cat(kls) if reference is not None else None,
+        log_squares=torch.cat(squares) if want_log_squares else None,
     )

@@ -22,7 +22,14 @@ IGNORED_KEYS = (
 
 
 ADDED: dict[str, Any] = {
+    "algo.beta_end": None,
+    "algo.beta_schedule": "constant",
+    "algo.discopop_tau": 0.05,
+    "algo.divergence": "reverse_kl",
     "algo.kl_guard": "off",
+    "algo.ld_alpha": None,
+    "algo.loss_weights": [],
+    "algo.weighting": "none",
     "data.chat_template": None,
     "data.ignore": [],
     "data.template_kwargs": {},
@@ -36,6 +43,7 @@ ADDED: dict[str, Any] = {
 """Keys that came after the first runs: at these values they count as if they were not there."""
 
 DEPENDENT = {
+    "algo.divergence_alpha": "algo.divergence",
     "algo.kl_limit": "algo.kl_guard",
     "model.lora_r": "model.adapter",
     "model.lora_alpha": "model.adapter",

@@ -35,7 +35,7 @@ class Shapes:
     def reference(self) -> LanguageModel:
         return LanguageModel(backbone(self.config, "causal"))
 
-    def reference_logprobs(self) -> Reference:
+    def reference_logprobs(self, *, per_token: bool = False) -> Reference:
         return Reference({})
 
     def reward(self) -> ScoreModel:

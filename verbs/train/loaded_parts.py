@@ -75,10 +75,10 @@ class LoadedParts:
         hf = self.policy().hf
         return LanguageModel(share(hf) if self._lora else copy.deepcopy(hf))
 
-    def reference_logprobs(self) -> Reference:
+    def reference_logprobs(self, *, per_token: bool = False) -> Reference:
         init, device = self.run.parents["model.init"], accelerator_of(self.config.strategy)[0]
-        key = key_of(init.sha256, init.source, self.asked, self.config, device)
-        return Reference(self.asked, key, self.run.checkpoints / "reference.safetensors")
+        key = key_of(init.sha256, init.source, self.asked, self.config, device, per_token)
+        return Reference(self.asked, key, self.run.checkpoints / "reference.safetensors", per_token)
 
     def reward(self) -> ScoreModel:
         return self._reward

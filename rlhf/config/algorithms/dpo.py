@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rlhf.config.algorithms.base import AlgoConfig, Records, Sections
 from rlhf.config.keys import key
-from rlhf.errors import ConfigError
+from rlhf.errors import ConfigError, nearest
+
+LOSSES = (
+    "sigmoid",
+    "hinge",
+    "ipo",
+    "robust",
+    "exo_pair",
+    "nca_pair",
+    "bco_pair",
+    "sppo_hard",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sigmoid_norm",
+    "sft",
+)
+SMOOTHED = ("sigmoid", "sigmoid_norm", "robust", "exo_pair")
+"""Losses in which label smoothing is defined."""
+OF_DIFFERENCES = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "exo_pair", "discopop", "sft")
+"""Losses that take any divergence."""
 
 
 @dataclass
@@ -28,18 +49,107 @@ class DPOConfig(AlgoConfig):
     beta: float = key(
         0.1, "strength of the pull to the reference", gt=0, unit="1/nat", source="Rafailov et al. 2023, appendix B"
     )
-    loss: str = key(
-        "sigmoid",
-        "sigmoid (Rafailov et al. 2023), ipo (Azar et al. 2023), hinge (Zhao et al. 2023)",
-        choices=("sigmoid", "ipo", "hinge"),
+    beta_end: float | None = key(None, "β of the last update, for beta_schedule", gt=0, unit="1/nat")
+    beta_schedule: str = key(
+        "constant", "how β goes from beta to beta_end over the updates", choices=("constant", "linear", "cosine")
     )
+    loss: Any = key(
+        "sigmoid", "what is minimised, or a list of such, which are added up: see docs/methods.md", choices=LOSSES
+    )
+    loss_weights: list[float] = key(list, "a weight for each of a list in loss; empty: 1 for each")
     label_smoothing: float = key(
-        0.0, "probability that a label is wrong (cDPO, Mitchell 2023)", ge=0, lt=0.5, unit="probability"
+        0.0,
+        "probability that a label is wrong: sigmoid (cDPO, Mitchell 2023), sigmoid_norm, robust; the ε of exo_pair",
+        ge=0,
+        lt=0.5,
+        unit="probability",
+    )
+    divergence: str = key(
+        "reverse_kl",
+        "what holds the policy to the reference: an f-divergence (Wang et al. 2023)",
+        choices=("reverse_kl", "forward_kl", "js", "alpha"),
+        source="Rafailov et al. 2023",
+    )
+    divergence_alpha: float = key(
+        0.5, "α of divergence=alpha: reverse KL towards 0, forward KL towards 1", gt=0, lt=1, source="as in TRL"
+    )
+    discopop_tau: float = key(0.05, "temperature of loss=discopop", gt=0, source="Lu et al. 2024")
+    ld_alpha: float | None = key(
+        None,
+        "weight of the tokens by which a response is longer than the other one (LD-DPO, Liu et al. 2024); null: 1",
+        ge=0,
+        le=1,
+    )
+    weighting: str = key(
+        "none",
+        "none, or wpo: a pair counts by how likely both responses are for the policy itself (Zhou et al. 2024)",
+        choices=("none", "wpo"),
     )
 
+    def mixture(self) -> list[tuple[str, float]]:
+        """The losses that are added up, each with its weight."""
+        names = [self.loss] if isinstance(self.loss, str) else list(self.loss)
+        return list(zip(names, self.loss_weights or [1.0] * len(names), strict=True))
+
+    def beta_at(self, step: int, total: int) -> float:
+        """β of update number `step` (from 0) of `total`: `beta` at the first, `beta_end` at the last."""
+        if self.beta_schedule == "constant" or self.beta_end is None:
+            return self.beta
+        progress = min(1.0, step / max(1, total - 1))
+        if self.beta_schedule == "cosine":
+            progress = 0.5 * (1 - math.cos(math.pi * progress))
+        return self.beta + (self.beta_end - self.beta) * progress
+
     def rules(self, config: Sections) -> None:
-        if self.label_smoothing > 0 and self.loss != "sigmoid":
+        _names(self.loss)
+        names = [self.loss] if isinstance(self.loss, str) else list(self.loss)
+        if self.loss_weights and (isinstance(self.loss, str) or len(self.loss_weights) != len(names)):
             raise ConfigError(
-                f"algo.label_smoothing: {self.label_smoothing:g} is defined for algo.loss=sigmoid only; "
-                f"with algo.loss={self.loss} it must be 0"
+                f"algo.loss_weights: {len(self.loss_weights)} weights for {len(names)} in algo.loss; give a list of "
+                "losses, and a weight for each"
             )
+        if any(not (math.isfinite(weight) and weight > 0) for weight in self.loss_weights):
+            raise ConfigError(f"algo.loss_weights: {self.loss_weights} must all be > 0")
+        self._smoothing(names)
+        for name in names:
+            if self.divergence != "reverse_kl" and name not in OF_DIFFERENCES:
+                raise ConfigError(
+                    f"algo.divergence: {self.divergence} is defined for algo.loss={', '.join(OF_DIFFERENCES)} only; "
+                    f"with algo.loss={name} it must be reverse_kl"
+                )
+        if (self.beta_schedule == "constant") != (self.beta_end is None):
+            raise ConfigError(
+                f"algo.beta_schedule: {self.beta_schedule} with algo.beta_end={self.beta_end}; a schedule needs both, "
+                "and a constant β needs beta_end=null"
+            )
+
+    def _smoothing(self, names: list[str]) -> None:
+        without = [name for name in names if name not in (*SMOOTHED, "sft")]
+        if self.label_smoothing > 0 and without:
+            raise ConfigError(
+                f"algo.label_smoothing: {self.label_smoothing:g} is defined for algo.loss={', '.join(SMOOTHED)} only; "
+                f"with algo.loss={without[0]} it must be 0"
+            )
+        if "exo_pair" in names and self.label_smoothing == 0:
+            raise ConfigError(
+                "algo.label_smoothing: 0 has no logarithm, which algo.loss=exo_pair takes; pass a small one, such as "
+                "algo.label_smoothing=0.001"
+            )
+
+
+def _names(loss: Any) -> None:
+    if isinstance(loss, str):
+        names = [loss]
+    elif isinstance(loss, list) and loss and all(isinstance(name, str) for name in loss):
+        names = loss
+    else:
+        raise ConfigError(f"algo.loss: {loss!r} must be a loss, or a list of losses such as [sigmoid,sft]")
+    for name in names:
+        if name not in LOSSES:
+            raise ConfigError(f"algo.loss: {name!r} is not one of {', '.join(LOSSES)}{nearest(name, LOSSES)}")
+        if names.count(name) > 1:
+            raise ConfigError(f"algo.loss: {name} stands in the list twice; give it once, with a weight")
+    if names == ["sft"]:
+        raise ConfigError(
+            "algo.loss: sft alone learns from no comparison; add another loss, or run algo=sft on the chosen responses"
+        )
