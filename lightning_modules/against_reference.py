@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_modules.base import StageModule
 from lightning_modules.reference import Reference
-from lightning_modules.sequence_logprobs import response_logprobs
+from lightning_modules.sequence_logprobs import response_sums
 from lightning_modules.updates.micro_batches import cut
 from rlhf.config import TrainConfig
 from rlhf.data.batch import Batch, collate
@@ -40,7 +40,10 @@ class AgainstReference(StageModule):
         return {"policy": self.policy}
 
     def reference_sums(self, batch: Batch, split: str) -> Tensor:
-        """Σ log π_ref(token | prompt, earlier tokens) of each response of a batch of `split`'s rows: [R] nats."""
+        """Σ log π_ref(token | prompt, earlier tokens) of each response of a batch of `split`'s rows: [R] nats.
+
+        Where `known` is per token, it is not summed: [N].
+        """
         return torch.cat([self.reference[f"{split}/{i}"] for i in batch.row_index.tolist()])
 
     def on_fit_start(self) -> None:
@@ -52,7 +55,7 @@ class AgainstReference(StageModule):
         self.prepare_reference()
 
     def prepare_reference(self) -> None:
-        """Fill `reference`: summed response log-probabilities (nats) [K] by `split/row index`.
+        """Fill `reference`: log-probabilities (nats) of a row's responses or of their tokens, by `split/row index`.
 
         Raises:
             TrainingError: the run is under way, so the policy is no longer the reference, and the file is lost.
@@ -95,8 +98,12 @@ class AgainstReference(StageModule):
                     batch = collate(micro.rows).to(self.device)
                     # Lightning's hooks run outside of autocast: a reference in fp32 is not the policy's own in bf16.
                     with self.trainer.precision_plugin.forward_context():
-                        sums = response_logprobs(self.policy, batch).cpu()
-                    for row, part in zip(micro.rows, sums.split([len(r.responses) for r in micro.rows]), strict=True):
+                        tokens = self.policy(batch).logprobs
+                    said = (tokens if self.known.per_token else response_sums(tokens, batch)).cpu()
+                    sizes = [
+                        sum(lengths) if self.known.per_token else len(lengths) for lengths in batch.response_lengths
+                    ]
+                    for row, part in zip(micro.rows, said.split(sizes), strict=True):
                         found[f"{split}/{row.index}"] = part.clone()
                     progress(progress.done + 1)
         if self.world_size > 1:

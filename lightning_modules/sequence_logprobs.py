@@ -14,8 +14,12 @@ def response_lengths(batch: Batch) -> Tensor:
     return torch.bincount(batch.target_response, minlength=batch.n_responses)
 
 
+def response_sums(tokens: Tensor, batch: Batch) -> Tensor:
+    """Sums over each response, [R], of a number for each of its tokens, [N]."""
+    # In the order of the tokens: on a GPU index_add adds in any order, and a resumed run would end with other bits.
+    return torch.segment_reduce(tokens, "sum", lengths=response_lengths(batch), unsafe=True)
+
+
 def response_logprobs(policy: LanguageModel, batch: Batch) -> Tensor:
     """Σ log π(token | prompt, earlier tokens) of each response, end-of-text included: [R] nats."""
-    logprobs = policy(batch).logprobs
-    # In the order of the tokens: on a GPU index_add adds in any order, and a resumed run would end with other bits.
-    return torch.segment_reduce(logprobs, "sum", lengths=response_lengths(batch), unsafe=True)
+    return response_sums(policy(batch).logprobs, batch)
