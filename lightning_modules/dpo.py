@@ -16,6 +16,7 @@ from lightning_modules.updates.micro_batches import Step
 from lightning_modules.updates.optimise import Term, optimise, prompts_with_pairs
 from rlhf.config import DPOConfig, TrainConfig
 from rlhf.data.batch import Batch
+from rlhf.errors import DataError
 from rlhf.models.language import LanguageModel
 from rlhf.models.selection import select
 from rlhf.objectives.dpo import DPOResult, dpo
@@ -38,6 +39,8 @@ class DPOModule(AgainstReference):
     def build(cls, parts: Parts) -> Self:
         assert isinstance(parts.config.algo, DPOConfig)
         known = parts.reference_logprobs(per_token=parts.config.algo.ld_alpha is not None)
+        if parts.config.algo.margin_coef > 0:
+            check_margins(known)
         return cls(parts.config, parts.total_steps, parts.policy(), known)
 
     def of_pairs(self, said: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -85,6 +88,7 @@ class DPOModule(AgainstReference):
                 rejected_lengths=lengths[rejected],
                 divergence=algo.divergence,  # type: ignore[arg-type]
                 divergence_alpha=algo.divergence_alpha,
+                margin=algo.margin_coef * batch.pair_margins if algo.margin_coef > 0 else None,
                 discopop_tau=algo.discopop_tau,
             )
             parts[name] = result.losses if counts is None else result.losses * counts
@@ -116,3 +120,16 @@ class DPOModule(AgainstReference):
         result, means = self.compare(batch, "val")
         means.add("loss", result.losses, batch.pair_weights)
         return means
+
+
+def check_margins(known: Reference) -> None:
+    """Raises:
+    DataError: a comparison has no margin, so that `algo.margin_coef` would mean nothing for it.
+    """
+    rows = [row for found in known.rows.values() for row in found if row.pairs]
+    without = sum(not row.margins for row in rows)
+    if without:
+        raise DataError(
+            f"algo.margin_coef: {without} of {len(rows)} examples have no margin; give each comparison a field margin, "
+            "or each answer of a ranking a score"
+        )

@@ -43,6 +43,7 @@ class Batch:
         end_rows, end_indices: [R] where each response's last token stands.
         pairs: [P, 2] flat response numbers (chosen, rejected).
         pair_weights: [P] 1 / number of pairs of the row, float.
+        pair_margins: [P] by how much the chosen response is better, float; 0 where the data don't say.
         row_index: [rows] `Row.index`.
         n_bytes: UTF-8 bytes of all responses.
         n_tokens: tokens that are not padding.
@@ -62,6 +63,7 @@ class Batch:
     end_indices: Tensor
     pairs: Tensor
     pair_weights: Tensor
+    pair_margins: Tensor
     row_index: Tensor
     n_bytes: int
     n_tokens: int
@@ -131,6 +133,7 @@ def collate(rows: Sequence[Row], pad_id: int = 0) -> Batch:
     ends: list[tuple[int, int]] = []
     pairs: list[tuple[int, int]] = []
     weights: list[float] = []
+    margins: list[float] = []
     line, first = 0, 0
     for row in rows:
         _check(row)
@@ -138,6 +141,7 @@ def collate(rows: Sequence[Row], pad_id: int = 0) -> Batch:
         row_tokens, row_positions, row_segments = list(row.prompt), list(range(start)), [0] * start
         pairs += [(len(ends) + better, len(ends) + worse) for better, worse in row.pairs]
         weights += [1 / len(row.pairs) for _ in row.pairs]
+        margins += row.margins or [0.0] * len(row.pairs)
         for segment, response in enumerate(row.responses, 1):
             begin = first + len(row_tokens)
             for time in row.trained(response):
@@ -175,6 +179,7 @@ def collate(rows: Sequence[Row], pad_id: int = 0) -> Batch:
         end_indices=end_columns[1],
         pairs=_long(pairs, 2),
         pair_weights=torch.tensor(weights, dtype=torch.float32),
+        pair_margins=torch.tensor(margins, dtype=torch.float32),
         row_index=torch.tensor([row.index for row in rows], dtype=torch.long),
         n_bytes=sum(row.n_bytes for row in rows),
         n_tokens=n_tokens,

@@ -124,22 +124,29 @@ class Comparison:
 
     Attributes:
         tags: what a file says of it beside its texts, such as (category, maths): evaluations report by them.
+        margin: by how much the first is better, ≥ 0, in the unit of the file; `None`: it doesn't say.
     """
 
     prompt: Prompt
     chosen: str
     rejected: str
     tags: Tags = ()
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """K answers to one prompt with their ranks: 1 is best, equal ranks are ties; `tags` as of a comparison."""
+    """K answers to one prompt with their ranks: 1 is best, equal ranks are ties; `tags` as of a comparison.
+
+    Attributes:
+        scores: of each answer, in the unit of the file and in the order of the ranks; empty: it doesn't say.
+    """
 
     prompt: Prompt
     responses: tuple[str, ...]
     ranks: tuple[int, ...]
     tags: Tags = ()
+    scores: tuple[float, ...] = ()
 
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """Every (better, worse) pair of response indices: up to K(K-1)/2 (Ouyang et al. 2022, §3.5); ties make none."""
@@ -221,3 +228,12 @@ def responses_of(
     if isinstance(record, Comparison):
         return (record.chosen, record.rejected), ((0, 1),)
     return record.responses, record.pairs()
+
+
+def margins_of(record: Record) -> tuple[float, ...]:
+    """By how much the better answer of each pair is better, as the pairs of `responses_of`; empty where nobody said."""
+    if isinstance(record, Comparison) and record.margin is not None:
+        return (record.margin,)
+    if isinstance(record, Ranking) and record.scores:
+        return tuple(record.scores[better] - record.scores[worse] for better, worse in record.pairs())
+    return ()

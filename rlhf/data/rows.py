@@ -16,6 +16,7 @@ from rlhf.data.records import (
     Prompt,
     Record,
     as_demonstration,
+    margins_of,
     place_of,
     prompt_of,
     responses_of,
@@ -37,6 +38,7 @@ class Row:
         prompt: ids that are read and never trained on.
         responses: ids of each response, end-of-text included; each continues the prompt on its own.
         pairs: (better, worse) indices into `responses`.
+        margins: by how much the better one is better, one for each pair; empty where the data don't say.
         n_bytes: UTF-8 bytes of the responses' text, for bits per byte.
         index: position in the data set the row was made from (documents: number of the block).
         context: ranges of the only response that are read and not trained on: what stands between the assistant's
@@ -49,6 +51,7 @@ class Row:
     n_bytes: int = 0
     index: int = 0
     context: tuple[tuple[int, int], ...] = ()
+    margins: tuple[float, ...] = ()
 
     @property
     def length(self) -> int:
@@ -116,6 +119,8 @@ def make_rows(
                 continue
             responses = [template.response(text) for text in texts]
             row = _fitted(template, prompt, texts, responses, pairs, max_length, index, truncate, tally)
+            if row is not None and (margins := dict(zip(pairs, margins_of(record), strict=False))):
+                row = replace(row, margins=tuple(margins[pair] for pair in row.pairs))
             rows += [row] if row is not None else []
         except Refused as error:
             _refuse(error, record, on_error)

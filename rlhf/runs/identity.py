@@ -29,6 +29,7 @@ ADDED: dict[str, Any] = {
     "algo.kl_guard": "off",
     "algo.ld_alpha": None,
     "algo.loss_weights": [],
+    "algo.margin_coef": 0.0,
     "algo.weighting": "none",
     "data.chat_template": None,
     "data.ignore": [],

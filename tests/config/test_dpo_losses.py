@@ -64,6 +64,7 @@ def test_facts_are_those_of_the_formulas() -> None:
     """They stand twice, since configuration knows no torch."""
     assert set(facts.LOSSES) == {*get_args(formulas.DPOLoss), "sft"}
     assert facts.SMOOTHED == formulas.SMOOTHED
+    assert {*facts.WITH_MARGIN} == {*formulas.WITH_MARGIN, "sft"}
     assert {*facts.OF_DIFFERENCES} == {*formulas.OF_DIFFERENCES, "sft"}
     assert DPOConfig.__dataclass_fields__["divergence"].metadata["key"].choices == get_args(Divergence)
 
@@ -76,3 +77,8 @@ def test_beta_goes_from_first_to_last_update() -> None:
     assert cosine.beta_at(1, 5) == pytest.approx(0.1 + 0.4 * (1 - 2**-0.5) / 2)
     assert DPOConfig(beta=0.3).beta_at(7, 9) == 0.3
     assert linear.beta_at(0, 1) == 0.1
+
+
+@pytest.mark.parametrize("keys", [{"loss": "ipo"}, {"loss": ["sigmoid", "robust"]}, {"label_smoothing": 0.1}], ids=str)
+def test_margins_are_refused_where_no_loss_leaves_room_for_them(keys: dict[str, Any]) -> None:
+    assert refuse(DPOConfig(margin_coef=1.0, **keys)).startswith("algo.margin_coef: 1 ")

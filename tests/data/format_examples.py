@@ -102,7 +102,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[Kind, Any]]] = {
          "completions": [
              {"response": "no", "annotations": POOR, "overall_score": 10, "fine-grained_score": 1.5, "custom_system_prompt": "x"},
              {"response": "yo", "annotations": RATED, "overall_score": 7, "critique": "long\ntext"}]},
-        {"comparisons": [Ranking(HI, ("no", "yo"), (2, 1), (("source", "flan"),))], "prompts": [HI],
+        {"comparisons": [Ranking(HI, ("no", "yo"), (2, 1), (("source", "flan"),), (1.5, 5.0))], "prompts": [HI],
          "demonstrations": [Demonstration(HI, "yo")]},
     ),
     "saferlhf": (

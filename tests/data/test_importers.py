@@ -125,10 +125,10 @@ def test_a_named_format_refuses_what_is_written_in_another() -> None:
         ({"prompt": "hi", "chosen": ["yo"], "rejected": ["yo"]}, "comparisons", ["equal_answers"]),
         # UltraFeedback: ties, answers that nobody rated, and the binarised form, where messages repeat chosen.
         ({"instruction": "hi", "completions": [{"response": "a", "overall_score": 3}, {"response": "b", "overall_score": 3}, {"response": "c"}]},
-         "comparisons", [Ranking(HI, ("a", "b"), (1, 1))]),
+         "comparisons", [Ranking(HI, ("a", "b"), (1, 1), scores=(3, 3))]),
         ({"instruction": "hi", "completions": [{"response": "a", "overall_score": 3}]}, "comparisons", [WITHOUT_COMPARISON]),
         ({"prompt": "hi", "prompt_id": "x", "chosen": CHAT, "rejected": [CHAT[0], says("assistant", "no")], "messages": CHAT,
-          "score_chosen": 8.0, "score_rejected": 6.0}, "comparisons", [Comparison(HI, "yo", "no")]),
+          "score_chosen": 8.0, "score_rejected": 6.0}, "comparisons", [Comparison(HI, "yo", "no", margin=2.0)]),
         ({**EXAMPLES["mt_bench"][0], "turns": [" \n", "b"]}, "prompts", ["empty_field"]),
         # PandaLM: three people who say three things, and two answers that are one.
         ({**EXAMPLES["pandalm"][0], "annotator1": 1}, "comparisons", [Ranking(HI, ("no", "yo"), (1, 1))]),

@@ -29,6 +29,8 @@ SMOOTHED = ("sigmoid", "sigmoid_norm", "robust", "exo_pair")
 """Losses in which label smoothing is defined."""
 OF_DIFFERENCES = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "exo_pair", "discopop", "sft")
 """Losses that take any divergence."""
+WITH_MARGIN = ("sigmoid", "sigmoid_norm", "hinge", "sft")
+"""Losses that leave room for a margin."""
 
 
 @dataclass
@@ -74,6 +76,12 @@ class DPOConfig(AlgoConfig):
         0.5, "α of divergence=alpha: reverse KL towards 0, forward KL towards 1", gt=0, lt=1, source="as in TRL"
     )
     discopop_tau: float = key(0.05, "temperature of loss=discopop", gt=0, source="Lu et al. 2024")
+    margin_coef: float = key(
+        0.0,
+        "how far apart two rewards should be for each unit of a comparison's margin (ODPO, Amini et al. 2024)",
+        ge=0,
+        unit="reward/margin",
+    )
     ld_alpha: float | None = key(
         None,
         "weight of the tokens by which a response is longer than the other one (LD-DPO, Liu et al. 2024); null: 1",
@@ -117,6 +125,11 @@ class DPOConfig(AlgoConfig):
                     f"algo.divergence: {self.divergence} is defined for algo.loss={', '.join(OF_DIFFERENCES)} only; "
                     f"with algo.loss={name} it must be reverse_kl"
                 )
+        if self.margin_coef > 0 and (self.label_smoothing or any(name not in WITH_MARGIN for name in names)):
+            raise ConfigError(
+                f"algo.margin_coef: {self.margin_coef:g} is defined for algo.loss={', '.join(WITH_MARGIN)} without "
+                "label smoothing only; with others it must be 0"
+            )
         if (self.beta_schedule == "constant") != (self.beta_end is None):
             raise ConfigError(
                 f"algo.beta_schedule: {self.beta_schedule} with algo.beta_end={self.beta_end}; a schedule needs both, "

@@ -21,7 +21,7 @@ from rlhf.data.formats.conversations import (
     prompt_in,
     tools_of,
 )
-from rlhf.data.formats.fields import Fields, clean, listed, tags_of, text_of, type_name
+from rlhf.data.formats.fields import Fields, clean, listed, number_of, tags_of, text_of, type_name
 from rlhf.data.formats.meaning import DIFFER
 from rlhf.data.records import Comparison, Demonstration, Kind, Prompt, Ranking, Record, as_demonstration
 
@@ -100,7 +100,18 @@ def _compared(fields: Fields, chosen: Turns, rejected: Turns) -> Comparison:
     for name, turns in (("chosen", chosen), ("rejected", rejected)):
         if turns[-1].extras:
             raise BadRecord("bad_tool_call", f"{name} calls a tool, and only texts are compared")
-    return Comparison(make_prompt(chosen[:-1], tools_of(fields)), chosen[-1].text, rejected[-1].text, tags_of(fields))
+    prompt = make_prompt(chosen[:-1], tools_of(fields))
+    return Comparison(prompt, chosen[-1].text, rejected[-1].text, tags_of(fields), _margin(fields))
+
+
+def _margin(fields: Fields) -> float | None:
+    """By how much the chosen answer is better, where the record says it."""
+    if "margin" not in fields:
+        return None
+    margin = number_of(fields["margin"])
+    if margin is None or margin < 0:
+        raise BadRecord("wrong_type", f"margin must be a number ≥ 0, found {fields['margin']!r}"[:200])
+    return margin
 
 
 def _said(turns: Turns) -> list[tuple[str, str, str]]:
@@ -115,6 +126,7 @@ def _ranking(fields: Fields) -> Ranking:
         raise BadRecord("missing_field", f"responses needs at least 2 entries, found {len(responses)}")
     ranks: dict[int, int] = {}
     texts = []
+    scores = [number_of(entry.get("score")) if isinstance(entry, dict) else None for entry in responses]
     for number, entry in enumerate(responses):
         if not isinstance(entry, dict) or not {"text", "rank"} <= entry.keys():
             raise BadRecord("wrong_type", f"responses[{number}] must be an object with text and rank")
@@ -129,7 +141,12 @@ def _ranking(fields: Fields) -> Ranking:
         if ranks[twin] != rank:
             raise BadRecord("equal_answers", f"responses[{twin}] and [{number}] are equal but ranked differently")
     prompt = make_prompt(_question(fields), tools_of(fields))
-    return Ranking(prompt, tuple(texts), tuple(ranks.values()), tags_of(fields))
+    known = [score for score in scores if score is not None]
+    ordered = len(known) == len(texts) and all(
+        known[i] >= known[j] for i in range(len(texts)) for j in range(len(texts)) if ranks[i] < ranks[j]
+    )
+    # Scores that contradict the ranks, or that some answers lack, are no distances between them.
+    return Ranking(prompt, tuple(texts), tuple(ranks.values()), tags_of(fields), tuple(known) if ordered else ())
 
 
 def _conversation(fields: Fields, name: str, answered: bool = True) -> Turns:

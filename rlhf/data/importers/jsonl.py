@@ -17,7 +17,8 @@ FIELDS = {
     "completion": "another name of response",
     "chosen": "the better answer",
     "rejected": "the worse answer",
-    "responses": "answers with their ranks, a list of {text, rank}; 1 is best",
+    "margin": "by how much the chosen answer is better, a number",
+    "responses": "answers with their ranks, a list of {text, rank}; 1 is best; each may have a score",
     **CONTEXT,
 }
 

@@ -24,7 +24,8 @@ FIELDS = {
     "chosen": "binarised: the better conversation",
     "rejected": "binarised: the worse one",
     "messages": "binarised: chosen once more",
-    **dict.fromkeys(("score_chosen", "score_rejected", "prompt_id"), "binarised: left out"),
+    **dict.fromkeys(("score_chosen", "score_rejected"), "binarised: their difference is the margin"),
+    "prompt_id": "binarised: left out",
     **CONTEXT,
 }
 OVER = ("alpaca", "messages", "hh")
@@ -39,7 +40,11 @@ def matches(fields: Fields) -> bool:
 def parse(fields: Fields, kind: Kind) -> Iterator[Record]:
     """Raises: BadRecord."""
     if "completions" not in fields:
-        yield from standard_records({name: value for name, value in fields.items() if name != "messages"}, kind)
+        kept = {name: value for name, value in fields.items() if name != "messages"}
+        better, worse = (number_of(fields.get(name)) for name in ("score_chosen", "score_rejected"))
+        if better is not None and worse is not None and better >= worse:
+            kept["margin"] = better - worse
+        yield from standard_records(kept, kind)
         return
     tags = {"source": fields["source"]} if isinstance(fields.get("source"), str) else {}
     asked = {**tags, "prompt": text_of(fields, "instruction")}
@@ -57,7 +62,7 @@ def parse(fields: Fields, kind: Kind) -> Iterator[Record]:
     if len(scores) < 2:
         raise BadRecord(WITHOUT_COMPARISON, "fewer than two of the completions have a text and a rating")
     order = sorted({*scores.values()}, reverse=True)
-    responses = [{"text": text, "rank": 1 + order.index(score)} for text, score in scores.items()]
+    responses = [{"text": text, "rank": 1 + order.index(score), "score": score} for text, score in scores.items()]
     yield from standard_records({**asked, "responses": responses}, kind)
 
 

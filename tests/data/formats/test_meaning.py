@@ -83,7 +83,7 @@ CHANGING = [
         "score": 3, "weight": 0.5, "rating": 2, "reward": 1.0, "rejected": "no", "label": 0.5, "messages_b": CHAT, "images": ["a.png"],
         "Context": "Paris", "reasoning-content": "x", "my_notes": "one\ntwo", "briefing": "x" * 101, "turn": {"role": "user", "said": "x"},
     }.items()),
-    ({"margin": 1.5, "chosen": "yo", "rejected": "no"}, "comparisons"),
+    ({"quality": 1.5, "chosen": "yo", "rejected": "no"}, "comparisons"),
     ({"images": ["a.png"]}, "prompts"),
 ]  # fmt: skip
 
