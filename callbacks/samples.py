@@ -67,7 +67,7 @@ class Samples(L.Callback):
                 progress=progress,
             )
         rows = [
-            Row(request.tokens, (a.tokens,), index=i)
+            Row(request.tokens, (a.tokens,), index=i, source=self.prompts[i])
             for i, (request, a) in enumerate(zip(self.requests, answers, strict=True))
         ]
         scores = (self.judge(rows) if self.judge is not None else None) or {}
@@ -81,7 +81,7 @@ class Samples(L.Callback):
                     "response": self.template.parse(answer.tokens),
                     "finished": answer.finished,
                     "tokens": len(answer.tokens),
-                } | {name: round(values[i], 4) for name, values in scores.items()}
+                } | {name: round(values[i], 4) for name, values in scores.items() if values[i] == values[i]}
                 if self.keep_tokens:
                     record |= {"logprob": round(sum(answer.logprobs), 6), "ids": list(answer.tokens)}
                 stream.write(json_line(record))

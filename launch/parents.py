@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rlhf.config import ChatConfig, CollectConfig, Config, EvaluateConfig, TrainConfig, of_assistants, plain
 from rlhf.errors import ConfigError, ParentError
-from rlhf.runs import Parent, resolve_init, resolve_reward_model, resolve_scorer, resolve_source
+from rlhf.runs import Parent, resolve_init, resolve_reward_models, resolve_scorer, resolve_source
 
 STAGE_OF = {"base": "pretrain"}
 """The stage whose newest run `models.NAME=auto` means, where the name is not a stage's own."""
@@ -34,8 +34,8 @@ def find_parents(config: Config, outputs: Path) -> dict[str, Parent]:
 def _of_training(config: TrainConfig, outputs: Path) -> dict[str, Parent]:
     content = plain(config)
     parents = {"model.init": resolve_init(content, outputs)}
-    if config.algo.needs_reward:
-        parents["algo.reward_model"] = resolve_reward_model(content, parents["model.init"], outputs)
+    if config.algo.needs_reward and config.reward.uses_model:
+        parents |= resolve_reward_models(content, parents["model.init"], outputs)
     return parents
 
 

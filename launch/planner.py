@@ -24,6 +24,8 @@ from rlhf.data.files.values import file_sha256
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, Summary, all_runs, newest_run, run_id
 
+SECTIONS = ("algo", "model", "models", "reward", "collect", "evaluation", "chat")
+"""What a run's parents depend on."""
 MOST_POINTS = 10_000
 """Runs of one sweep. Each is planned before the first one starts, which takes longer than anybody waits for more."""
 
@@ -90,7 +92,7 @@ class Planner:
         if isinstance(config, PlanConfig):
             return Point(config, {}, "")  # there will be no run, and nothing that it needs must be here
         content = plain(config)
-        named = [content.get(section) for section in ("algo", "model", "models", "collect", "evaluation", "chat")]
+        named = [content.get(section) for section in SECTIONS]
         key = json.dumps([*named, str(resuming)], sort_keys=True)
         if key not in self._parents:
             self._parents[key] = self._find_parents(config, resuming)
@@ -113,8 +115,9 @@ class Planner:
             for name in ("text", "reward_bench"):
                 if (path := getattr(config.evaluation, name)) is not None:
                     hashes[f"evaluation.{name}"] = self._sha256(path)
-            members = [identity for name, identity in hashes.items() if name.startswith("evaluation.ensemble.")]
-            hashes |= {"evaluation.ensemble": " ".join(members)} if members else {}
+        for listed in ("evaluation.ensemble", "algo.reward_model"):
+            members = [identity for name, identity in hashes.items() if name.startswith(f"{listed}.")]
+            hashes |= {listed: " ".join(members)} if members else {}
         point = Point(config, parents, run_id(content, hashes))
         self._latest = composed, point
         return point

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lightning_modules.base import StageModule
 from lightning_modules.kl_control import KLControl
+from lightning_modules.score_shaping import ScoreShaping
 from lightning_modules.scoring import Scorers, episode_report
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.micro_batches import Micro, Step, cut, equalise
@@ -27,7 +28,7 @@ from rlhf.models.logprobs import TokenStats
 from rlhf.models.parallel.sharding import gathered
 from rlhf.objectives.kl import k1
 from rlhf.objectives.language import nll_sum
-from rlhf.objectives.shaping import shape_scores
+from rlhf.rewards.sources import Rewards, Score
 from rlhf.rollout.episodes import Episodes
 from rlhf.rollout.sampling import Request, Sampler, Sampling
 from rlhf.rollout.uniforms import EVALUATE, TRAIN
@@ -41,7 +42,7 @@ class OnPolicyModule(StageModule):
     Args:
         policy: what learns.
         reference: the frozen policy of before.
-        reward: maps a batch to one score a response, [R].
+        reward: where scores come from, or a function that maps a batch to one score a response, [R].
         sampler: draws from `policy` as it is at that moment.
         ptx: rows of documents whose language-model loss is mixed in (PPO-ptx), by the number of the update.
     """
@@ -55,7 +56,7 @@ class OnPolicyModule(StageModule):
         total_steps: int,
         policy: LanguageModel,
         reference: LanguageModel,
-        reward: Callable[[Batch], Tensor],
+        reward: Score | Rewards,
         sampler: Sampler,
         ptx: Callable[[int], Sequence[Row]] | None = None,
     ) -> None:
@@ -64,7 +65,9 @@ class OnPolicyModule(StageModule):
         self.algo = config.algo
         self.policy = policy
         # No module itself, so what it holds stays outside of the module tree.
-        self.scorers = Scorers(reference, reward, config.rollout.temperature, config.train.tokens_per_microbatch)
+        rewards = Rewards.of(reward)
+        self.scorers = Scorers(reference, rewards, config.rollout.temperature, config.train.tokens_per_microbatch)
+        self.shaping = ScoreShaping(config.algo, config.reward, rewards)
         self.sampler = sampler
         self.ptx = ptx
         self.kl = KLControl(config.algo)
@@ -74,8 +77,7 @@ class OnPolicyModule(StageModule):
         return {"policy": self.policy}
 
     def frozen(self) -> dict[str, nn.Module]:
-        reward = self.scorers.reward
-        return {"reference": self.scorers.reference} | ({"reward": reward} if isinstance(reward, nn.Module) else {})
+        return {"reference": self.scorers.reference} | self.scorers.rewards.modules()
 
     # -- one iteration ---------------------------------------------------------------------------------------------
 
@@ -109,12 +111,16 @@ class OnPolicyModule(StageModule):
             stream=stream,
             progress=lambda done, total: self.on_progress("rollout", done, total),
         )
-        return Episodes.of(prompts, completions, self.device)
+        return Episodes.of(prompts, completions, self.device, [row.source for row in rows])
 
     @phase("time/scoring")
     @torch.no_grad()
-    def score(self, episodes: Episodes) -> None:
-        """Fill log-probabilities (of policy and reference, at the sampling temperature), values and scores."""
+    def score(self, episodes: Episodes, *, learns: bool = True) -> None:
+        """Fill log-probabilities (of policy and reference, at the sampling temperature), values and scores.
+
+        Args:
+            learns: whether these are episodes to learn from, which running statistics of scores take in.
+        """
         for found in self.scorers.score(self.policy, episodes.rows, self.device):
             values = self.values_of(found.batch, found.policy)
             if found.live:
@@ -122,13 +128,9 @@ class OnPolicyModule(StageModule):
                 episodes.store("reference_logprobs", found.batch, found.reference_logprobs)
                 if values is not None:
                     episodes.store("values", found.batch, values)
-                episodes.scores[episodes.numbers(found.batch)] = found.scores
-        episodes.shaped_scores = shape_scores(
-            episodes.scores,
-            episodes.finished,
-            missing_eos_penalty=self.algo.missing_eos_penalty,
-            clip=self.algo.score_clip,
-        )
+                for name, scores in found.parts.items():
+                    episodes.put(name, found.batch, scores)
+        self.shaping.finish(episodes, self.all_reduce, learns=learns)
 
     def values_of(self, batch: Batch, stats: TokenStats) -> Tensor | None:
         """What a critic expects at each of the N target tokens, where there is one.
@@ -236,10 +238,12 @@ class OnPolicyModule(StageModule):
         return loss, report
 
     def extra_state(self) -> dict[str, Any]:
-        return {"kl": self.kl.state_dict()}
+        return {"kl": self.kl.state_dict(), "scores": self.shaping.state_dict()}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         self.kl.load_state_dict(state["kl"])
+        if "scores" in state:  # checkpoints of before had none to save
+            self.shaping.load_state_dict(state["scores"])
 
     # -- times, samples and held-out prompts -----------------------------------------------------------------------
 
@@ -254,14 +258,19 @@ class OnPolicyModule(StageModule):
 
     @torch.no_grad()
     def judge(self, rows: Sequence[Row]) -> dict[str, list[float]]:
-        scores, kls = torch.zeros(len(rows)), torch.zeros(len(rows))
+        rewards, kls = self.scorers.rewards, torch.zeros(len(rows))
+        parts = rewards.of_rows(rows)
         for found in self.scorers.score(self.policy, rows, self.device):
             gap = k1(found.policy.logprobs, found.reference_logprobs)
             if found.live:
                 index = found.batch.row_index.cpu()
-                scores[index] = found.scores.cpu()
+                for name, said in found.parts.items():
+                    parts.setdefault(name, torch.zeros(len(rows)))[index] = said.cpu()
                 kls[index] = found.batch.pad_responses(gap).sum(-1).cpu()
-        return {"score": scores.tolist(), "kl": kls.tolist()}
+        scores = {"score": rewards.total(parts).tolist(), "kl": kls.tolist()}
+        return (
+            scores if rewards.is_plain else scores | {f"reward/{name}": said.tolist() for name, said in parts.items()}
+        )
 
     def measure(self, batch: Batch) -> Means:
         raise NotImplementedError("on-policy algorithms are measured on samples, see validation_step")
@@ -271,12 +280,12 @@ class OnPolicyModule(StageModule):
         """One sample for each held-out prompt at the training temperature: score, KL, length."""
         sampling = Sampling(self.config.rollout.max_new_tokens, self.config.rollout.temperature)
         episodes = self.roll_out(micro.rows, sampling, EVALUATE)
-        self.score(episodes)
+        self.score(episodes, learns=False)
         report = episode_report(episodes, self.kl.value)
         self._val.merge(report if micro.live else report.zeroed())
 
     def finish_validation(self, metrics: dict[str, float]) -> dict[str, float]:
-        return {f"val/{name.split('/')[1]}": value for name, value in metrics.items()}
+        return {f"val/{name.split('/', 1)[1]}": value for name, value in metrics.items()}
 
 
 def summary(history: Sequence[dict[str, float]]) -> dict[str, float]:

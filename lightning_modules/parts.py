@@ -9,6 +9,7 @@ from lightning_modules.reference import Reference
 from rlhf.config import TrainConfig
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel, ScoreModel
+from rlhf.rewards.sources import Rewards
 from rlhf.rollout.sampling import Sampler
 
 
@@ -38,11 +39,12 @@ class Parts(Protocol):
     def reference_logprobs(self, *, per_token: bool = False) -> Reference:
         """The same, for stages that need its log-probabilities of fixed rows only, of responses or of tokens."""
 
-    def reward(self) -> ScoreModel:
-        """What `algo.reward_model` names; the same one at every call."""
+    def reward(self) -> Rewards:
+        """Where scores come from, as the section `reward` says; its models are the same ones at every call."""
 
     def critic(self) -> ScoreModel:
-        """A model of its own for values, which starts as the reward model."""
+        """A model of its own for values. It starts as the reward model, of an ensemble as its first member; without
+        any, as the policy's weights with a new head."""
 
     def sampler(self) -> Sampler:
         """Draws from the policy as it is at that moment."""

@@ -17,6 +17,7 @@ from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.logprobs import TokenStats
 from rlhf.objectives.numeric import moments
 from rlhf.objectives.ppo import explained_variance, gae, policy_loss, shaped_rewards, value_loss, whiten
+from rlhf.rewards.sources import Rewards, Score
 from rlhf.rollout.episodes import Episodes
 from rlhf.rollout.sampling import Sampler
 
@@ -39,7 +40,7 @@ class PPOModule(OnPolicyModule):
         policy: LanguageModel,
         critic: ScoreModel | None,
         reference: LanguageModel,
-        reward: Callable[[Batch], Tensor],
+        reward: Score | Rewards,
         sampler: Sampler,
         ptx: Callable[[int], Sequence[Row]] | None = None,
     ) -> None:

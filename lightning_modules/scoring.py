@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel
 from rlhf.models.logprobs import TokenStats
 from rlhf.objectives.kl import k1, k3
+from rlhf.rewards.sources import Rewards
 from rlhf.rollout.episodes import Episodes
 
 
@@ -26,14 +27,14 @@ class Scored:
         live: whether it counts; a dead one only keeps the ranks in step.
         policy: of the N tokens, at the sampling temperature.
         reference_logprobs: [N], likewise.
-        scores: [R], before shaping.
+        parts: [R] each, by name: what the learned models say.
     """
 
     batch: Batch
     live: bool
     policy: TokenStats
     reference_logprobs: Tensor
-    scores: Tensor
+    parts: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,12 @@ class Scorers:
 
     Attributes:
         reference: the policy as it was before.
-        reward: maps a batch to one score a response, [R].
+        rewards: where scores come from.
         temperature: of the rollouts.
     """
 
     reference: LanguageModel
-    reward: Callable[[Batch], Tensor]
+    rewards: Rewards
     temperature: float
     tokens_per_microbatch: int
 
@@ -61,7 +62,7 @@ class Scorers:
             batch = collate(micro.rows).to(device)
             stats = policy(batch, temperature=self.temperature)
             reference = self.reference(batch, temperature=self.temperature)
-            yield Scored(batch, micro.live, stats, reference.logprobs, self.reward(batch).float())
+            yield Scored(batch, micro.live, stats, reference.logprobs, self.rewards.of_batch(batch))
 
 
 def episode_report(episodes: Episodes, kl_coef: float) -> Means:
@@ -75,6 +76,8 @@ def episode_report(episodes: Episodes, kl_coef: float) -> Means:
     means.add("objective/kl3", (k3(logprobs, reference) * mask).sum(-1))
     means.add("objective/total_reward", episodes.shaped_scores - kl_coef * kl)
     means.add("policy/entropy", -logprobs[mask])  # per token: E[−log π] over what π itself drew
+    for name, values in episodes.components.items():
+        means.add(f"objective/reward/{name}", values)
     means.add("response/length", mask.sum(-1))
     means.add("response/eos_rate", episodes.finished.double())
     return means

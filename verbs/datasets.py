@@ -27,4 +27,5 @@ def load_data(data: DataConfig, kind: Kind) -> Dataset:
         subset=data.subset,
         ignore=data.ignore,
         val_path=data.val_path,
+        fields=data.fields,
     )

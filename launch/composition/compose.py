@@ -33,6 +33,7 @@ GROUPS = (
     "data",
     "strategy",
     "rollout",
+    "reward",
     "logger",
     "callbacks",
     "recipe",
@@ -43,6 +44,9 @@ GROUPS = (
 OPTIONAL = {"recipe", "tuned"}
 """Groups whose default is an option named after the model, where there is one."""
 
+OPEN = {"arguments", "extra", "fields", "template_kwargs", "weights"}
+"""Mappings whose names are anyone's; in others, such as the sizes of `model.architecture`, a new name wants a `+`."""
+
 
 @cache
 def register() -> None:
@@ -50,16 +54,25 @@ def register() -> None:
     store = ConfigStore.instance()
     recipes.register()
     # `algo` starts as the common class, since a composition may narrow a type but not change it.
-    store.store(group="schema", name="train", node=TrainConfig(algo=AlgoConfig()), package="_global_")
     for name, schema in VERBS.items():
-        if schema is not TrainConfig:
-            node = schema(algo=AlgoConfig()) if issubclass(schema, TrainConfig) else schema
-            store.store(group="schema", name=name, node=node, package="_global_")
+        node = schema(algo=AlgoConfig()) if issubclass(schema, TrainConfig) else schema
+        store.store(group="schema", name=name, node=_open_mappings(OmegaConf.structured(node)), package="_global_")
     for name, schema in algorithms().items():
-        node = OmegaConf.structured(schema)
+        node = _open_mappings(OmegaConf.structured(schema))
         # The default of the schema as it stands, or, with adapters, ten times that.
         node.lr = f"${{{recipes.RESOLVER}:}}"
         store.store(group="schema/algo", name=name, node=node)
+
+
+def _open_mappings(node: DictConfig) -> DictConfig:
+    """Let entries be set without a `+` in the mappings of `OPEN`, in place."""
+    for name in node:
+        child = node._get_node(name)
+        if isinstance(child, DictConfig) and name in OPEN:
+            OmegaConf.set_struct(child, False)
+        elif isinstance(child, DictConfig) and dataclasses.is_dataclass(child._metadata.object_type):
+            _open_mappings(child)
+    return node
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from rlhf.config.evaluation import EndpointConfig, EvaluateSettings
 from rlhf.config.keys import Key, KeyInfo, key, keys, lookup
 from rlhf.config.planning import PlanConfig, PlanSettings
 from rlhf.config.schema import TrainConfig
+from rlhf.config.scoring import ScoringConfig, reward_models, source_name
 from rlhf.config.sections import (
     CallbacksConfig,
     DataConfig,
@@ -66,6 +67,7 @@ __all__ = [
     "RewardConfig",
     "RolloutConfig",
     "SFTConfig",
+    "ScoringConfig",
     "SourceConfig",
     "StageConfig",
     "StrategyConfig",
@@ -77,5 +79,7 @@ __all__ = [
     "of_assistants",
     "of_scorers",
     "plain",
+    "reward_models",
+    "source_name",
     "validate",
 ]

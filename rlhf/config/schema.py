@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from rlhf.config.algorithms.base import AlgoConfig
 from rlhf.config.algorithms.sft import SFTConfig
 from rlhf.config.keys import key
+from rlhf.config.scoring import ScoringConfig
 from rlhf.config.sections import (
     CallbacksConfig,
     DataConfig,
@@ -28,6 +29,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    reward: ScoringConfig = field(default_factory=ScoringConfig)
     train: LoopConfig = field(default_factory=LoopConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)

@@ -66,6 +66,11 @@ class DataConfig:
         "how a record is written: a format of docs/quickstart.md, or of one's own; auto looks at its fields",
     )
     ignore: list[str] = key(list, "fields of records that count as if they were not there")
+    fields: dict[str, str] = key(
+        dict,
+        "what of a record reward functions get beside its prompt: names for them and names in the record, such as "
+        "{answer: solution}; every record of prompts must have them",
+    )
     split: str = key("train", "split of a hub data set, or of a folder with files that are named after splits")
     subset: str | None = key(None, "configuration of a hub data set, or folder within it; null: its default")
     seed: int = key(1, "what the embedded task contains, and how data is split", ge=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -42,6 +42,7 @@ def load(
     subset: str | None = None,
     ignore: Collection[str] = (),
     val_path: str | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Reads or generates records and splits them by prompt.
 
@@ -52,6 +53,7 @@ def load(
         limit: read only so many records, the first ones.
         split, subset: of a hub data set.
         ignore: fields that count as if they were not there.
+        fields: what travels with prompts, by names for functions and names in a record.
         val_path: a file or folder with the validation set, which takes the place of `val_fraction`.
 
     Raises:
@@ -65,14 +67,14 @@ def load(
             f"data.path is missing: data.source={source} needs data.path={'OWNER/NAME' if source == 'hub' else 'FILE'}"
         )
     elif source == "file":
-        records = read(path, kind, on_error, format, ignore)
+        records = read(path, kind, on_error, format, ignore, fields=fields)
     elif Path(path).exists():
         folder = Path(path, subset or "")
         if not folder.exists():
             raise DataError(f"data.subset: {path} has no folder {subset!r}")
-        records = read(folder, kind, on_error, format, ignore, split)
+        records = read(folder, kind, on_error, format, ignore, split, fields)
     else:
-        records = read_hub(path, kind, on_error, format, split, subset, ignore)
+        records = read_hub(path, kind, on_error, format, split, subset, ignore, fields)
     items = records.items[:limit]
     if val_path is not None:
         val_fraction = 0.0
@@ -91,7 +93,7 @@ def load(
             level,
         )
     if val_path is not None:
-        parts.val = _validation(parts, read(val_path, kind, on_error, format, ignore).items, val_path)
+        parts.val = _validation(parts, read(val_path, kind, on_error, format, ignore, fields=fields).items, val_path)
     elif val_fraction > 0 and not parts.val:
         prompts = len(set(map(key_of, items)))
         log.warning(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -53,6 +53,7 @@ def read(
     format: str = "auto",
     ignore: Collection[str] = (),
     split: str | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> Records:
     """Records of one kind from a file, or from all data files of a folder.
 
@@ -65,6 +66,7 @@ def read(
     Args:
         format: a name of `importers.names()`; `auto` looks at each record's fields.
         ignore: fields that count as if they were not there.
+        fields: what travels with prompts, see `rlhf.data.formats.parse.parse`.
         split: read only the files of a folder whose names tell this split; `None`: all of them.
         on_error: at a bad line, `stop` with an error or `skip` it and count its reason. A file that can't be read as a
             whole (no gzip, no parquet, broken JSON list) stops either way.
@@ -76,7 +78,7 @@ def read(
     _check_arguments(kind, on_error, format)
     files = _files(Path(path), split)
     found = (raw for file in files for raw in raw_values(file, whole_text=kind == "documents"))
-    return _collect(found, kind, on_error, format, str(path), files, ignore)
+    return _collect(found, kind, on_error, format, str(path), files, ignore, fields)
 
 
 def read_hub(
@@ -87,6 +89,7 @@ def read_hub(
     split: str = "train",
     subset: str | None = None,
     ignore: Collection[str] = (),
+    fields: Mapping[str, str] | None = None,
 ) -> Records:
     """Records of one kind from a data set of the Hugging Face hub, or from a folder laid out like one.
 
@@ -98,7 +101,7 @@ def read_hub(
         DataError: `datasets` is not installed, the data set can't be fetched, or as `read`, with `name[split]:row`.
     """
     _check_arguments(kind, on_error, format)
-    return _collect(_hub_rows(name, split, subset), kind, on_error, format, name, (), ignore)
+    return _collect(_hub_rows(name, split, subset), kind, on_error, format, name, (), ignore, fields)
 
 
 def _files(path: Path, split: str | None) -> tuple[Path, ...]:
@@ -145,12 +148,13 @@ def _collect(
     source: str,
     files: tuple[Path, ...],
     ignore: Collection[str],
+    fields: Mapping[str, str] | None = None,
 ) -> Records:
     records = Records([], kind, files=files)
     counts: Counter[str] = Counter(read=0, kept=0)
     first, noted = "", format != "auto"
     for raw in values:
-        for found in [raw.error] if raw.error is not None else parse(raw.value, kind, format, ignore):
+        for found in [raw.error] if raw.error is not None else parse(raw.value, kind, format, ignore, fields):
             counts["read"] += 1
             if not isinstance(found, BadRecord):
                 records.items.append(_placed(found, raw.place))

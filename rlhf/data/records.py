@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
@@ -27,6 +27,8 @@ class Prompt:
         tools: the tools that the assistant may call, a JSON list as chat templates take it; empty: none.
         extras: what a turn says beside its text, such as its `tool_calls`: (index into `turns`, JSON object).
         place: where it was read, `file:line`; no part of what makes two prompts equal.
+        fields: what functions that score its answers are given beside it, such as a reference answer, as it stands in
+            the data (`data.fields`); no part of what makes two prompts equal either.
 
     Raises:
         ValueError: no turns, an unknown role, a system turn that is not first, a result of a tool that nobody called,
@@ -37,6 +39,7 @@ class Prompt:
     tools: str = ""
     extras: tuple[tuple[int, str], ...] = ()
     place: str = field(default="", compare=False, repr=False)
+    fields: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.turns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import Literal
@@ -43,6 +43,7 @@ class Row:
         index: position in the data set the row was made from (documents: number of the block).
         context: ranges of the only response that are read and not trained on: what stands between the assistant's
             turns of a conversation.
+        source: the prompt as it was read, of rows of prompts: what scores answers by their texts needs it.
     """
 
     prompt: tuple[int, ...]
@@ -52,6 +53,7 @@ class Row:
     index: int = 0
     context: tuple[tuple[int, int], ...] = ()
     margins: tuple[float, ...] = ()
+    source: Prompt | None = field(default=None, compare=False, repr=False)
 
     @property
     def length(self) -> int:
@@ -121,7 +123,8 @@ def make_rows(
             row = _fitted(template, prompt, texts, responses, pairs, max_length, index, truncate, tally)
             if row is not None and (margins := dict(zip(pairs, margins_of(record), strict=False))):
                 row = replace(row, margins=tuple(margins[pair] for pair in row.pairs))
-            rows += [row] if row is not None else []
+            if row is not None:
+                rows.append(replace(row, source=prompt) if kind == "prompts" else row)
         except Refused as error:
             _refuse(error, record, on_error)
             counts[REFUSED] = counts.get(REFUSED, 0) + 1

@@ -2,11 +2,135 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from rlhf.objectives.kl import k1
-from rlhf.objectives.numeric import keep, widen
+from rlhf.objectives.numeric import AllReduce, keep, widen
+
+
+class RunningMoments:
+    """Mean and variance of all scores that it was shown, over batches and ranks.
+
+    Batches are merged as in Chan et al. 1979: with δ the difference of the two means, n and m the counts,
+    mean ← mean + δ·m/(n+m) and M2 ← M2 + M2' + δ²·n·m/(n+m). Everything is kept in fp64; what is not finite is left
+    out. The variance divides by n.
+
+    Attributes:
+        count, mean, squares: n, the mean, and M2 = Σ(x − mean)².
+    """
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares = 0.0, 0.0, 0.0
+
+    @torch.no_grad()
+    def update(self, scores: Tensor, all_reduce: AllReduce | None = None) -> None:
+        """Take in a batch; every rank must call, also one without scores.
+
+        Args:
+            scores: any shape.
+            all_reduce: sums over ranks.
+        """
+        reduce = all_reduce or (lambda x: x)
+        scores = scores.detach().double().cpu()
+        scores = scores[torch.isfinite(scores)]
+        count, total = reduce(torch.stack([torch.tensor(float(scores.numel())).double(), scores.sum()])).tolist()
+        mean = total / count if count else 0.0
+        squares = float(reduce((scores - mean).square().sum()))
+        if count:
+            apart, both = mean - self.mean, self.count + count
+            self.squares += squares + apart * apart * self.count * count / both
+            self.mean += apart * count / both
+            self.count = both
+
+    @property
+    def deviation(self) -> float:
+        """Population standard deviation; 1 where nothing has differed yet, so that dividing by it changes nothing."""
+        deviation = math.sqrt(self.squares / self.count) if self.count else 0.0
+        return deviation if deviation > 1e-8 * max(1.0, abs(self.mean)) else 1.0
+
+    def apply(self, scores: Tensor, how: str) -> Tensor:
+        """Scores by these statistics: `scale` divides by the deviation, `whiten` takes the mean off before.
+
+        Args:
+            scores: any shape. Before the first update they come back as they are.
+
+        Returns:
+            The same shape, fp32.
+        """
+        scores = widen(scores)
+        if how == "none" or not self.count:
+            return scores
+        return (scores - (self.mean if how == "whiten" else 0.0)) / self.deviation
+
+    def state_dict(self) -> dict[str, float]:
+        return {"count": self.count, "mean": self.mean, "squares": self.squares}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.count, self.mean, self.squares = (float(state[name]) for name in ("count", "mean", "squares"))
+
+
+@torch.no_grad()
+def length_penalty(lengths: Tensor, coef: float, target: int) -> Tensor:
+    """−coef · max(0, length − target) of each response.
+
+    Args:
+        lengths: [E], tokens, the end-of-text among them.
+        coef: score per token, ≥ 0.
+        target: tokens that cost nothing.
+
+    Returns:
+        [E], fp32, ≤ 0.
+    """
+    return -coef * (lengths.float() - target).clamp(min=0)
+
+
+def ngrams(tokens: Sequence[int], n: int) -> list[tuple[int, ...]]:
+    """Every n tokens in a row; all of them as one where there are fewer; nothing of nothing."""
+    tokens = tuple(tokens)
+    if len(tokens) <= n:
+        return [tokens] if tokens else []
+    return [tokens[i : i + n] for i in range(len(tokens) - n + 1)]
+
+
+def repeated_share(tokens: Sequence[int], n: int) -> float:
+    """1 − different n-grams / n-grams of a response (Welleck et al. 2020, seq-rep-n); 0 of an empty one.
+
+    Args:
+        tokens: ids without end-of-text.
+        n: ≥ 1.
+    """
+    found = ngrams(tokens, n)
+    return 1 - len(set(found)) / len(found) if found else 0.0
+
+
+def distances(responses: Sequence[Sequence[int]], n: int) -> list[float]:
+    """How little each sample has in common with the others of its prompt: 1 − the mean Jaccard index of n-grams.
+
+    d_i = 1 − 1/(G−1) · Σ_{j≠i} |S_i ∩ S_j| / |S_i ∪ S_j|, with S_i the set of n-grams of response i; two empty
+    responses are equal. A single sample has nothing to differ from: 0.
+
+    Args:
+        responses: G lists of ids without end-of-text.
+        n: ≥ 1.
+
+    Returns:
+        G numbers from 0 (all equal) to 1 (nothing in common).
+    """
+    sets = [set(ngrams(tokens, n)) for tokens in responses]
+    if len(sets) < 2:
+        return [0.0] * len(sets)
+
+    def alike(a: set[tuple[int, ...]], b: set[tuple[int, ...]]) -> float:
+        return len(a & b) / len(a | b) if a or b else 1.0
+
+    return [
+        1 - sum(alike(mine, other) for j, other in enumerate(sets) if j != i) / (len(sets) - 1)
+        for i, mine in enumerate(sets)
+    ]
 
 
 @torch.no_grad()

@@ -1,1 +1,1 @@
-"""What scores a response: learned reward models, and any function of a batch with the same signature."""
+"""Where the score of a response comes from: learned models, functions, a judge, and sums of them."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from rlhf.data.batch import Batch
+from rlhf.data.records import Prompt
 from rlhf.data.rows import Row
 from rlhf.rollout.sampling import Completion
 
@@ -23,7 +24,8 @@ class Episodes:
         mask: [E, L] bool, true at response tokens.
         finished: [E] bool, end-of-text was reached.
         logprobs, reference_logprobs, values, rewards, advantages, returns: [E, L] fp32, 0 outside the mask.
-        scores: [E], what the reward model says, before shaping; shaped_scores: [E], after it.
+        scores: [E], the weighted sum of what the sources say, before shaping; shaped_scores: [E], after it.
+        components: [E] each, by name: what each source says, and what shaping adds.
     """
 
     rows: list[Row]
@@ -38,10 +40,21 @@ class Episodes:
     returns: Tensor
     scores: Tensor
     shaped_scores: Tensor
+    components: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     @classmethod
-    def of(cls, prompts: Sequence[Sequence[int]], completions: Sequence[Completion], device: torch.device) -> Episodes:
-        """Rows and masks for `completions`, which are ordered by request and sample; the rest is zero."""
+    def of(
+        cls,
+        prompts: Sequence[Sequence[int]],
+        completions: Sequence[Completion],
+        device: torch.device,
+        sources: Sequence[Prompt | None] | None = None,
+    ) -> Episodes:
+        """Rows and masks for `completions`, which are ordered by request and sample; the rest is zero.
+
+        Args:
+            sources: the prompts as they were read, see `Row.source`.
+        """
         answers: list[list[Completion]] = [[] for _ in prompts]
         for completion in completions:
             answers[completion.request].append(completion)
@@ -49,7 +62,8 @@ class Episodes:
         first: list[int] = []
         flat: list[Completion] = []
         for number, (prompt, group) in enumerate(zip(prompts, answers, strict=True)):
-            rows.append(Row(tuple(prompt), tuple(c.tokens for c in group), index=number))
+            source = None if sources is None else sources[number]
+            rows.append(Row(tuple(prompt), tuple(c.tokens for c in group), index=number, source=source))
             first.append(len(flat))
             flat += group
         longest = max(len(c.tokens) for c in flat)
@@ -73,6 +87,11 @@ class Episodes:
         numbers = self.numbers(batch)
         flat: Tensor = getattr(self, name)[numbers][self.mask[numbers]]
         return flat
+
+    def put(self, name: str, batch: Batch, values: Tensor) -> None:
+        """Write a batch's [R] numbers to the component of this name, which is made where it is new."""
+        whole = self.components.setdefault(name, torch.zeros(len(self), device=self.mask.device))
+        whole[self.numbers(batch)] = values.float()
 
     def store(self, name: str, batch: Batch, flat: Tensor) -> None:
         """Write a batch's [N] numbers to an [E, L] attribute."""

@@ -7,7 +7,14 @@ from rlhf.runs.files import atomic_write_json, atomic_write_text
 from rlhf.runs.identity import run_id
 from rlhf.runs.listing import all_runs, newest_run
 from rlhf.runs.parents import Parent
-from rlhf.runs.resolve import find_parent, resolve_init, resolve_reward_model, resolve_scorer, resolve_source
+from rlhf.runs.resolve import (
+    find_parent,
+    resolve_init,
+    resolve_reward_model,
+    resolve_reward_models,
+    resolve_scorer,
+    resolve_source,
+)
 from rlhf.runs.summary import Summary
 from rlhf.storage.weights import weights_sha256
 
@@ -25,6 +32,7 @@ __all__ = [
     "open_run",
     "resolve_init",
     "resolve_reward_model",
+    "resolve_reward_models",
     "resolve_scorer",
     "resolve_source",
     "run_id",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
+
+from rlhf.config.scoring import ScoringConfig
 
 IGNORED = ("resume", "logger", "callbacks", "strategy")
 """Sections that decide where and how a run computes and who is told, not what it computes."""
@@ -32,6 +35,7 @@ ADDED: dict[str, Any] = {
     "algo.margin_coef": 0.0,
     "algo.weighting": "none",
     "data.chat_template": None,
+    "data.fields": {},
     "data.ignore": [],
     "data.template_kwargs": {},
     "data.train_on": "all",
@@ -40,7 +44,7 @@ ADDED: dict[str, Any] = {
     "export.dtype": "auto",
     "model.adapter": "none",
     "model.quantize": "none",
-}
+} | {f"reward.{name}": usual for name, usual in asdict(ScoringConfig()).items()}
 """Keys that came after the first runs: at these values they count as if they were not there."""
 
 DEPENDENT = {

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlhf.config import algorithms, of_scorers
+from rlhf.config import algorithms, of_scorers, reward_models
 from rlhf.errors import ParentError
 from rlhf.runs.listing import all_runs, read_config
 from rlhf.runs.parents import Parent, export_config, from_given, from_pretrained_name, from_run, is_reward_model
@@ -17,6 +17,14 @@ from rlhf.runs.summary import Summary
 
 INSTRUCTED = re.compile(r"(?i)(instruct|chat|sft|dpo|rlhf|[-_]it\b)")
 """Names of weights that have learnt to answer already, as their publishers write them."""
+
+
+REWARD_MODEL = "algo.reward_model"
+
+
+def is_reward_model_key(name: str) -> bool:
+    """Whether a parent of this dotted key is a reward model of the run, or one of several."""
+    return name == REWARD_MODEL or name.startswith(f"{REWARD_MODEL}.")
 
 
 def find_parent(stage: str, config: Mapping[str, Any], outputs_root: Path) -> Path | None:
@@ -66,8 +74,26 @@ def resolve_init(config: Mapping[str, Any], outputs_root: Path) -> Parent:
     return Parent("random", reason=reason, warning=True)
 
 
+def resolve_reward_models(config: Mapping[str, Any], policy: Parent, outputs_root: Path) -> dict[str, Parent]:
+    """What `algo.reward_model` means, by dotted key: that one, or `algo.reward_model.0` and so on for a list.
+
+    Raises:
+        ConfigError, ParentError: as `resolve_reward_model`, for one of them.
+    """
+    members = reward_models(config["algo"]["reward_model"])
+    if len(members) == 1:
+        single = {**config, "algo": {**config["algo"], "reward_model": members[0]}}
+        return {REWARD_MODEL: resolve_reward_model(single, policy, outputs_root)}
+    return {
+        f"{REWARD_MODEL}.{i}": resolve_reward_model(
+            {**config, "algo": {**config["algo"], "reward_model": member}}, policy, outputs_root
+        )
+        for i, member in enumerate(members)
+    }
+
+
 def resolve_reward_model(config: Mapping[str, Any], policy: Parent, outputs_root: Path) -> Parent:
-    """What `algo.reward_model` means, for a policy that starts from `policy`.
+    """What a single `algo.reward_model` means, for a policy that starts from `policy`.
 
     Raises:
         ParentError: there is none, or it is not a finished reward model, or its tokenizer is not the policy's.

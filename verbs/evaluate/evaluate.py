@@ -25,8 +25,9 @@ from tracking.verbs import log_evaluation, wandb_run_of
 from verbs.allocator import keep_freed_memory
 from verbs.evaluate.answering import Collected, collect_answers, reference_of
 from verbs.evaluate.harness import check_tasks, run_harness
-from verbs.evaluate.judging import apply_judge, apply_reading, beside_gold, judge_of, reading_judge
+from verbs.evaluate.judging import apply_judge, apply_reading, beside_gold, judge_of
 from verbs.evaluate.reward_models import Scorer, curve, load_scorer_of, use_scorer
+from verbs.reading_judge import reading_judge
 from verbs.report import try_report
 from verbs.unseen import HeldOut, guide_prompts, held_out
 
@@ -65,7 +66,8 @@ def perform(config: EvaluateConfig, run: Run) -> Evaluation:
     settings = config.evaluation
     models = {name.removeprefix("models."): p for name, p in run.parents.items() if name.startswith("models.")}
     # What can fail without a model fails before any is asked.
-    reader = reading_judge(config) if models and judge_of(config, run) == "endpoint" else None
+    asks = models and judge_of(config, run) == "endpoint"
+    reader = reading_judge("evaluation.endpoint", config.evaluation.endpoint) if asks else None
     tasks = check_tasks(settings) if settings.harness else None
     held = held_out(config.data, settings.prompts, settings.texts, settings.text)
     guide = guide_prompts() if settings.guide and models else []

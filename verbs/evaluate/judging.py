@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 from rlhf.config import EvaluateConfig
-from rlhf.config.evaluation_rules import api_key
 from rlhf.errors import ConfigError
-from rlhf.evaluation.judges.endpoint import Cache, Endpoint, Prices
-from rlhf.evaluation.judges.rubric import PROMPTS, ReadingJudge, position_bias
+from rlhf.evaluation.judges.rubric import ReadingJudge, position_bias
 from rlhf.evaluation.judges.scorers import GoldJudge, Judge, Mark
 from rlhf.evaluation.outcome import Evaluation
 from rlhf.evaluation.winrates import ordered_pairs, outcome
 from rlhf.progress import ProgressBar
-from rlhf.runs import Run, atomic_write_text
+from rlhf.runs import Run
 
 log = logging.getLogger("rlhf")
 
@@ -32,33 +29,6 @@ def judge_of(config: EvaluateConfig, run: Run) -> str:
     if settings.ensemble:
         return "ensemble"
     return "reward" if "evaluation.reward_model" in run.parents else "none"
-
-
-def reading_judge(config: EvaluateConfig) -> ReadingJudge:
-    """The judge behind `evaluation.endpoint`, which answers and takes the key; nothing is asked of it yet.
-
-    Raises:
-        UserError: it does not, or its prompts can't be used.
-    """
-    settings = config.evaluation.endpoint
-    assert settings.url is not None and settings.model is not None
-    endpoint = Endpoint(
-        settings.url,
-        settings.model,
-        cache=Cache(Path(settings.cache), atomic_write_text),
-        key=api_key(settings.key_env) if settings.key_env is not None else None,
-        max_tokens=settings.max_tokens,
-        temperature=settings.temperature,
-        extra=settings.extra,
-        timeout=settings.timeout,
-        retries=settings.retries,
-        backoff=settings.backoff,
-        concurrency=settings.concurrency,
-        prices=Prices(settings.price_in, settings.price_out),
-    )
-    judge = ReadingJudge(endpoint, Path(settings.prompts) if settings.prompts is not None else PROMPTS)
-    endpoint.check()
-    return judge
 
 
 def apply_judge(judge: Judge, evaluation: Evaluation) -> None:

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 from lightning_modules.base import StageModule
 from lightning_modules.reference import Reference
-from rlhf.config import OnPolicyConfig, PlanConfig
+from rlhf.config import OnPolicyConfig, PlanConfig, reward_models
 from rlhf.data.rows import Row
 from rlhf.models.architectures import skeleton
 from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.parallel.offload import recompute_activations
+from rlhf.rewards.sources import Rewards
 from rlhf.rollout.sampling import Sampler
 from rlhf.runs import Parent
 from verbs.train.adapters import adapt
@@ -38,11 +39,14 @@ class Shapes:
     def reference_logprobs(self, *, per_token: bool = False) -> Reference:
         return Reference({})
 
-    def reward(self) -> ScoreModel:
-        return ScoreModel(backbone(self.config, "score", reward_source(self.config)))
+    def reward(self) -> Rewards:
+        if not self.config.reward.uses_model:
+            return Rewards(texts={"texts": lambda prompts, completions: []})
+        return Rewards([ScoreModel(backbone(self.config, "score", source)) for source in reward_sources(self.config)])
 
     def critic(self) -> ScoreModel:
-        return self.reward()
+        source = reward_sources(self.config)[0] if self.config.reward.uses_model else None
+        return ScoreModel(backbone(self.config, "score", source))
 
     def sampler(self) -> Sampler:
         return cast(Sampler, None)
@@ -77,10 +81,10 @@ def backbone(config: PlanConfig, kind: str, source: str | None = None) -> Any:
     return skeleton(kind, source, dict(model.architecture), vocabulary)
 
 
-def reward_source(config: PlanConfig) -> str | None:
-    """The reward model's folder, where one is named; else it is planned as large as the policy."""
+def reward_sources(config: PlanConfig) -> list[str | None]:
+    """The reward models' folders, where they are named; else one is planned, as large as the policy."""
     assert isinstance(config.algo, OnPolicyConfig)
-    return None if config.algo.reward_model == "auto" else folder_of(config.algo.reward_model)
+    return [None if given == "auto" else folder_of(given) for given in reward_models(config.algo.reward_model)]
 
 
 def folder_of(given: str) -> str:
@@ -90,7 +94,8 @@ def folder_of(given: str) -> str:
 
 
 def shared_backbones(config: PlanConfig) -> frozenset[str]:
-    """Models on another's frozen weights: the reference on the policy's, a separate critic on the reward model's.
+    """Models on another's frozen weights: the reference on the policy's, a separate critic on the reward model's,
+    or on the policy's where there is none.
 
     The reward model may share the policy's too, which a finished run of it would have to show.
     """

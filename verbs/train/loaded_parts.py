@@ -19,10 +19,13 @@ from rlhf.data.templates.template import Template
 from rlhf.models.adapters import has_adapter, load_adapter, share
 from rlhf.models.files.loading import load_policy, load_scorer, scorer_on
 from rlhf.models.language import LanguageModel, ScoreModel, freeze
+from rlhf.rewards.sources import Rewards
 from rlhf.rollout.engines import build_sampler
 from rlhf.rollout.sampling import Sampler
-from rlhf.runs import Run
+from rlhf.runs import Parent, Run
+from rlhf.runs.resolve import is_reward_model_key
 from verbs.train.adapters import adapt, adapter_of, check_same_tokenizer
+from verbs.train.text_sources import text_sources
 from verbs.train.trainer import accelerator_of
 
 log = logging.getLogger("rlhf")
@@ -80,12 +83,25 @@ class LoadedParts:
         key = key_of(init.sha256, init.source, self.asked, self.config, device, per_token)
         return Reference(self.asked, key, self.run.checkpoints / "reference.safetensors", per_token)
 
-    def reward(self) -> ScoreModel:
-        return self._reward
+    def reward(self) -> Rewards:
+        return self._rewards
 
     @cached_property
-    def _reward(self) -> ScoreModel:
-        parent = self.run.parents["algo.reward_model"]
+    def _rewards(self) -> Rewards:
+        scoring = self.config.reward
+        # Texts first: a function that can't be called stops the run before models are loaded.
+        texts = text_sources(scoring, list(self.config.data.fields))
+        return Rewards(
+            [self._scorer(parent) for name, parent in self.run.parents.items() if is_reward_model_key(name)],
+            texts,
+            weights=scoring.weights,
+            combine=scoring.combine,
+            coef=scoring.combine_coef,
+            text_of=self.template.parse,
+        )
+
+    def _scorer(self, parent: Parent) -> ScoreModel:
+        """A reward model, or its adapter on the policy's backbone."""
         assert parent.source is not None
         check_same_tokenizer(Path(parent.source), self.template.tokenizer)
         adapter = adapter_of(parent, self.run.parents["model.init"]) if self._lora else None
@@ -97,7 +113,11 @@ class LoadedParts:
         return reward
 
     def critic(self) -> ScoreModel:
-        return ScoreModel(share(self._reward.hf)) if self._lora else copy.deepcopy(self._reward)
+        model = next(iter(self._rewards.modules().values()), None)
+        if model is None:
+            return self.scorer()
+        assert isinstance(model, ScoreModel)
+        return ScoreModel(share(model.hf)) if self._lora else copy.deepcopy(model)
 
     def sampler(self) -> Sampler:
         policy, rollout = self.policy(), self.config.rollout

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 from rlhf.config.keys import key
+from rlhf.config.scoring import ScoringConfig
 from rlhf.config.sections import (
     CallbacksConfig,
     DataConfig,
@@ -27,6 +28,7 @@ class Sections(Protocol):
     data: DataConfig
     train: LoopConfig
     rollout: RolloutConfig
+    reward: ScoringConfig
     strategy: StrategyConfig
     callbacks: CallbacksConfig
 
@@ -42,7 +44,8 @@ class AlgoConfig:
         exports: what comes out, a `policy` or a `scorer` (a reward model).
         on_policy: whether it reads prompts, and learns from what its own policy answers.
         needs_reference: whether the policy that it started from takes part in its loss.
-        needs_reward: whether something scores responses while it trains: `algo.reward_model`.
+        needs_reward: whether something scores responses while it trains, as the section `reward` says; such an
+            algorithm has a key `reward_model`.
         objective: the metric that says how well a run went, unless `train.objective` names others.
     """
 

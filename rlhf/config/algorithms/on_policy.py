@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rlhf.config.algorithms.base import AlgoConfig, Records, Sections
 from rlhf.config.keys import key
+from rlhf.config.scoring import check_scoring
 from rlhf.errors import ConfigError
 
 
@@ -20,8 +21,10 @@ class OnPolicyConfig(AlgoConfig):
     needs_reward: ClassVar[bool] = True
     objective: ClassVar[str] = "val/total_reward"
 
-    reward_model: str = key(
-        "auto", "auto (newest finished reward run of the same tokenizer), a run directory or a model folder"
+    reward_model: Any = key(
+        "auto",
+        "auto (newest finished reward run of the same tokenizer), a run directory or a model folder; a list of them is "
+        "an ensemble, see reward.combine",
     )
     samples_per_prompt: int = key(1, "responses sampled for each prompt", ge=1)
     epochs: int = key(4, "passes over an iteration's episodes", ge=1, source="Ziegler et al. 2019")
@@ -72,6 +75,7 @@ class OnPolicyConfig(AlgoConfig):
         return {} if self.ptx_path is None else {"algo.ptx_path": self.ptx_path}
 
     def rules(self, config: Sections) -> None:
+        check_scoring(config.reward, self.reward_model, self.samples_per_prompt, list(config.data.fields), self.name)
         for rule in (_sampling, _batch, _ranks, _kl, _documents):
             rule(self, config)
 

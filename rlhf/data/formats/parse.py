@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from rlhf.data.files.values import BadRecord
@@ -23,7 +23,13 @@ from rlhf.data.records import (
 )
 
 
-def parse(value: Any, kind: Kind, format: str = "auto", ignore: Collection[str] = ()) -> Iterator[Record | BadRecord]:
+def parse(
+    value: Any,
+    kind: Kind,
+    format: str = "auto",
+    ignore: Collection[str] = (),
+    wanted: Mapping[str, str] | None = None,
+) -> Iterator[Record | BadRecord]:
     """The records of `kind` in a raw value, in order, and what is wrong with those that can't be read.
 
     A richer record serves a poorer kind: the best answer of a comparison is a demonstration, the prompt of anything a
@@ -32,19 +38,22 @@ def parse(value: Any, kind: Kind, format: str = "auto", ignore: Collection[str] 
     Args:
         format: a name of `importers.names()`; `auto` looks at the fields.
         ignore: fields that count as if they were not there.
+        wanted: fields that travel with the prompt as they are: names there, and names in the value. Records of prompts
+            must have them, others may.
     """
     try:
         fields = _fields(value, kind, ignore)
         chosen = _choose(fields, kind, format)
-        yield from _parse(fields, kind, chosen)
+        yield from _parse(fields, kind, chosen, wanted or {})
     except BadRecord as error:
         yield error
     except RecursionError:
         yield BadRecord("wrong_type", "lists or objects within each other, too deep to be read")
 
 
-def _parse(fields: Fields, kind: Kind, chosen: Importer) -> Iterator[Record | BadRecord]:
+def _parse(fields: Fields, kind: Kind, chosen: Importer, wanted: Mapping[str, str]) -> Iterator[Record | BadRecord]:
     understood = False
+    known = {*chosen.fields, *wanted.values()}
     try:
         for record in chosen.parse(fields, kind):
             if isinstance(record, BadRecord):
@@ -56,11 +65,34 @@ def _parse(fields: Fields, kind: Kind, chosen: Importer) -> Iterator[Record | Ba
                 yield error
                 continue
             if not understood:  # what is missing is said first: it is the plainer fault
-                check_understood(fields, chosen.fields, verdicts=kind != "prompts", format=chosen.name)
+                check_understood(fields, known, verdicts=kind != "prompts", format=chosen.name)
                 understood = True
+            try:
+                _carry(found, fields, kind, wanted)
+            except BadRecord as error:
+                yield error
+                continue
             yield found
     except Missing:
         yield missing(fields, kind)  # with the names that stand in the file
+
+
+def _carry(record: Record, fields: Fields, kind: Kind, wanted: Mapping[str, str]) -> None:
+    """Give a record's prompt the fields that are wanted.
+
+    Raises:
+        BadRecord: one is missing in a record of prompts.
+    """
+    prompt = prompt_of(record)
+    if prompt is None or not wanted:
+        return
+    for name, there in wanted.items():
+        if there not in fields and kind == "prompts":
+            raise BadRecord(
+                "missing_field", f"{there} is missing, which data.fields passes on as {name}; {listed(fields)}"
+            )
+    found = {name: fields[there] for name, there in wanted.items() if there in fields}
+    object.__setattr__(prompt, "fields", found)  # frozen, but nobody else has it yet
 
 
 def detected(value: Any, kind: Kind, ignore: Collection[str] = ()) -> Importer | None:

@@ -35,10 +35,11 @@ class Cache:
     Args:
         folder: made at the first answer.
         write: puts a text into a file, whole or not at all.
+        section: where its key stands, for messages.
     """
 
-    def __init__(self, folder: Path, write: Callable[[Path, str], None]) -> None:
-        self.folder, self.write = folder, write
+    def __init__(self, folder: Path, write: Callable[[Path, str], None], section: str = "evaluation.endpoint") -> None:
+        self.folder, self.write, self.section = folder, write, section
         self._warned = False
 
     def path(self, digest: str) -> Path:
@@ -66,8 +67,8 @@ class Cache:
             if not self._warned:
                 self._warned = True
                 log.warning(
-                    "evaluation.endpoint.cache: %s can't be written (%s): the next run will ask and pay for these "
-                    "answers again",
+                    "%s.cache: %s can't be written (%s): the next run will ask and pay for these answers again",
+                    self.section,
                     self.folder,
                     reason_of(error),
                 )

@@ -51,7 +51,7 @@ def read_completion(body: str) -> Completion:
     if refusal := _text(message.get("refusal")):
         fault = f"the judge refuses: {refusal}"
     elif choice.get("finish_reason") == "length":
-        fault = "the judge wrote no text within evaluation.endpoint.max_tokens; raise it"
+        fault = "the judge wrote no text within the max_tokens of its endpoint; raise it"
     return Completion(None, usage, fault, paid=True)
 
 

@@ -43,6 +43,7 @@ class Endpoint:
         timeout: seconds without a byte after which a call counts as failed.
         retries: after the first attempt, each after twice the wait of the one before, from `backoff` seconds.
         concurrency: calls at the same time.
+        section: where its keys stand, for messages.
         sleep: waits; by default until a call finds the server gone, at the longest.
     """
 
@@ -62,12 +63,14 @@ class Endpoint:
         concurrency: int = 8,
         prices: Prices | None = None,
         sleep: Callable[[float], object] | None = None,
+        section: str = "evaluation.endpoint",
     ) -> None:
         self.url, self.model, self.cache = url.rstrip("/"), model, cache
         self.retries, self.backoff, self.concurrency = retries, backoff, concurrency
         self.max_tokens, self.prices = max_tokens, prices or Prices()
         fields = {"model": model, "temperature": temperature, "max_tokens": max_tokens, **(extra or {})}
         self.fields = {name: value for name, value in fields.items() if value is not None}
+        self.section = section
         self._secret = Secret(key)
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._client = httpx.Client(headers=headers, timeout=timeout)
@@ -93,7 +96,7 @@ class Endpoint:
             status = self._client.get(f"{self.url}/models").status_code
         except httpx.HTTPError as error:
             raise EndpointError(
-                f"evaluation.endpoint.url: {self.url} can't be reached ({self.clean(error)}); start the server, or "
+                f"{self.section}.url: {self.url} can't be reached ({self.clean(error)}); start the server, or "
                 "pass another address"
             ) from None
         if status in (401, 403):
@@ -176,7 +179,7 @@ class Endpoint:
                     raise self._not_allowed(status)
                 elif status != 200:
                     raise EndpointError(
-                        f"evaluation.endpoint.url: {self.url}/chat/completions says {status} for model {self.model}: "
+                        f"{self.section}.url: {self.url}/chat/completions says {status} for model {self.model}: "
                         f"{self.clean(said)[:200]}"
                     )
                 if empty == EMPTY:
@@ -197,7 +200,7 @@ class Endpoint:
             in_a_row, answered = self._in_a_row, self._answered
         if in_a_row >= GIVE_UP and not (these and answered):
             raise EndpointError(
-                f"evaluation.endpoint.url: {self.url} failed {in_a_row} calls in a row, each {self.retries + 1} times "
+                f"{self.section}.url: {self.url} failed {in_a_row} calls in a row, each {self.retries + 1} times "
                 f"where trying again could help ({reason}); answers so far are kept, and the same command goes on from "
                 "there"
             )
@@ -230,7 +233,7 @@ class Endpoint:
     def _not_allowed(self, status: int) -> EndpointError:
         sent = "the key of that variable is not accepted" if self._secret.key else "it wants a key, and none is sent"
         return EndpointError(
-            f"evaluation.endpoint.key_env: {self.url} says {status}: {sent}; name the environment variable that holds "
+            f"{self.section}.key_env: {self.url} says {status}: {sent}; name the environment variable that holds "
             "the right one"
         )
 

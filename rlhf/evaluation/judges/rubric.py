@@ -73,7 +73,8 @@ class ReadingJudge:
 
     def __init__(self, endpoint: Endpoint, folder: Path = PROMPTS) -> None:
         self.endpoint = endpoint
-        self.texts = {name: _text(folder, name, places) for name, places in PLACES.items()}
+        key = f"{endpoint.section}.prompts"
+        self.texts = {name: _text(key, folder, name, places) for name, places in PLACES.items()}
         self.unreadable = 0
 
     @property
@@ -149,23 +150,23 @@ def conversation(prompt: Prompt) -> str:
     return "\n\n".join(f"{role}: {text}" for role, text in prompt.turns)
 
 
-def _text(folder: Path, name: str, places: Sequence[str]) -> str:
+def _text(key: str, folder: Path, name: str, places: Sequence[str]) -> str:
     path = folder / f"{name}.txt"
     try:
         text = path.read_text(encoding="utf-8")
         Template(text).substitute(dict.fromkeys(places, ""))
     except OSError as error:
         raise ConfigError(
-            f"evaluation.endpoint.prompts: {path} can't be read ({error.strerror}); the folder needs "
+            f"{key}: {path} can't be read ({error.strerror}); the folder needs "
             f"{', '.join(f'{each}.txt' for each in PLACES)}"
         ) from error
     except (KeyError, ValueError) as error:
         raise ConfigError(
-            f"evaluation.endpoint.prompts: {path} has a place that is not known ({error}); use "
+            f"{key}: {path} has a place that is not known ({error}); use "
             f"{', '.join(f'${place}' for place in places) or 'none'}, and $$ for a dollar"
         ) from error
     if missing := [place for place in places if f"${place}" not in text]:
-        raise ConfigError(f"evaluation.endpoint.prompts: {path} lacks ${missing[0]}, so the judge would not see it")
+        raise ConfigError(f"{key}: {path} lacks ${missing[0]}, so the judge would not see it")
     return text
 
 
