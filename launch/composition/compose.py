@@ -55,8 +55,8 @@ def register() -> None:
     recipes.register()
     # `algo` starts as the common class, since a composition may narrow a type but not change it.
     for name, schema in VERBS.items():
-        node = schema(algo=AlgoConfig()) if issubclass(schema, TrainConfig) else schema
-        store.store(group="schema", name=name, node=_open_mappings(OmegaConf.structured(node)), package="_global_")
+        content = schema(algo=AlgoConfig()) if issubclass(schema, TrainConfig) else schema
+        store.store(group="schema", name=name, node=_open_mappings(OmegaConf.structured(content)), package="_global_")
     for name, schema in algorithms().items():
         node = _open_mappings(OmegaConf.structured(schema))
         # The default of the schema as it stands, or, with adapters, ten times that.
