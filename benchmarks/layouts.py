@@ -20,7 +20,7 @@ from pathlib import Path
 from rlhf.config import algorithms
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("pretrain", "sft", "reward", "dpo", "ppo")
+STAGES = tuple(algorithms())
 LAYOUTS = ("ddp", "fsdp", "zero2")
 PRECISIONS = ("fp32", "bf16-mixed", "bf16")
 QUICK = (

@@ -14,9 +14,10 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.hydra import Hydra
@@ -52,9 +53,11 @@ class Program:
 
     Args:
         name: of the verb; `conf/<name>.yaml` is its configuration.
-        stage: what is done in an open run directory.
+        stage: what is done in an open run directory; a function, or where one is, as `package.module:function`: a
+            mistyped key should be told without waiting for torch.
         talk: what is done instead by a verb that leaves no run: it is given the point and the overrides.
         prepare: turns what was typed into overrides.
+        about: what `--help` says first; if not given, the function's docstring.
 
     Attributes:
         directory: of the run that `main` made, continued, or found finished; `None` for sweeps.
@@ -65,11 +68,13 @@ class Program:
     def __init__(
         self,
         name: str,
-        stage: Stage | None = None,
+        stage: Stage | str | None = None,
         talk: Talk | None = None,
         prepare: Callable[[list[str]], list[str]] | None = None,
+        about: str = "",
     ) -> None:
         self.name, self.stage, self.talk, self.prepare = name, stage, talk, prepare
+        self.about = about or inspect.getdoc(stage or talk) or ""
         self.directory: Path | None = None
         self.value: object = None
         self.errors: list[str] = []
@@ -94,8 +99,8 @@ class Program:
         handed = Handover.take()
         progress.enabled = is_main()
         try:
-            with signals.raising():
-                code = self._dispatch(list(argv), handed)
+            with signals.raising(), ExitStack() as until_done:
+                code = self._action(list(argv), handed, until_done)()
         except (KeyboardInterrupt, Interrupted) as stop:
             if is_launched():
                 return 0  # The first process speaks for all; by another code, its launcher would have it killed.
@@ -111,7 +116,12 @@ class Program:
         self.errors.append(told(as_user_error(error)))
         return report(as_user_error(error), label)
 
-    def _dispatch(self, argv: list[str], handed: Handover) -> int:
+    def _action(self, argv: list[str], handed: Handover, until_done: ExitStack) -> Callable[[], int]:
+        """What these arguments ask for. It is returned, not done, so that training has one frame fewer around it.
+
+        Args:
+            until_done: holds Hydra's session open, where what is asked for needs one.
+        """
         argv = with_searchpath(argv)
         args = parse(argv)
         args.overrides = at_home(args.overrides)
@@ -120,31 +130,40 @@ class Program:
         planner = Planner(Path("outputs").absolute(), handed.parents)
         planner.register()
         if args.hydra_help or args.shell_completion:
-            return self._hydra(argv)
-        with hydra_session(self.name) as engine:
-            if args.help:
-                config = planner.check(compose_point(args.overrides, self.name))
-                with readers_may_leave():
-                    print(help.page(self.script, inspect.getdoc(self.stage or self.talk) or "", options(), config))
-                return 0
-            if not args.cfg and not args.info and self.talk is not None:
-                point = self._plan_talk(args, planner)
-            elif not args.cfg and not args.info:
-                return self._run(args, planner, engine)
-            else:
-                # For the sentence, if there is one to be said.
-                composed = compose_point(args.overrides, self.name)
-                if args.package and OmegaConf.select(composed, args.package) is None:
-                    raise ConfigError(f"--package: {args.package} is no key of this configuration")
-                if args.cfg == "job" and not args.package:
-                    with readers_may_leave():
-                        print(provenance.page(engine, composed, self.name, args.overrides, args.resolve), end="")
-                    return 0
-        if args.cfg or args.info or self.talk is None:
+            return partial(self._hydra, argv)
+        engine = until_done.enter_context(hydra_session(self.name))
+        if args.help:
+            return partial(self._help, planner.check(compose_point(args.overrides, self.name)))
+        if args.cfg or args.info:
+            # For the sentence, if there is one to be said.
+            composed = compose_point(args.overrides, self.name)
+            if args.package and OmegaConf.select(composed, args.package) is None:
+                raise ConfigError(f"--package: {args.package} is no key of this configuration")
+            if args.cfg == "job" and not args.package:
+                page = provenance.page(engine, composed, self.name, args.overrides, args.resolve)
+                return partial(self._show, page, end="")
+            until_done.close()
             # Hydra reads what was typed, not what a verb made of it.
-            return self._hydra([item for item in argv if "=" not in item or item in args.overrides])
+            return partial(self._hydra, [item for item in argv if "=" not in item or item in args.overrides])
+        if self.talk is None:
+            return partial(self._run, args, planner, engine)
+        point = self._plan_talk(args, planner)
         # Outside of the session: what is done may compose configurations of its own.
-        self.talk(point, list(args.overrides))
+        until_done.close()
+        return partial(self._talk, point, list(args.overrides))
+
+    def _help(self, config: Any) -> int:
+        return self._show(help.page(self.script, self.about, options(), config))
+
+    @staticmethod
+    def _show(text: str, end: str = "\n") -> int:
+        with readers_may_leave():
+            print(text, end=end)
+        return 0
+
+    def _talk(self, point: Point, overrides: list[str]) -> int:
+        assert self.talk is not None
+        self.talk(point, overrides)
         return 0
 
     def _plan_talk(self, args: argparse.Namespace, planner: Planner) -> Point:
@@ -213,16 +232,6 @@ class Program:
 
 def _nothing(_: DictConfig) -> None:
     """Hydra's own flags never call a job."""
-
-
-def verb(name: str) -> Callable[[Stage], Program]:
-    """Make a command-line program of a function; `conf/<name>.yaml` is its configuration, its docstring its help."""
-    return lambda stage: Program(name, stage)
-
-
-def talking_verb(name: str, prepare: Callable[[list[str]], list[str]] | None = None) -> Callable[[Talk], Program]:
-    """The same for a function that leaves no run directory: a conversation, or a pipeline whose stages leave theirs."""
-    return lambda talk: Program(name, talk=talk, prepare=prepare)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -27,6 +28,13 @@ Stage = Callable[[Any, Run, list[str]], Value]
 """What a verb does: its configuration, an open run, the overrides; returns what a sweeper may optimise."""
 
 log = logging.getLogger("launch")
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def resolved(named: Function | str) -> Function:
+    """A function, imported now if only its place was given, as `package.module:function`."""
+    return pkgutil.resolve_name(named) if isinstance(named, str) else named
 
 
 class PointError(Exception):
@@ -50,7 +58,7 @@ class Job:
         point: of a single run, which was planned when its directory was chosen.
     """
 
-    def __init__(self, stage: Stage, planner: Planner, repeated: Sequence[str] = (), verb: str = "train") -> None:
+    def __init__(self, stage: Stage | str, planner: Planner, repeated: Sequence[str] = (), verb: str = "train") -> None:
         self.stage, self.planner, self.repeated, self.verb = stage, planner, list(repeated), verb
         self.failures: list[tuple[str, Exception]] = []
         self.directories: dict[int, Path] = {}
@@ -107,7 +115,7 @@ class Job:
                 log.info("%s %s", "continues" if run.resumed else "run", directory)
                 if (note := adapter_note(composed)) is not None:
                     log.info("%s", note)
-                return self.stage(config, run, overrides)
+                return resolved(self.stage)(config, run, overrides)
         # Not a number: a sweeper that optimises discards such a point, and goes on.
         return math.nan
 
@@ -143,7 +151,7 @@ class Job:
             )
         parents = {name: Parent.from_record(record) for name, record in opened.parents.items()}
         run = Run(directory, point.id, resumed, parents, is_main=False)
-        return self.stage(point.config, run, list(HydraConfig.get().overrides.task))
+        return resolved(self.stage)(point.config, run, list(HydraConfig.get().overrides.task))
 
 
 def facts_of(point: Point, verb: str) -> dict[str, Any]:

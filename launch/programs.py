@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch.app import talking_verb, verb
+from launch.app import Program
 from launch.children import perform
 from launch.pipeline import run_pipeline, separate
 from rlhf.config import LoggerConfig, PlanConfig
@@ -17,52 +17,39 @@ from rlhf.plain_text import one_line
 
 if TYPE_CHECKING:
     from launch.planner import Point
-    from rlhf.config import CollectConfig, EvaluateConfig, TrainConfig
-    from rlhf.config.objective import Value
-    from rlhf.runs import Run
 
 
-@verb("train")
-def train(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
-    """Train one stage (pretrain, sft, reward, dpo or ppo), and export the model that comes out."""
-    from verbs.train.stage import run_stage
+train = Program(
+    "train",
+    "verbs.train.stage:run_stage",
+    about="Train one stage, and export the model that comes out.",
+)
+collect = Program(
+    "collect",
+    "verbs.collect:run_collect",
+    about="Sample several answers to each prompt, have an annotator rank them, and write the ranked JSONL.",
+)
+evaluate = Program(
+    "evaluate",
+    "verbs.evaluate.evaluate:run_evaluate",
+    about="Give several models the same held-out prompts; write scores, win rates, KL and a report, side by side.",
+)
 
-    return run_stage(config, run, overrides)
 
-
-@talking_verb("pipeline", prepare=lambda typed: separate(typed)[0])
-def pipeline(point: Point, overrides: list[str]) -> None:
+def run_stages(point: Point, overrides: list[str]) -> None:
     """Run the stages of a pipeline in order; finished ones are kept, and an interrupted one is continued."""
     single = separate([item for item in sys.argv[1:] if not item.startswith("-")])[1]
     run_pipeline(point, overrides, single, perform)
 
 
-@verb("collect")
-def collect(config: CollectConfig, run: Run, overrides: list[str]) -> float | None:
-    """Sample several answers to each prompt, have an annotator rank them, and write the ranked JSONL."""
-    from verbs.collect import run_collect
-
-    return run_collect(config, run, overrides)
-
-
-@verb("evaluate")
-def evaluate(config: EvaluateConfig, run: Run, overrides: list[str]) -> float | None:
-    """Give several models the same held-out prompts; write scores, win rates, KL and a report, side by side."""
-    from verbs.evaluate.evaluate import run_evaluate
-
-    return run_evaluate(config, run, overrides)
-
-
-@talking_verb("chat")
-def chat(point: Point, overrides: list[str]) -> None:
+def talk(point: Point, overrides: list[str]) -> None:
     """Talk to a finished run or a model folder. Each line is a turn; /help lists what else can be typed there."""
     from verbs.chat import converse
 
     converse(point.config, point.parents)
 
 
-@talking_verb("plan")
-def plan(point: Point, overrides: list[str]) -> None:
+def print_plan(point: Point, overrides: list[str]) -> None:
     """Print memory, arithmetic, time and cost of a training run, without weights and without running it."""
     from verbs.plan.printed import run_plan
 
@@ -70,13 +57,17 @@ def plan(point: Point, overrides: list[str]) -> None:
     run_plan(point.config)
 
 
-@talking_verb("report")
-def report(point: Point, overrides: list[str]) -> None:
+def write_report(point: Point, overrides: list[str]) -> None:
     """Write one page, report.html, about a run, a sweep or an evaluation; it reads what is there, and runs nothing."""
     from verbs.report import run_report
 
     run_report(point.config)
 
+
+pipeline = Program("pipeline", talk=run_stages, prepare=lambda typed: separate(typed)[0])
+chat = Program("chat", talk=talk)
+plan = Program("plan", talk=print_plan)
+report = Program("report", talk=write_report)
 
 PROGRAMS = {program.name: program for program in (train, pipeline, collect, evaluate, chat, plan, report)}
 
@@ -115,7 +106,7 @@ def main() -> None:
     if asked in ("--help", "-h"):
         print(f"usage: {command} VERB [--help] [KEY=VALUE …]\n\nverbs:")
         for name, program in PROGRAMS.items():
-            print(f"  {name:10}{summary_of((program.stage or program.talk).__doc__)}")
+            print(f"  {name:10}{summary_of(program.about)}")
         print(f"  {'dashboard':10}{summary_of(dashboard.__doc__)}")
         print(f"\n{command} VERB --help lists the keys of a verb.")
         return

@@ -24,10 +24,9 @@ PRETENDS = f"""
 import os, signal, sys, time
 sys.argv.pop(1)
 sys.path.insert(0, {str(ROOT)!r})
-from launch.app import verb
+from launch.app import Program
 from rlhf.errors import DataError
 
-@verb("train")
 def train(config, run, overrides):
     "Pretend to train."
     print("pretending", os.environ.get("OMP_NUM_THREADS"), flush=True)
@@ -48,7 +47,7 @@ def train(config, run, overrides):
     return config.seed / 2
 
 if __name__ == "__main__":
-    train()
+    Program("train", train)()
 """
 
 

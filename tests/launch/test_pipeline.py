@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from launch.app import talking_verb
+from launch.app import Program
 from launch.composition.compose import compose_point, hydra_session, to_config
 from launch.pipeline import Plan, name_of, overrides_of, plan, run_pipeline, separate
 from launch.planner import Planner, Point
@@ -203,6 +203,6 @@ def test_cfg_shows_the_pipelines_own_part(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    pipeline = talking_verb("pipeline", prepare=lambda typed: separate(typed)[0])(lambda point, overrides: None)
+    pipeline = Program("pipeline", talk=lambda point, overrides: None, prepare=lambda typed: separate(typed)[0])
     assert pipeline.main(["ppo.algo.lr=1e-4", "seed=5", "--cfg", "job"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["seed"] == 5

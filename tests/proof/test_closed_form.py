@@ -28,9 +28,10 @@ from rlhf.rollout.torch_sampler import TorchSampler
 
 BETA = 0.5
 REACHED, MISSED = 0.02, 0.1
-STEPS, EPISODES, LATE = 250, 320, 4
+STEPS, EPISODES, LATE, GROUP = 250, 320, 4, 16
 """Enough for what is right to arrive; what is wrong is far away long before. What is left at the end is the noise of
-sampling, so the last two fifths of the steps have `LATE` times as many episodes."""
+sampling, so the last two fifths of the steps have `LATE` times as many episodes. A prompt's samples are independent,
+and `GROUP` of them share a row, which is faster."""
 
 
 def train_ppo(
@@ -57,6 +58,7 @@ def train_ppo(
                 "value_coef": 0.5,
                 "clip_value": None,
                 "missing_eos_penalty": PENALTY,
+                "samples_per_prompt": GROUP,
             }
             | algo
         )
@@ -75,7 +77,7 @@ def train_ppo(
     rows = [Row(prompt, index=i) for i, prompt in enumerate(PROMPTS)]
 
     def order(step: int) -> list[int]:
-        return [i % len(rows) for i in range(episodes * (late if step >= 0.6 * steps else 1))]
+        return [i % len(rows) for i in range(episodes * (late if step >= 0.6 * steps else 1) // GROUP)]
 
     fit(module, StageData(rows, [], order, 10**6, whole=True))
     return policy

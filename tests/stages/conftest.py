@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launch.app import Program
-from rlhf.config import TrainConfig
+from rlhf.config import TrainConfig, algorithms
 from rlhf.runs import Run
 
 QUICK = (
@@ -20,6 +20,14 @@ QUICK = (
 """Overrides that make any stage a matter of seconds."""
 
 Main = Callable[[str], int]
+
+
+def starts(sft: str | Path, rm: str | Path) -> dict[str, str]:
+    """By the name of every algorithm, the overrides that start it from a finished SFT run and a reward run."""
+    return {
+        name: f"model.init={sft}" + (f" algo.reward_model={rm}" if cls.needs_reward else "")
+        for name, cls in algorithms().items()
+    }
 
 
 def train(config: TrainConfig, run: Run, overrides: list[str]) -> float | None:

@@ -18,10 +18,13 @@ from torch.utils._pytree import tree_iter
 from lightning_modules import ppo
 from lightning_modules.base import StageModule
 from lightning_modules.updates import optimise
+from rlhf.config import algorithms
 from rlhf.runs import Summary
+from tests.stages.conftest import starts
 
-# Pretraining is the same module as sft, on other rows.
-STAGES = (pytest.param("pretrain", marks=pytest.mark.slow), "sft", "reward", "dpo", "ppo")
+QUICK_ONES = ("sft", "reward", "dpo", "ppo")
+STAGES = [pytest.param(name, marks=[] if name in QUICK_ONES else [pytest.mark.slow]) for name in algorithms()]
+"""All algorithms; those that share their module's flow with one of the quick ones are tried with the slow tests."""
 LORA = "model.adapter=lora model.lora_r=4 algo.lr=1e-2"
 
 
@@ -38,13 +41,7 @@ def parents(main: Any, runs: Path) -> dict[str, str]:
     if not rm.exists():
         assert main(f"algo=sft model.init=random train.max_steps=2 hydra.run.dir={sft}") == 0
         assert main(f"algo=reward train.max_steps=2 hydra.run.dir={rm} model.init={sft}") == 0
-    return {
-        "pretrain": f"model.init={sft}",
-        "sft": f"model.init={sft}",
-        "reward": f"model.init={sft}",
-        "dpo": f"model.init={sft}",
-        "ppo": f"model.init={sft} algo.reward_model={rm}",
-    }
+    return starts(sft, rm)
 
 
 @pytest.fixture

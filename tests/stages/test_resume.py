@@ -13,10 +13,14 @@ import pytest
 from safetensors.torch import load_file
 
 from lightning_modules.base import StageModule
+from rlhf.config import algorithms
 from rlhf.runs import Summary
 from rlhf.runs.checkpoints import checkpoints, read_checkpoint, step_of
+from tests.stages.conftest import starts
 
-STAGES = ("pretrain", "sft", "reward", "dpo", "ppo")
+STAGES = tuple(algorithms())
+OWN = {"ppo": "algo.kl_controller=adaptive"}
+"""What an algorithm keeps beside weights and moments."""
 CLOCKED = ("seconds", "per_second", "time/")
 
 
@@ -29,13 +33,7 @@ def parents(main: Any) -> dict[str, str]:
     """A finished SFT run and a finished reward run, for the stages that build on them."""
     assert main("algo=sft train.max_steps=2 hydra.run.dir=sft") == 0
     assert main("algo=reward train.max_steps=2 hydra.run.dir=rm model.init=sft") == 0
-    return {
-        "pretrain": "",
-        "sft": "model.init=random",
-        "reward": "model.init=sft",
-        "dpo": "model.init=sft",
-        "ppo": "model.init=sft algo.reward_model=rm algo.kl_controller=adaptive",
-    }
+    return starts("sft", "rm") | {"pretrain": "", "sft": "model.init=random"}
 
 
 def kill_before_step(monkeypatch: pytest.MonkeyPatch, number: int) -> pytest.MonkeyPatch:
@@ -77,7 +75,7 @@ def weights(directory: str) -> dict[str, Any]:
 def test_killed_and_continued_is_bit_identical(
     stage: str, main: Any, parents: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = f"algo={stage} {parents[stage]}"
+    command = f"algo={stage} {parents[stage]} {OWN.get(stage, '')}"
     assert main(f"{command} hydra.run.dir=whole") == 0
     with monkeypatch.context() as patch:
         kill_before_step(patch, 5)  # checkpoints after 2 and 4 (with a validation), rows logged until 5
@@ -93,7 +91,7 @@ def test_killed_and_continued_is_bit_identical(
     assert all((whole[name] == parts[name]).all() for name in whole)
     assert numbers("parts") == numbers("whole")
     assert [int(row["step"]) for row in numbers("parts")] == list(range(7))
-    if stage in ("sft", "dpo", "ppo"):
+    if algorithms()[stage].answers():
         samples = [Path(name, "samples.jsonl").read_text(encoding="utf-8") for name in ("whole", "parts")]
         assert samples[0] == samples[1]
         assert [json.loads(line)["step"] for line in samples[0].splitlines()] == [0, 0, 4, 4, 6, 6]

@@ -240,7 +240,7 @@ def reward(models: Path) -> str:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("", "model.init: auto found no finished run of ppo or dpo or sft below"),
+        ("", "model.init: auto found no finished run of"),
         ("model.init=nowhere", "model.init: nowhere does not exist; pass auto, a run directory or a model folder"),
         ("model.init={models}/reward", "model.init: {models}/reward is a reward model, not a policy; pass"),
         ("-m model.init={models}/policy seed=1,2", "--multirun: "),
@@ -322,10 +322,10 @@ def test_ctrl_c_in_a_terminal(models: Path, tmp_path: Path) -> None:
         script.wait(r"\r\ninterrupted\r\n> $")
         # On a busy machine the signal may come after the prompt is shown and before readline waits: Python then sees it
         # at the next key only. A user presses again.
-        for _ in range(10):
+        for _ in range(60):
             script.type("\x03")
             with suppress(subprocess.TimeoutExpired):
-                script.process.wait(20)
+                script.process.wait(3)
                 break
         assert script.process.returncode == 0
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -15,7 +16,6 @@ from callbacks.progress import ProgressBars, pretty
 from callbacks.resources import Resources
 from callbacks.samples import Samples
 from lightning_modules.base import StageModule
-from lightning_modules.data import StageData
 from rlhf import progress
 from rlhf.config import TrainConfig, plain
 from rlhf.config.objective import Value, check_objective, objective_value
@@ -80,13 +80,19 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         log.info("%s: %s", name, size_of(model))
     resources, alerts = Resources(), Alerts(run.dir)
     trainer = build_trainer(config, run, [resources, *build_callbacks(config, run, template, rows, module, alerts)])
+    module.continue_from = continued_from(run, module)
     try:
-        fit(trainer, module, data, run)
+        with watched(trainer, run):
+            if module.continue_from is None and data.val:
+                trainer.validate(module, datamodule=data, verbose=False)
+                check_objective(config, module.val_metrics)
+            trainer.fit(module, datamodule=data)
     except Interrupted as stop:
         run.save(steps=module.step, **resources.summary(module))
         if run.is_main:
             log.warning("%s", stop)
         raise
+    back_on_device(module, trainer)
     dtype = round_to_export(config, module.exported())
     module.before_export(lambda: read_rows(config, template, "demonstrations").train)
     with ProgressBar("export"):
@@ -130,10 +136,16 @@ def write_export(
     )
 
 
-def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> None:
-    """Measure the start, train to the last step; from a checkpoint, go on after it."""
-    last, broken = newest_whole(run.dir, module.total_steps) if run.resumed else (None, {})
-    for path in other_names(run.dir) if run.resumed else []:
+def continued_from(run: Run, module: StageModule) -> Path | None:
+    """The newest whole checkpoint of a run that goes on, noted in its summary; `None`: the run starts.
+
+    Raises:
+        TrainingError: there are checkpoints, and none of them can be read.
+    """
+    if not run.resumed:
+        return None
+    last, broken = newest_whole(run.dir, module.total_steps)
+    for path in other_names(run.dir):
         log.warning("%s is not named as a checkpoint (step-00000012.ckpt) and is left out", path)
     if last is None and broken:
         raise TrainingError(
@@ -143,17 +155,15 @@ def fit(trainer: L.Trainer, module: StageModule, data: StageData, run: Run) -> N
     for path, fault in broken.items():
         log.warning("%s can't be read (%s) and is left out", path, fault)
     if last is not None:
-        module.continue_from = last
         run.save(resumed_from=step_of(last))
         log.info("continuing after step %d of %d", step_of(last), module.total_steps)
-    with watched(trainer, run):
-        if last is None and data.val:
-            trainer.validate(module, datamodule=data, verbose=False)
-            check_objective(module.config, module.val_metrics)
-        trainer.fit(module, datamodule=data)
+    return last
+
+
+def back_on_device(module: StageModule, trainer: L.Trainer) -> None:
+    """Lightning leaves the weights on the CPU, but for shards. What comes after training reads them: it would take
+    minutes there, and processes of several GPUs can't add up what they found."""
     if module.config.strategy.layout in ("single", "ddp"):
-        # Lightning leaves the weights on the CPU. What comes after training reads them: it would take minutes there,
-        # and processes of several GPUs can't add up what they found.
         module.to(trainer.strategy.root_device)
 
 

@@ -226,6 +226,8 @@ def _from_pretrained(auto: Any, source: str, head: dict[str, Any], extra: dict[s
             attn_implementation=attention_of(auto, config),
             use_safetensors=True,
             output_loading_info=True,
+            # Without it transformers asks the hub for an adapter, which takes 20 s to fail where there is no network.
+            adapter_kwargs={"local_files_only": place["local_files_only"]},
             **place,
             **extra,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def configuration(*overrides: str) -> PlanConfig:
     return config
 
 
+@cache
 def capacity(*overrides: str) -> Capacity:
     return capacity_of(configuration(*SMALL, *overrides))
 
