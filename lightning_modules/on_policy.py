@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lightning_modules.base import StageModule
 from lightning_modules.kl_control import KLControl
+from lightning_modules.regularisers import Regularisers
 from lightning_modules.score_shaping import ScoreShaping
 from lightning_modules.scoring import Scorers, episode_report
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.micro_batches import Micro, Step, cut, equalise
+from lightning_modules.updates.minibatches import minibatches, summary
 from lightning_modules.updates.optimise import Term, optimise, target_tokens
 from lightning_modules.updates.stopwatch import phase
 from rlhf.config import OnPolicyConfig, TrainConfig
@@ -25,7 +24,6 @@ from rlhf.data.batch import Batch
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel
 from rlhf.models.logprobs import TokenStats
-from rlhf.models.parallel.sharding import gathered
 from rlhf.objectives.kl import k1
 from rlhf.objectives.language import nll_sum
 from rlhf.rewards.sources import Rewards, Score
@@ -68,6 +66,7 @@ class OnPolicyModule(StageModule):
         rewards = Rewards.of(reward)
         self.scorers = Scorers(reference, rewards, config.rollout.temperature, config.train.tokens_per_microbatch)
         self.shaping = ScoreShaping(config.algo, config.reward, rewards)
+        self.regularisers = Regularisers(config.algo, self.scorers)
         self.sampler = sampler
         self.ptx = ptx
         self.kl = KLControl(config.algo)
@@ -83,14 +82,19 @@ class OnPolicyModule(StageModule):
 
     def learn(self, step: Step) -> dict[str, float]:
         """One iteration (Ziegler et al. 2019, §2; Ouyang et al. 2022, §3.5)."""
-        episodes = self.roll_out(step.rows, self.sampling(), TRAIN)
-        self.score(episodes)
+        episodes = self.gather(step.rows)
         self.estimate_advantages(episodes)
         found = self.report(episodes)
         self.kl.check(found["objective/kl"], self.step + 1)
         updates = self.update(episodes)
         self.kl.adapt(found["objective/kl"], self.over_ranks(len(episodes)), self.step + 1, told=self.global_rank == 0)
         return updates | found
+
+    def gather(self, rows: Sequence[Row]) -> Episodes:
+        """Sampled and scored responses to an iteration's prompts."""
+        episodes = self.roll_out(rows, self.sampling(), TRAIN)
+        self.score(episodes)
+        return episodes
 
     def sampling(self) -> Sampling:
         return Sampling(
@@ -100,11 +104,15 @@ class OnPolicyModule(StageModule):
         )
 
     @phase("time/rollout")
-    def roll_out(self, rows: Sequence[Row], sampling: Sampling, stream: int) -> Episodes:
-        """Sample responses. A prompt's number is its place in the batch over all ranks, so ranks don't matter."""
+    def roll_out(self, rows: Sequence[Row], sampling: Sampling, stream: int, first: int = 0) -> Episodes:
+        """Sample responses. A prompt's number is its place in the batch over all ranks, so ranks don't matter.
+
+        Args:
+            first: place of the first row among this rank's of the batch.
+        """
         prompts = [row.prompt for row in rows]
         completions = self.sampler.sample(
-            [Request(self.data_rank + i * self.data_ranks, prompt) for i, prompt in enumerate(prompts)],
+            [Request(self.number(first + i), prompt) for i, prompt in enumerate(prompts)],
             sampling,
             seed=self.config.seed,
             iteration=self.step,
@@ -112,6 +120,10 @@ class OnPolicyModule(StageModule):
             progress=lambda done, total: self.on_progress("rollout", done, total),
         )
         return Episodes.of(prompts, completions, self.device, [row.source for row in rows])
+
+    def number(self, place: int) -> int:
+        """In the batch over all ranks, of the row at a place among this rank's."""
+        return self.data_rank + place * self.data_ranks
 
     @phase("time/scoring")
     @torch.no_grad()
@@ -156,7 +168,7 @@ class OnPolicyModule(StageModule):
         """Epochs of shuffled minibatches; stops early where the policy has moved further than `algo.target_kl`."""
         algo, history = self.algo, list[dict[str, float]]()
         updates = algo.epochs * algo.minibatches
-        with self.reference_head():
+        with self.regularisers.reference_head():
             for epoch in range(algo.epochs):
                 for rows in self.minibatches(episodes, epoch):
                     history.append(optimise(self, self.terms(episodes, rows, self.step * updates + len(history))))
@@ -176,17 +188,24 @@ class OnPolicyModule(StageModule):
         # Last, since gradients are synchronised with the last backward pass: this one reaches a critic of its own too,
         # which the documents never do, and ddp counts each parameter once.
         micros = equalise(cut(rows, budget), episodes.rows)
-        terms.append(Term(micros, lambda batch: self.loss_sum(episodes, batch), target_tokens))
+        terms.append(Term(micros, lambda batch: self.loss_sum(episodes, batch), self.weight))
         return terms
 
     def minibatches(self, episodes: Episodes, epoch: int) -> list[list[Row]]:
         """This rank's rows of each minibatch: one permutation of the whole batch, drawn from (seed, step, epoch)."""
-        world, rank = self.data_ranks, self.data_rank
-        n = self.over_ranks(len(episodes.rows))
-        key = np.array([self.config.seed, (2 << 48) + self.step * 1024 + epoch], dtype=np.uint64)
-        order = np.random.Generator(np.random.Philox(key=key)).permutation(n)
-        parts = np.array_split(order, self.algo.minibatches)
-        return [[episodes.rows[i // world] for i in sorted(part.tolist()) if i % world == rank] for part in parts]
+        return minibatches(
+            self.learnt(episodes),
+            self.algo.minibatches,
+            seed=self.config.seed,
+            step=self.step,
+            epoch=epoch,
+            rank=self.data_rank,
+            ranks=self.data_ranks,
+        )
+
+    def learnt(self, episodes: Episodes) -> Sequence[Row | None]:
+        """What the updates learn from of each of `episodes.rows`: its responses, some of them, or nothing at all."""
+        return episodes.rows
 
     def over_ranks(self, count: int) -> int:
         """A count of this rank's, summed over all of them."""
@@ -195,37 +214,20 @@ class OnPolicyModule(StageModule):
     # -- the loss --------------------------------------------------------------------------------------------------
 
     def loss_sum(self, episodes: Episodes, batch: Batch) -> tuple[Tensor, Means]:
-        """The loss of a micro-batch, summed over its response tokens, and what to report of it.
+        """The loss of a micro-batch, summed over what `weight` counts, and what to report of it.
 
         The report has `policy/approx_kl`, by which `algo.target_kl` stops an iteration.
         """
         raise NotImplementedError
 
-    def policy_stats(self, batch: Batch) -> TokenStats:
-        """What the policy says of a micro-batch's tokens: with entropy and full KL where they are part of the loss."""
-        reference = None
-        if self.algo.kl_in == "loss":
-            model = self.scorers.reference
-            with torch.no_grad():
-                reference = (model.target_states(batch), model.head)
-        return self.policy(
-            batch,
-            temperature=self.config.rollout.temperature,
-            want_entropy=self.algo.entropy_coef != 0,
-            reference=reference,
-        )
+    def weight(self, batch: Batch) -> float:
+        """A micro-batch's share of the denominator."""
+        return target_tokens(batch)
 
-    def regularised(self, loss: Tensor, stats: TokenStats) -> Tensor:
-        """The loss − entropy_coef · entropy + kl_coef · KL, the latter with `algo.kl_in=loss`."""
-        if stats.entropy is not None:
-            loss = loss - self.algo.entropy_coef * stats.entropy.sum()
-        if stats.kl is not None:
-            loss = loss + self.kl.value * stats.kl.sum()
-        return loss
-
-    def reference_head(self) -> AbstractContextManager[None]:
-        """With the KL in the loss, the reference's head is read outside of its forward pass, in backward passes too."""
-        return gathered(self.scorers.reference, root_only=True) if self.algo.kl_in == "loss" else nullcontext()
+    @property
+    def kl_price(self) -> float:
+        """What a nat costs in the loss with `algo.kl_in=loss`, in the unit of the advantages there."""
+        return self.kl.value
 
     def ptx_loss(self, batch: Batch) -> tuple[Tensor, Means]:
         """Language-model loss of documents, mixed in with `algo.ptx_coef` (Ouyang et al. 2022, eq. 2)."""
@@ -286,13 +288,3 @@ class OnPolicyModule(StageModule):
 
     def finish_validation(self, metrics: dict[str, float]) -> dict[str, float]:
         return {f"val/{name.split('/', 1)[1]}": value for name, value in metrics.items()}
-
-
-def summary(history: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Means over the iteration's updates; tokens are added up; the first ratio shows whether sampling agrees."""
-    made = [h for h in history if all(map(math.isfinite, h.values()))] or history
-    metrics = {name: float(np.mean([h[name] for h in made])) for name in history[0]}
-    metrics["tokens"] = float(np.sum([h["tokens"] for h in history]))
-    metrics["skipped"] = history[-1]["skipped"]
-    metrics["policy/updates"] = float(len(history))
-    return metrics

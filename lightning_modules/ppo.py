@@ -92,14 +92,15 @@ class PPOModule(OnPolicyModule):
 
     def loss_sum(self, episodes: Episodes, batch: Batch) -> tuple[Tensor, Means]:
         """Clipped policy loss + value_coef · clipped value loss − entropy_coef · entropy, summed over tokens."""
-        algo, stats = self.algo, self.policy_stats(batch)
+        algo, stats = self.algo, self.regularisers.policy_stats(self.policy, batch)
         values = self.values_of(batch, stats)
         assert values is not None
         policy = policy_loss(
             stats.logprobs, episodes.flat("logprobs", batch), episodes.flat("advantages", batch), algo.clip_epsilon
         )
         value = value_loss(values, episodes.flat("values", batch), episodes.flat("returns", batch), algo.clip_value)
-        loss = self.regularised(policy.losses.sum() + algo.value_coef * value.losses.sum(), stats)
+        loss = policy.losses.sum() + algo.value_coef * value.losses.sum()
+        loss = self.regularisers.added(loss, stats, episodes, batch, self.kl_price)
         report = Means()
         report.add("policy/loss", policy.losses)
         report.add("policy/clip_fraction", policy.clipped.float())

@@ -17,7 +17,8 @@ RESOLVER = "stage_lr"
 
 
 def register() -> None:
-    """Let configuration files say `${stage_lr:{sft:1e-5, dpo:5e-7}}`; a stage that is not named keeps its default."""
+    """Let configuration files say `${stage_lr:{sft:1e-5, dpo:5e-7}}`; a stage that is not named takes
+    the rate of the one that it is like (`rate_as`), else its default."""
     OmegaConf.register_new_resolver(RESOLVER, lambda rates=None, *, _root_: _rate(rates or {}, _root_), replace=True)
 
 
@@ -27,8 +28,9 @@ def _rate(rates: Mapping[str, float], root: DictConfig) -> float:
 
 
 def _full_rate(rates: Mapping[str, float], root: DictConfig) -> float:
-    name = root.algo.name
-    return float(rates[name]) if name in rates else float(algorithms()[name].lr)
+    algo = algorithms()[root.algo.name]
+    named = next((name for name in (algo.name, algo.rate_as) if name in rates), None)
+    return float(algo.lr if named is None else rates[named])
 
 
 def _factor(root: DictConfig) -> float:

@@ -85,7 +85,7 @@ class Tracer:
         mixed: bf16 arithmetic on fp32 weights; half: bf16 weights, as shards are gathered.
         offload: what the backward pass needs goes to the host until then (`rlhf/models/parallel/offload.py`).
         temperature, want_entropy: of the policy's forward pass.
-        full_kl: whether the reference's states and head take part (`algo.kl_in=loss`).
+        full_kl: whether the reference's states and head take part (`algo.kl_in=loss algo.kl_estimator=full`).
         frozen: makes what only answers, for its sizes.
 
     Attributes:

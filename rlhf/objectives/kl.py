@@ -1,4 +1,4 @@
-"""KL to the reference: three estimates from the sampled token, the exact value, and who sets its price."""
+"""KL to the reference: estimates from the sampled token, the exact value, and who sets its price."""
 
 from __future__ import annotations
 
@@ -35,6 +35,15 @@ def k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
     """
     log_ratio = -k1(logprobs, reference_logprobs)
     return torch.expm1(log_ratio) - log_ratio
+
+
+def weighted_k3(logprobs: Tensor, reference_logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
+    """ρ·k3 with ρ = π/π_old, with gradient (DeepSeek-AI 2025, «DeepSeek-V3.2»; TRL's default for GRPO).
+
+    As a loss its gradient is that of KL(π ‖ π_ref) at each token, also off-policy; the gradient of k3 alone is that of
+    KL(π_ref ‖ π). Shapes as in `k1`; no gradient flows into `old_logprobs`.
+    """
+    return torch.exp(k1(logprobs, old_logprobs.detach())) * k3(logprobs, reference_logprobs)
 
 
 def full_kl(logits: Tensor, reference_logits: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""PPO on tokens: clipped policy and value losses, entropy; with the rest of its formulas under one name."""
+"""PPO on tokens: clipped value losses, entropy; with the rest of its formulas under one name."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from rlhf.objectives.advantages import explained_variance, gae, whiten
-from rlhf.objectives.kl import k3
 from rlhf.objectives.numeric import widen
+from rlhf.objectives.policy import PolicyLoss, policy_loss
 from rlhf.objectives.shaping import shape_scores, shaped_rewards
 
 __all__ = [
@@ -27,45 +27,11 @@ __all__ = [
 ]
 
 
-class PolicyLoss(NamedTuple):
-    """Per token, each [N]; only `losses` carries a gradient.
-
-    `clipped` is true where clipping decided the loss (and the gradient is 0), not wherever the ratio left the range.
-    `approx_kl` is the k3 estimate of KL(π_old ‖ π), nats.
-    """
-
-    losses: Tensor
-    ratio: Tensor
-    clipped: Tensor
-    approx_kl: Tensor
-
-
 class ValueLoss(NamedTuple):
     """Per token, each [N]; `clipped` is true where the clipped prediction decided the loss."""
 
     losses: Tensor
     clipped: Tensor
-
-
-def policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_epsilon: float) -> PolicyLoss:
-    """max(−A·ρ, −A·clip(ρ, 1 − ε, 1 + ε)) with ρ = π/π_old (Schulman et al. 2017, eq. 7, negated).
-
-    Args:
-        logprobs: [N], of the sampled tokens under the policy, with gradient.
-        old_logprobs: [N], under the policy that sampled them, at the same temperature.
-        advantages: [N]; no gradient flows into them, nor into `old_logprobs`.
-        clip_epsilon: ε ≥ 0.
-    """
-    logprobs, old_logprobs, advantages = widen(logprobs), widen(old_logprobs).detach(), widen(advantages).detach()
-    ratio = torch.exp(logprobs - old_logprobs)
-    plain = -advantages * ratio
-    clipped = -advantages * ratio.clamp(1 - clip_epsilon, 1 + clip_epsilon)
-    return PolicyLoss(
-        torch.maximum(plain, clipped),
-        ratio.detach(),
-        clipped.detach() > plain.detach(),
-        k3(old_logprobs, logprobs.detach()),
-    )
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip_value: float | None) -> ValueLoss:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rlhf.data.batch import Batch
@@ -73,6 +74,32 @@ class Episodes:
         zeros = [torch.zeros(len(flat), longest, device=device) for _ in range(6)]
         ends = [torch.zeros(len(flat), device=device) for _ in range(2)]
         return cls(rows, first, mask, finished, *zeros, *ends)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Episodes]) -> Episodes:
+        """The episodes of several rollouts, in their order, as those of one."""
+        if len(parts) == 1:
+            return parts[0]
+        rows: list[Row] = []
+        first: list[int] = []
+        episodes = 0
+        for part in parts:
+            first += [episodes + number for number in part.first]
+            rows += [replace(row, index=len(rows) + row.index) for row in part.rows]
+            episodes += len(part)
+        longest = max(part.mask.shape[1] for part in parts)
+        tensors = {}
+        for attribute in fields(cls):
+            columns = [getattr(part, attribute.name) for part in parts]
+            if isinstance(columns[0], Tensor):
+                wide = columns[0].ndim == 2
+                tensors[attribute.name] = torch.cat(
+                    [F.pad(c, (0, longest - c.shape[1])) if wide else c for c in columns]
+                )
+        whole = cls(rows=rows, first=first, **tensors)
+        for name in parts[0].components:
+            whole.components[name] = torch.cat([part.components[name] for part in parts])
+        return whole
 
     def __len__(self) -> int:
         return len(self.mask)

@@ -1,7 +1,7 @@
 """Makes the golden values in `golden/` with other people's libraries, each in an environment of its own.
 
     python -m venv trl && trl/bin/pip install -r tests/parity/requirements-trl.txt
-    trl/bin/python tests/parity/make_golden.py trl           # and trl_pairs, trl_unpaired
+    trl/bin/python tests/parity/make_golden.py trl           # and trl_pairs, trl_unpaired, trl_on_policy
 
     python -m venv torchtune && torchtune/bin/pip install -r tests/parity/requirements-torchtune.txt
     torchtune/bin/python tests/parity/make_golden.py torchtune

@@ -269,7 +269,7 @@ def capacity_of(config: PlanConfig) -> Capacity:
         offload=strategy.activation_offload,
         temperature=config.rollout.temperature if sampled else 1.0,
         want_entropy=sampled is not None and sampled.entropy_coef != 0,
-        full_kl=sampled is not None and sampled.kl_in == "loss",
+        full_kl=sampled is not None and sampled.kl_in == "loss" and sampled.kl_estimator == "full",
         frozen=lambda: planned_module(config).frozen(),
     )
     layout = Layout(

@@ -86,7 +86,9 @@ def _answered(config: PlanConfig, rows: Sequence[Row]) -> list[Row]:
     if not isinstance(config.algo, OnPolicyConfig):
         return list(rows)
     response = (TOKEN,) * (config.plan.response_tokens or config.rollout.max_new_tokens)
-    return [replace(row, responses=(response,) * config.algo.samples_per_prompt) for row in rows]
+    n = config.algo.samples_per_prompt
+    # An iteration that may sample further prompts is planned as one that doesn't need them.
+    return [replace(row, responses=(response,) * n) for row in rows[: config.train.batch_size // n]]
 
 
 def _assumed(config: PlanConfig) -> Planned:

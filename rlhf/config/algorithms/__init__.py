@@ -17,7 +17,7 @@ from rlhf.errors import ConfigError
 GROUP = "rlhf_lab.algorithms"
 """Entry points: the name is the algorithm's, the value the module that holds its class."""
 
-FAMILIES = ("base", "on_policy")
+FAMILIES = ("base", "on_policy", "critic_free")
 """Files of this package that hold what algorithms share."""
 
 
@@ -29,7 +29,7 @@ def algorithms() -> dict[str, type[AlgoConfig]]:
         ConfigError: a file of an entry point can't be imported, or holds no algorithm.
     """
     own = (info.name for info in pkgutil.iter_modules(__path__) if info.name not in FAMILIES)
-    found = [_class_in(name, importlib.import_module(f"{__name__}.{name}")) for name in own]
+    found = [_class_in(name.replace("_", "-"), importlib.import_module(f"{__name__}.{name}")) for name in own]
     found += [_class_in(point.name, _imported(point.name, point.value)) for point in entry_points(group=GROUP)]
     by_name: dict[str, type[AlgoConfig]] = {}
     for cls in found:

@@ -46,6 +46,7 @@ class AlgoConfig:
         needs_reference: whether the policy that it started from takes part in its loss.
         needs_reward: whether something scores responses while it trains, as the section `reward` says; such an
             algorithm has a key `reward_model`.
+        rate_as: the algorithm whose learning rate a recipe gives it, where the recipe doesn't name this one.
         objective: the metric that says how well a run went, unless `train.objective` names others.
     """
 
@@ -56,6 +57,7 @@ class AlgoConfig:
     on_policy: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = False
     needs_reward: ClassVar[bool] = False
+    rate_as: ClassVar[str | None] = None
     objective: ClassVar[str] = "val/loss"
 
     name: str = key("sft", "algorithm")

@@ -45,8 +45,13 @@ class OnPolicyConfig(AlgoConfig):
     kl_horizon: int = key(
         10_000, "how slowly the adaptive controller moves", gt=0, unit="episodes", source="Ziegler et al. 2019"
     )
-    kl_in: str = key(
-        "reward", "KL as a penalty in each token's reward, or in full in the loss", choices=("reward", "loss")
+    kl_in: str = key("reward", "KL as a penalty in each token's reward, or in the loss", choices=("reward", "loss"))
+    kl_estimator: str = key(
+        "full",
+        "with kl_in=loss: full (over the vocabulary), or of the sampled tokens k2, k3 or weighted_k3 (times the "
+        "ratio: DeepSeek-V3.2, TRL's default); kl_in=reward takes k1",
+        choices=("full", "k2", "k3", "weighted_k3"),
+        source="Schulman 2020",
     )
     kl_guard: str = key(
         "off",

@@ -87,7 +87,7 @@ def test_ppo_on_shards_without_parents_or_data(plan: Callable[[str], tuple[int, 
     [
         ("algo.lr=0", "algo.lr: 0 is out of range"),
         ("plan.memroy=3", "plan.memroy: unknown key.* did you mean plan.memory?"),
-        ("algo=dpo algo.clip_epsilon=0.1", "algo.clip_epsilon: unknown key with algo=dpo; it belongs to algo=ppo"),
+        ("algo=dpo algo.clip_value=0.1", "algo.clip_value: unknown key with algo=dpo; it belongs to algo=ppo"),
         ("plan.reserve=1", "plan.reserve: 1 is out of range"),
         ("-m algo=sft,dpo", "--multirun: .* does one thing at a time"),
         ("plan.prompt_tokens=120 plan.response_tokens=20", "plan.prompt_tokens: 120 does not fit; .* leave 108 tokens"),
