@@ -57,8 +57,9 @@ class DataConfig:
     name: str = key("assistant", "name in directories and tables; letters, digits and ._-")
     source: str = key(
         "assistant",
-        "embedded task, one's own file, or the Hugging Face hub (a path that exists is read as a file there too)",
-        choices=("assistant", "file", "hub"),
+        "an embedded task (assistant, sums), one's own file, or the Hugging Face hub (a path that exists is read as a "
+        "file there too)",
+        choices=("assistant", "sums", "file", "hub"),
     )
     path: str | None = key(None, "file or folder, or with source=hub the data set's name")
     format: str = key(
@@ -102,6 +103,11 @@ class DataConfig:
     test_fraction: float = key(0.05, "share of prompts held out for the final test", ge=0, lt=1)
     val_path: str | None = key(None, "file or folder with the validation set; null: val_fraction of data.path")
     limit: int | None = key(None, "read only so many examples; null: all", ge=1, unit="examples")
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the examples are generated from `seed`, without a file."""
+        return self.source in ("assistant", "sums")
 
     @property
     def is_local(self) -> bool:

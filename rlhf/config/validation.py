@@ -114,16 +114,18 @@ def _logger(config: TrainConfig | CollectConfig | EvaluateConfig | PipelineConfi
 
 def _data_source(config: TrainConfig | CollectConfig | EvaluateConfig | PipelineConfig) -> None:
     data = config.data
-    if data.source == "assistant" and data.path is not None:
-        raise ConfigError(f"data.path: {data.path} would not be read with data=assistant; add data=jsonl to read it")
+    if data.is_embedded and data.path is not None:
+        raise ConfigError(
+            f"data.path: {data.path} would not be read with data={data.source}; add data=jsonl to read it"
+        )
     if data.source != "hub" and (data.split != "train" or data.subset is not None):
         name = "data.split" if data.split != "train" else "data.subset"
         raise ConfigError(f"{name}: data={data.name} has none; data=hub data.path={data.path or 'FOLDER'} reads one")
     if data.val_path is not None:
-        if data.source == "assistant":
+        if data.is_embedded:
             raise ConfigError("data.val_path: the embedded task has a validation set; add data=jsonl data.path=FILE")
         check_exists("data.val_path", data.val_path)
-    if data.source != "assistant" and not data.path:
+    if not data.is_embedded and not data.path:
         wanted = (
             "FILE or data.path=FOLDER" if data.source == "file" else "OWNER/NAME, a data set of the Hugging Face hub"
         )

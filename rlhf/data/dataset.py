@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,11 +12,14 @@ from rlhf.data.assistant import belongs, generate
 from rlhf.data.readers import OnError, Records, read, read_hub
 from rlhf.data.records import Kind, Record, key_of, prompt_of
 from rlhf.data.splits import Splits, level_of, split_records
+from rlhf.data.sums import sums
 from rlhf.errors import DataError
 
 log = logging.getLogger("rlhf")
 
-Source = Literal["assistant", "file", "hub"]
+Source = Literal["assistant", "sums", "file", "hub"]
+EMBEDDED: Mapping[str, Callable[[Kind, int], Sequence[Record]]] = {"assistant": generate, "sums": sums}
+"""Tasks that are generated from a seed."""
 
 
 @dataclass
@@ -47,9 +50,9 @@ def load(
     """Reads or generates records and splits them by prompt.
 
     Args:
-        source: the embedded task, a file or folder, or the Hugging Face hub (a `path` that exists is read as a file
+        source: an embedded task, a file or folder, or the Hugging Face hub (a `path` that exists is read as a file
             there too).
-        seed: what the embedded task contains, and how data is split.
+        seed: what an embedded task contains, and how data is split.
         limit: read only so many records, the first ones.
         split, subset: of a hub data set.
         ignore: fields that count as if they were not there.
@@ -59,8 +62,8 @@ def load(
     Raises:
         DataError: unreadable data, no path, or nothing left to train on.
     """
-    if source == "assistant":
-        items = generate(kind, seed)
+    if source in EMBEDDED:
+        items = list(EMBEDDED[source](kind, seed))
         records = Records(items, kind, {"read": len(items), "kept": len(items)})
     elif path is None:
         raise DataError(
@@ -69,7 +72,8 @@ def load(
     elif source == "file":
         records = read(path, kind, on_error, format, ignore, fields=fields)
     elif Path(path).exists():
-        folder = Path(path, subset or "")
+        # A single file, as a local copy of what has subsets on the hub, has none.
+        folder = Path(path) if Path(path).is_file() else Path(path, subset or "")
         if not folder.exists():
             raise DataError(f"data.subset: {path} has no folder {subset!r}")
         records = read(folder, kind, on_error, format, ignore, split, fields)
@@ -78,7 +82,7 @@ def load(
     items = records.items[:limit]
     if val_path is not None:
         val_fraction = 0.0
-    level = 0 if source == "assistant" else level_of(map(key_of, items), seed, val_fraction, test_fraction)
+    level = 0 if source in EMBEDDED else level_of(map(key_of, items), seed, val_fraction, test_fraction)
     parts = split_records(items, seed, val_fraction, test_fraction, level)
     if source == "assistant" and kind != "documents":
         # A prompt serves one stage only; the held-out ones are the same for all.

@@ -125,7 +125,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[Kind, Any]]] = {
         {"comparisons": [Comparison(HI, "yo", "no")], "prompts": [HI]},
     ),
 }  # fmt: skip
-NAMED_ONLY = {"saferlhf_safer"}
+NAMED_ONLY = {"gsm8k", "saferlhf_safer"}
 
 
 def read(value: Any, kind: Kind, format: str = "auto", ignore: Collection[str] = ()) -> list[Any]:

@@ -57,7 +57,7 @@ def planned_rows(config: PlanConfig) -> Planned:
 def is_cheap(config: PlanConfig) -> bool:
     """Whether reading the data takes seconds: the embedded task, or a small file of this machine."""
     data = config.data
-    if data.source == "assistant":
+    if data.is_embedded:
         return True
     path = Path(str(data.path))
     if not data.is_local or not path.exists():
