@@ -38,6 +38,7 @@ from launch.single_run import begin, place
 from launch.sweeps.messages import Handover
 from launch.sweeps.runner import INTERRUPTED
 from launch.sweeps.sweep import conclude, plan_sweep, sweeps
+from launch.waiting import wait_briefly
 from rlhf import progress
 from rlhf.errors import ConfigError, Interrupted, LostProcess, UserError
 from rlhf.plain_text import PrintableFormatter, one_line, printable
@@ -98,6 +99,7 @@ class Program:
         """Run with these arguments; returns the exit code, having said on stderr what went wrong."""
         handed = Handover.take()
         progress.enabled = is_main()
+        wait_briefly()
         try:
             with signals.raising(), ExitStack() as until_done:
                 code = self._action(list(argv), handed, until_done)()

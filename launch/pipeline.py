@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
+from launch.children import Ending
 from launch.composition.compose import compose_point, hydra_session, to_config
 from launch.planner import Point
 from launch.processes import quoted
+from launch.side_by_side import names_its_parents, startable, threads_of_each
 from rlhf.config import PipelineConfig, StageConfig, validate
 from rlhf.errors import REQUEUE, ConfigError, Interrupted, TrainingError, UserError, nearest
 from rlhf.runs import Summary
@@ -28,8 +31,15 @@ ACCEPTED = {
 
 COLLECTED = "preferences.jsonl"
 
-Perform = Callable[[str, list[str]], tuple[int, Path | None]]
-"""Runs a verb with overrides; returns its exit code and the directory of its run."""
+
+class Verbs(Protocol):
+    """Runs verbs, one or several at a time; see `launch.children`."""
+
+    def start(self, name: str, verb: str, overrides: list[str], beside: bool) -> None: ...
+
+    def next(self) -> Ending: ...
+
+    def stop(self) -> None: ...
 
 
 @dataclass
@@ -53,7 +63,7 @@ def name_of(override: str) -> str:
 
 def separate(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """What the pipeline's own configuration takes, and what may belong to a single stage."""
-    ours = (*SHARED, "pipeline", "stages", "gates", "hydra")
+    ours = (*SHARED, "pipeline", "stages", "gates", "parallel", "hydra")
     mine = [item for item in overrides if name_of(item).split(".")[0] in ours]
     return mine, [item for item in overrides if item not in mine]
 
@@ -139,28 +149,37 @@ def overrides_of(name: str, planned: Plan, config: PipelineConfig, done: dict[st
         and section not in replaced
         and name_of(item) not in named
     ]
-    return [*shared, *stage.overrides, *parents, *planned.own[name], "resume=true"]
+    threads = threads_of_each(config)
+    shares = [] if threads is None else [f"strategy.threads={threads}"]
+    return [*shared, *shares, *stage.overrides, *parents, *planned.own[name], "resume=true"]
 
 
-def check(planned: Plan, config: PipelineConfig) -> None:
+def check(planned: Plan, config: PipelineConfig) -> set[str]:
     """Compose every stage before the first one runs: a misspelt key of the last would else be told after minutes.
+
+    Returns the stages that name their parents, and so may start before all earlier ones have ended.
 
     Raises:
         ConfigError: an override or a value of a stage is impossible; the sentence names the stage.
     """
+    free: set[str] = set()
     with TemporaryDirectory() as stand_in:
         (Path(stand_in) / COLLECTED).touch()
         made = dict.fromkeys(planned.stages, Path(stand_in))
         for name, stage in planned.stages.items():
             try:
                 with hydra_session(stage.verb):
-                    validate(to_config(compose_point(overrides_of(name, planned, config, made), stage.verb)))
+                    composed = to_config(compose_point(overrides_of(name, planned, config, made), stage.verb))
+                    validate(composed)
             except ConfigError as error:
                 raise ConfigError(f"stage {name}: {error}") from error
+            if names_its_parents(composed):
+                free.add(name)
+    return free
 
 
-def run_pipeline(point: Point, typed: list[str], single: Sequence[str], perform: Perform) -> None:
-    """Run the stages in order; stops at the first that fails or misses a gate.
+def run_pipeline(point: Point, typed: list[str], single: Sequence[str], verbs: Verbs) -> None:
+    """Run the stages in order, independent ones side by side; stops at the first that fails or misses a gate.
 
     Raises:
         UserError: a stage failed; the sentence names it and says how to go on.
@@ -168,27 +187,45 @@ def run_pipeline(point: Point, typed: list[str], single: Sequence[str], perform:
     config = point.config
     assert isinstance(config, PipelineConfig)
     planned = plan(config, typed, single)
-    check(planned, config)
+    free = check(planned, config)
     group_pipeline(typed)
     done: dict[str, Path] = {}
-    for number, name in enumerate(planned.stages, 1):
-        stage = planned.stages[name]
-        overrides = overrides_of(name, planned, config, done)
-        print(f"── {number}/{len(planned.stages)} {name} ".ljust(80, "─"), flush=True)
-        code, directory = perform(stage.verb, overrides)
-        if code in (130, REQUEUE):
-            raise Interrupted(f"stage {name} was interrupted", code)
-        if code or directory is None:
-            command = f"python {stage.verb}.py {' '.join(overrides)}"
-            raise UserError(
-                f"stage {name} failed, as told above; fix it and run the same pipeline again: "
-                f"finished stages are kept. Alone it is: {command}"
-            )
-        done[name] = directory
-        if config.gates:
-            check_gates(name, stage, directory)
-    overview(done)
+    running: dict[str, list[str]] = {}
+    try:
+        while len(done) < len(planned.stages):
+            starting = startable(planned.stages, free, running, done, config.parallel)
+            for name in starting:
+                number = list(planned.stages).index(name) + 1
+                running[name] = overrides_of(name, planned, config, done)
+                print(f"── {number}/{len(planned.stages)} {name} ".ljust(80, "─"), flush=True)
+                verbs.start(name, planned.stages[name].verb, running[name], len(running) > 1 or len(starting) > 1)
+            ended = verbs.next()
+            overrides = running.pop(ended.name)
+            done[ended.name] = finished(ended, planned.stages[ended.name], overrides, config)
+    except BaseException:
+        verbs.stop()
+        raise
+    overview({name: done[name] for name in planned.stages})
     show_report(planned, done)
+
+
+def finished(ended: Ending, stage: StageConfig, overrides: Sequence[str], config: PipelineConfig) -> Path:
+    """The directory of a stage that ended well, and passed its gates.
+
+    Raises:
+        Interrupted, UserError: it did not.
+    """
+    if ended.code in (130, REQUEUE):
+        raise Interrupted(f"stage {ended.name} was interrupted", ended.code)
+    if ended.code or ended.directory is None:
+        command = f"python {stage.verb}.py {' '.join(overrides)}"
+        raise UserError(
+            f"stage {ended.name} failed, as told above; fix it and run the same pipeline again: "
+            f"finished stages are kept. Alone it is: {command}"
+        )
+    if config.gates:
+        check_gates(ended.name, stage, ended.directory)
+    return ended.directory
 
 
 def show_report(planned: Plan, done: dict[str, Path]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch.app import Program
-from launch.children import perform
+from launch.children import Children
 from launch.pipeline import run_pipeline, separate
 from rlhf.config import LoggerConfig, PlanConfig
 from rlhf.errors import UserError, nearest
@@ -39,7 +39,7 @@ evaluate = Program(
 def run_stages(point: Point, overrides: list[str]) -> None:
     """Run the stages of a pipeline in order; finished ones are kept, and an interrupted one is continued."""
     single = separate([item for item in sys.argv[1:] if not item.startswith("-")])[1]
-    run_pipeline(point, overrides, single, perform)
+    run_pipeline(point, overrides, single, Children())
 
 
 def talk(point: Point, overrides: list[str]) -> None:

@@ -157,6 +157,13 @@ class PipelineConfig:
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     gates: bool = key(True, "stop where a stage's result misses a gate of its own")
+    parallel: int = key(
+        1,
+        "independent stages that run at the same time; on CPUs each gets its share of the cores where "
+        "strategy.threads is null",
+        ge=1,
+        unit="stages",
+    )
     seed: int = key(1, "of all stages", ge=0, le=2**32 - 1)
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from launch import side_by_side
 from launch.app import Program
+from launch.children import Ending
 from launch.composition.compose import compose_point, hydra_session, to_config
 from launch.pipeline import Plan, name_of, overrides_of, plan, run_pipeline, separate
 from launch.planner import Planner, Point
@@ -39,16 +41,29 @@ class Stages:
         self.root = root
         self.calls: list[tuple[str, list[str]]] = []
         self.codes: dict[int, int] = {}
+        self.running: list[Ending] = []
+        self.at_once: list[list[str]] = []
+        self.beside: dict[str, bool] = {}
+        self.stopped: list[str] = []
         self.final: dict[str, float] = {"val/accuracy": 0.8, "forgetting": 0.3}
 
-    def __call__(self, verb: str, overrides: list[str]) -> tuple[int, Path | None]:
+    def start(self, name: str, verb: str, overrides: list[str], beside: bool) -> None:
         self.calls.append((verb, overrides))
+        self.beside[name] = beside
         number = len(self.calls)
         directory = self.root / f"run-{number}"
         directory.mkdir(exist_ok=True)
         Summary(status="finished", final=self.final).write(directory)
         code = self.codes.get(number, 0)
-        return code, None if code else directory
+        self.running.append(Ending(name, code, None if code else directory))
+
+    def next(self) -> Ending:
+        self.at_once.append([ending.name for ending in self.running])
+        return self.running.pop(0)
+
+    def stop(self) -> None:
+        self.stopped += [ending.name for ending in self.running]
+        self.running.clear()
 
 
 @pytest.fixture
@@ -186,6 +201,53 @@ def test_gates_can_be_opened_and_moved(pipeline: Callable[..., None], stages: St
     stages.calls.clear()
     pipeline("gates=false")
     assert len(stages.calls) == 7
+
+
+@pytest.fixture
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+
+
+IN_TURN = [["pretrain"], ["sft"], ["preferences"]]
+
+
+@pytest.mark.usefixtures("four_cores")
+@pytest.mark.parametrize(
+    ("typed", "threads"), [("", ["strategy.threads=2"]), ("strategy.threads=1", ["strategy.threads=1"])]
+)
+def test_stages_that_need_nothing_of_each_other_run_side_by_side(
+    typed: str, threads: list[str], pipeline: Callable[..., None], stages: Stages
+) -> None:
+    pipeline("parallel=2", "sft.algo.lr=1e-3", *typed.split())
+    assert stages.at_once == [*IN_TURN, ["reward", "dpo"], ["dpo", "ppo"], ["ppo"], ["evaluate"]]
+    assert [name for name, beside in stages.beside.items() if beside] == ["reward", "dpo", "ppo"]
+    both = {o: overrides for _, overrides in stages.calls for o in overrides if o.startswith("algo=")}
+    assert "data=jsonl" in both["algo=dpo"] and any(o.startswith("algo.reward_model=") for o in both["algo=ppo"])
+    assert all([o for o in overrides if "threads" in o] == threads for _, overrides in stages.calls)
+
+
+@pytest.mark.parametrize("typed", ["", "parallel=2 dpo.model.init=auto"])
+def test_others_run_one_after_another(pipeline: Callable[..., None], stages: Stages, typed: str) -> None:
+    """As is the default; and auto would find another model if the stage began before those ahead of it are done."""
+    pipeline(*typed.split())
+    assert all(len(names) == 1 for names in stages.at_once) and not any(stages.beside.values())
+
+
+@pytest.mark.parametrize(("code", "error"), [(1, UserError), (130, Interrupted), (75, Interrupted)])
+def test_one_that_fails_or_is_interrupted_stops_the_other(
+    pipeline: Callable[..., None], stages: Stages, code: int, error: type[Exception]
+) -> None:
+    stages.codes = {4: code}
+    with pytest.raises(error, match="stage reward"):
+        pipeline("parallel=2")
+    assert stages.stopped == ["dpo"] and len(stages.calls) == 5
+
+
+def test_one_that_misses_its_gate_stops_the_other(pipeline: Callable[..., None], stages: Stages) -> None:
+    stages.final = {"val/accuracy": 0.5}
+    with pytest.raises(TrainingError, match="stage reward missed its gate: val/accuracy"):
+        pipeline("parallel=2")
+    assert stages.stopped == ["dpo"]
 
 
 def test_names_of_overrides() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.children import perform
+from launch.children import Children, Ending
 from rlhf.errors import ConfigError
 from rlhf.runs import Summary, all_runs
 from rlhf.runs.lock import Lock
@@ -27,15 +27,15 @@ SHORT = (
 STAGES = ["pretrain", "sft", "collect", "reward", "ppo", "dpo", "evaluate"]
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(ROOT / "pipeline.py"), *SHORT.split()]
+def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / "pipeline.py"), *SHORT.split(), *more]
     return subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
 
 
-def finish(folder: Path) -> str:
-    process = start(folder)
+def finish(folder: Path, *more: str) -> str:
+    process = start(folder, *more)
     said, _ = process.communicate(timeout=900)
     assert process.returncode == 0, said[-2000:]
     return said
@@ -62,19 +62,49 @@ def finals(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def test_a_child_tells_its_exit_code(capfd: pytest.CaptureFixture[str]) -> None:
-    assert perform("train", ["algo.lr=5"]) == (2, None)
+    children = Children()
+    children.start("sft", "train", ["algo.lr=5"])
+    assert children.next() == Ending("sft", 2, None)
     assert "algo.lr: 5 is out of range" in capfd.readouterr().err
+
+
+def test_children_side_by_side_say_who_they_are(capfd: pytest.CaptureFixture[str]) -> None:
+    children = Children()
+    for name in ("reward", "dpo"):
+        children.start(name, "train", [f"algo={name}", "algo.lr=5"], beside=True)
+    assert {children.next().name, children.next().name} == {"reward", "dpo"}
+    said = capfd.readouterr()
+    for name in ("reward", "dpo"):
+        assert any(line.split("│")[0].strip() == name and "algo.lr: 5" in line for line in said.out.splitlines())
+    assert not said.err
+
+
+@pytest.mark.slow
+def test_children_that_are_stopped_save_themselves(tmp_path: Path) -> None:
+    children = Children()
+    line = (
+        "algo=sft model.init=random data.limit=300 logger=csv train.samples=0 train.log_every=1 train.max_steps=99999 "
+        "train.checkpoint_every=1 train.val_every=null"
+    )
+    for name in ("a", "b"):
+        overrides = [*line.split(), f"hydra.run.dir={tmp_path / name}"]
+        children.start(name, "train", overrides, beside=True)
+    while not all(list((tmp_path / name / "checkpoints").glob("*.ckpt")) for name in ("a", "b")):
+        time.sleep(0.05)
+    children.stop()
+    assert [Summary.read(tmp_path / name).status for name in ("a", "b")] == ["interrupted"] * 2
+    assert all(Summary.read(tmp_path / name).steps >= 1 for name in ("a", "b"))
 
 
 @pytest.mark.slow
 def test_killed_and_run_again_it_ends_the_same_and_redoes_nothing(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
-    assert "evaluate" in finish(tmp_path / "whole")
+    assert "evaluate" in finish(tmp_path / "whole", "strategy.threads=1")
     started: dict[str, str] = {}
     outputs = tmp_path / "parts" / "outputs"
     for sign in ("pretrain/*/*/checkpoints/*.ckpt", "sft/*/*/metrics.csv", "reward/*/*/checkpoints/*.ckpt"):
-        process = start(tmp_path / "parts")
+        process = start(tmp_path / "parts", "parallel=2", "strategy.threads=1")  # changes neither names nor numbers
         while not list(outputs.glob(sign)) and process.poll() is None:
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
@@ -83,10 +113,11 @@ def test_killed_and_run_again_it_ends_the_same_and_redoes_nothing(tmp_path: Path
         for _, summary in all_runs(outputs):
             if summary.status == "finished":
                 started.setdefault(summary.algo, summary.finished_at or "")
-    finish(tmp_path / "parts")
+    finish(tmp_path / "parts", "parallel=2", "strategy.threads=1")
     runs = {summary.algo: summary for _, summary in all_runs(tmp_path / "parts" / "outputs")}
     assert list(runs) and sorted(runs) == sorted(STAGES), "one run a stage"
     assert started and all(runs[algo].finished_at == when for algo, when in started.items())
+    assert {run.id for run in runs.values()} == {run.id for _, run in all_runs(tmp_path / "whole" / "outputs")}
     assert finals(tmp_path / "parts") == finals(tmp_path / "whole")
     assert "nothing to do" in finish(tmp_path / "parts")
     (evaluation,) = (tmp_path / "parts" / "outputs" / "evaluate").glob("*/*/evaluation.json")
