@@ -41,7 +41,7 @@ class OneByOne(L.Callback):
     def __init__(self, link: Any, stage: str) -> None:
         self.link, self.names = link, CHECKED[stage]
         algorithm = algorithms()[stage]
-        self.prepares = algorithm.needs_reference and not algorithm.on_policy
+        self.prepares = algorithm().stores_reference()
 
     def on_fit_start(self, trainer: L.Trainer, module: Any) -> None:
         if self.prepares:  # the reference pass, which the module makes right after this

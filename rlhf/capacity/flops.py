@@ -78,7 +78,8 @@ def useful(
     """
     policy = forward(shape, prompt, responses, logits=algo.exports == "policy")
     if not algo.on_policy:
-        return {"learning": train * policy} | ({"preparation": policy} if algo.needs_reference else {})
+        learning = {"learning": (train + algo.more_passes()) * policy}
+        return learning | ({"preparation": policy} if algo.stores_reference() else {})
     scalar = forward(shape, prompt, responses, logits=False)
     value = scalar if algo.value_model() == "separate" else 0.0
     return {

@@ -27,7 +27,7 @@ DPOLoss = Literal[
 ]
 
 SMOOTHED = ("sigmoid", "sigmoid_norm", "robust", "exo_pair")
-"""Losses in which label smoothing is defined."""
+"""Losses in which label smoothing is defined; so it is in those of `sorted_pairs.py`."""
 OF_DIFFERENCES = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "exo_pair", "discopop")
 """Losses that take any divergence: rewards enter as a difference alone."""
 WITH_MARGIN = ("sigmoid", "sigmoid_norm", "hinge")

@@ -25,6 +25,7 @@ IGNORED_KEYS = (
 
 
 ADDED: dict[str, Any] = {
+    "algo.bco_shift": "running",
     "algo.beta_end": None,
     "algo.beta_schedule": "constant",
     "algo.discopop_tau": 0.05,
@@ -33,6 +34,7 @@ ADDED: dict[str, Any] = {
     "algo.ld_alpha": None,
     "algo.loss_weights": [],
     "algo.margin_coef": 0.0,
+    "algo.reference_sync_steps": None,
     "algo.weighting": "none",
     "data.chat_template": None,
     "data.fields": {},
@@ -49,6 +51,7 @@ ADDED: dict[str, Any] = {
 
 DEPENDENT = {
     "algo.divergence_alpha": "algo.divergence",
+    "algo.reference_mixup": "algo.reference_sync_steps",
     "algo.kl_limit": "algo.kl_guard",
     "model.lora_r": "model.adapter",
     "model.lora_alpha": "model.adapter",

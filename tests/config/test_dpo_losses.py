@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
-from rlhf.config import DPOConfig, TrainConfig
+from rlhf.config import DPOConfig, ModelConfig, TrainConfig
 from rlhf.config.algorithms import dpo as facts
 from rlhf.errors import ConfigError
 from rlhf.objectives import dpo as formulas
@@ -62,8 +62,8 @@ def test_what_is_defined_passes(keys: dict[str, Any]) -> None:
 
 def test_facts_are_those_of_the_formulas() -> None:
     """They stand twice, since configuration knows no torch."""
-    assert set(facts.LOSSES) == {*get_args(formulas.DPOLoss), "sft"}
-    assert facts.SMOOTHED == formulas.SMOOTHED
+    assert set(facts.LOSSES) == {*get_args(formulas.DPOLoss), *DPOConfig.SORTED, "sft"}
+    assert (*formulas.SMOOTHED, *DPOConfig.SORTED) == facts.SMOOTHED
     assert {*facts.WITH_MARGIN} == {*formulas.WITH_MARGIN, "sft"}
     assert {*facts.OF_DIFFERENCES} == {*formulas.OF_DIFFERENCES, "sft"}
     assert DPOConfig.__dataclass_fields__["divergence"].metadata["key"].choices == get_args(Divergence)
@@ -82,3 +82,25 @@ def test_beta_goes_from_first_to_last_update() -> None:
 @pytest.mark.parametrize("keys", [{"loss": "ipo"}, {"loss": ["sigmoid", "robust"]}, {"label_smoothing": 0.1}], ids=str)
 def test_margins_are_refused_where_no_loss_leaves_room_for_them(keys: dict[str, Any]) -> None:
     assert refuse(DPOConfig(margin_coef=1.0, **keys)).startswith("algo.margin_coef: 1 ")
+
+
+def test_what_sorts_a_batch_weighs_no_pairs() -> None:
+    assert refuse(DPOConfig(loss=["sigmoid", "aot"], weighting="wpo")).startswith("algo.weighting: wpo ")
+    assert refuse(DPOConfig(loss="aot", margin_coef=1)).startswith("algo.margin_coef: 1 ")
+    assert refuse(DPOConfig(loss="aot_unpaired", divergence="js")).startswith("algo.divergence: js ")
+
+
+def test_a_reference_that_moves_is_no_adapters() -> None:
+    algo = DPOConfig(reference_sync_steps=5)
+    with pytest.raises(ConfigError, match=r"^algo.reference_sync_steps: 5 "):
+        algo.rules(TrainConfig(algo=algo, model=ModelConfig(adapter="lora")))
+    algo.rules(TrainConfig(algo=algo))
+
+
+def test_passes_over_the_rows_of_an_update() -> None:
+    """One more to sort by, and one more of a live reference for each of the policy's."""
+    assert DPOConfig().more_passes() == 0 and DPOConfig().stores_reference()
+    assert DPOConfig(loss="aot").more_passes() == 1
+    moving = DPOConfig(reference_sync_steps=3)
+    assert moving.more_passes() == 1 and not moving.stores_reference()
+    assert DPOConfig(loss="aot", reference_sync_steps=3).more_passes() == 3

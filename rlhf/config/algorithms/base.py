@@ -88,6 +88,14 @@ class AlgoConfig:
         """Rows of data of a step whose `train.batch_size` is given."""
         return batch_size
 
+    def stores_reference(self) -> bool:
+        """Whether what the reference says of the data is computed once, before the first update, and kept."""
+        return self.needs_reference and not self.on_policy
+
+    def more_passes(self) -> int:
+        """Forward passes over the rows of an update, besides the one that it learns from."""
+        return 0
+
     def value_model(self) -> Literal["none", "shared", "separate"]:
         """Whether there is a critic: a head on the policy, or a model of its own."""
         return "none"

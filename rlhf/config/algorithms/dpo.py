@@ -19,13 +19,15 @@ LOSSES = (
     "nca_pair",
     "bco_pair",
     "sppo_hard",
+    "aot",
+    "aot_unpaired",
     "apo_zero",
     "apo_down",
     "discopop",
     "sigmoid_norm",
     "sft",
 )
-SMOOTHED = ("sigmoid", "sigmoid_norm", "robust", "exo_pair")
+SMOOTHED = ("sigmoid", "sigmoid_norm", "robust", "exo_pair", "aot", "aot_unpaired")
 """Losses in which label smoothing is defined."""
 OF_DIFFERENCES = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "exo_pair", "discopop", "sft")
 """Losses that take any divergence."""
@@ -41,6 +43,8 @@ class DPOConfig(AlgoConfig):
     learns_from: ClassVar[Records] = "comparisons"
     needs_reference: ClassVar[bool] = True
     objective: ClassVar[str] = "val/accuracy"
+    SORTED: ClassVar[tuple[str, ...]] = ("aot", "aot_unpaired")
+    """Losses that sort a whole batch."""
 
     name: str = key("dpo", "algorithm", choices=("dpo",))
     lr: float = key(1e-6, "highest learning rate", gt=0, le=1, source="Rafailov et al. 2023, appendix B")
@@ -82,6 +86,20 @@ class DPOConfig(AlgoConfig):
         ge=0,
         unit="reward/margin",
     )
+    bco_shift: str = key(
+        "running",
+        "shift of the rewards in loss=bco_pair: their mean in all updates so far (Jung et al. 2024), or none (TRL)",
+        choices=("running", "none"),
+    )
+    reference_sync_steps: int | None = key(
+        None,
+        "every so many updates the reference moves towards the policy (TR-DPO, Gorbatovski et al. 2024); null: never",
+        ge=1,
+        unit="updates",
+    )
+    reference_mixup: float = key(
+        0.6, "share of the policy in the reference that has moved", gt=0, le=1, source="Gorbatovski et al. 2024; TRL"
+    )
     ld_alpha: float | None = key(
         None,
         "weight of the tokens by which a response is longer than the other one (LD-DPO, Liu et al. 2024); null: 1",
@@ -98,6 +116,17 @@ class DPOConfig(AlgoConfig):
         """The losses that are added up, each with its weight."""
         names = [self.loss] if isinstance(self.loss, str) else list(self.loss)
         return list(zip(names, self.loss_weights or [1.0] * len(names), strict=True))
+
+    def sorts(self) -> tuple[str, ...]:
+        """Those of the losses that sort the whole batch, for which it is read once more."""
+        return tuple(name for name, _ in self.mixture() if name in self.SORTED)
+
+    def stores_reference(self) -> bool:
+        return self.reference_sync_steps is None
+
+    def more_passes(self) -> int:
+        looks = 1 if self.sorts() else 0
+        return looks if self.stores_reference() else looks + 1 + looks
 
     def beta_at(self, step: int, total: int) -> float:
         """β of update number `step` (from 0) of `total`: `beta` at the first, `beta_end` at the last."""
@@ -129,6 +158,16 @@ class DPOConfig(AlgoConfig):
             raise ConfigError(
                 f"algo.margin_coef: {self.margin_coef:g} is defined for algo.loss={', '.join(WITH_MARGIN)} without "
                 "label smoothing only; with others it must be 0"
+            )
+        if self.weighting != "none" and any(name in self.SORTED for name in names):
+            raise ConfigError(
+                f"algo.weighting: {self.weighting} weighs pairs, which algo.loss={', '.join(self.SORTED)} take apart; "
+                "with them it must be none"
+            )
+        if self.reference_sync_steps is not None and config.model.adapter != "none":
+            raise ConfigError(
+                f"algo.reference_sync_steps: {self.reference_sync_steps} moves a reference of its own, and with "
+                f"model.adapter={config.model.adapter} it is the policy without its adapter; leave one of both out"
             )
         if (self.beta_schedule == "constant") != (self.beta_end is None):
             raise ConfigError(
