@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks.footprint import CONFIGURATIONS, compare
 
+pytestmark = pytest.mark.ci
+
 QUICK = "sft, tiny"
 TRIED = (
     QUICK,

@@ -10,6 +10,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+pytestmark = pytest.mark.ci
+
 OURS = (sys.executable, "benchmarks.workers.ours", "ours", 2)
 
 

@@ -17,6 +17,8 @@ import pytest
 
 from rlhf.runs import Summary
 
+pytestmark = pytest.mark.ci
+
 ROOT = Path(__file__).parents[2]
 Main = Callable[[str], int]
 

@@ -19,6 +19,8 @@ from rlhf.errors import TrainingError
 from rlhf.runs import Summary
 from rlhf.runs.checkpoints import checkpoints
 
+pytestmark = pytest.mark.ci
+
 
 def weights(directory: str) -> dict[str, Any]:
     return load_file(Path(directory) / "model" / "model.safetensors")

@@ -22,6 +22,8 @@ from rlhf.config import algorithms
 from rlhf.runs import Summary
 from tests.stages.conftest import starts
 
+pytestmark = pytest.mark.ci
+
 QUICK_ONES = ("sft", "reward", "dpo", "ppo")
 STAGES = [pytest.param(name, marks=[] if name in QUICK_ONES else [pytest.mark.slow]) for name in algorithms()]
 """All algorithms; those that share their module's flow with one of the quick ones are tried with the slow tests."""

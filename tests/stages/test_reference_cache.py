@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from safetensors.torch import load_file, save_file
 
 from lightning_modules.dpo import DPOModule
 from lightning_modules.reference import CACHE
+
+pytestmark = pytest.mark.ci
 
 
 def test_the_second_run_computes_nothing_and_ends_the_same(main: Any, monkeypatch: Any) -> None:

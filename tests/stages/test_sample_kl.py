@@ -15,6 +15,8 @@ from rlhf.data.tokenizers.tokenizer import load_tokenizer
 from rlhf.evaluation.answers import response_logprobs
 from rlhf.models.files.loading import load_policy
 
+pytestmark = pytest.mark.ci
+
 
 def lines(run: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(run, "samples.jsonl").read_text(encoding="utf-8").splitlines()]

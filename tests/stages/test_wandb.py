@@ -19,6 +19,8 @@ from tracking import artifacts
 from tracking.groups import GROUP, group_of, group_pipeline
 from tracking.wandb_tables import attempt, media
 
+pytestmark = pytest.mark.ci
+
 Main = Callable[[str], int]
 
 

@@ -25,6 +25,8 @@ from rlhf.runs import Run, Summary, weights_sha256
 from tracking import verbs, wandb_logger
 from tracking.groups import GROUP
 
+pytestmark = pytest.mark.ci
+
 Main = Callable[[str], int]
 COMPARED = "models.base={b} models.sft={a} +models.again={a} evaluation.reward_model={r} evaluation.guide=false"
 

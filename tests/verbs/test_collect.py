@@ -26,6 +26,8 @@ from rlhf.models.files.loading import load_policy, load_scorer
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Summary
 
+pytestmark = pytest.mark.ci
+
 SMALL = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128, "initializer_range": 0.1}
 Main = Callable[..., int]
 

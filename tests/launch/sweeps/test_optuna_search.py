@@ -14,6 +14,8 @@ from launch.sweeps.search_space import Parameter, split
 from rlhf.config.objective import maximised
 from rlhf.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.ci
+
 pytest.importorskip("optuna", reason="optuna is not installed; pip install 'rlhf-lab[optuna]'")
 
 Main = Callable[[str], int]

@@ -15,6 +15,8 @@ from rlhf.config import TrainConfig
 from rlhf.errors import DataError
 from rlhf.runs import Summary
 
+pytestmark = pytest.mark.ci
+
 Main = Callable[[str], int]
 
 

@@ -16,6 +16,8 @@ from evaluate import evaluate
 from rlhf.runs import Summary
 from verbs.evaluate import answering
 
+pytestmark = pytest.mark.ci
+
 ROOT = Path(__file__).parents[3]
 MODEL_KEYS = {
     "run", "helpfulness", "harmlessness", "honesty", "false_refusals", "kl", "length", "distinct_2", "bits_per_byte",

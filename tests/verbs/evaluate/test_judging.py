@@ -20,6 +20,8 @@ from rlhf.evaluation.outcome import Contestant, Evaluation, Replies
 from rlhf.runs import Summary
 from verbs.evaluate.judging import beside_gold
 
+pytestmark = pytest.mark.ci
+
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
