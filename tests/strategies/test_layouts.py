@@ -38,6 +38,14 @@ def test_every_stage_on_every_layout(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_scores_of_texts_and_their_statistics_over_ranks(tmp_path: Path) -> None:
+    """A function beside the reward model, running normalisation and what compares the samples of a prompt."""
+    shaped = "reward.normalise=whiten reward.repetition_penalty=0.5 reward.diversity_bonus=0.5 reward.ngram=1"
+    sums = f"data=sums reward.sources=[model,numeric_match] algo.samples_per_prompt=2 {shaped}"
+    check([Cell("ppo", layout, extra=sums) for layout in ("ddp", "fsdp")], tmp_path)
+
+
+@pytest.mark.slow
 def test_documents_beside_a_critic_of_its_own(tmp_path: Path) -> None:
     """PPO-ptx on copies: documents don't reach the critic, whose gradients ddp must add up all the same, once."""
     check([Cell("ppo", "ddp", extra="algo.ptx_coef=0.1 algo.critic=separate")], tmp_path)
