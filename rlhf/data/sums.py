@@ -12,19 +12,18 @@ from random import Random
 from rlhf.data.records import Comparison, Demonstration, Kind, Prompt, Record
 from rlhf.errors import DataError
 
-LARGEST = 12
-"""Of both numbers: 144 sums, few enough for a model of a million weights to know by heart."""
+LARGEST = 9
+"""Of both numbers: 81 sums, few enough for a model of a million weights to know by heart within minutes."""
 PHRASINGS = (
     "What is {a} + {b}?",
     "{a} + {b} =",
-    "{a} and {b} are how many?",
     "请算{a} + {b}。",
     "{a}加{b}等于几？",
 )
-RIGHT = 0.35
+RIGHT = 0.4
 """Share of demonstrations that are right; a wrong one is off by one of `SLIPS`."""
-SLIPS = (-10, -3, -2, -1, 1, 2, 3, 10)
-REPEATED = 4
+SLIPS = (-10, -2, -1, 1, 2, 10)
+REPEATED = 8
 """Demonstrations of each prompt."""
 
 

@@ -7,9 +7,11 @@ from typing import Any
 from closed_form import EOS, LONGEST, PENALTY, PROMPTS, World, fit, new_policy
 
 from lightning_modules.data import StageData
-from rlhf.config import OnPolicyConfig, TrainConfig
+from rlhf.config import OnPolicyConfig, ScoringConfig, TrainConfig
+from rlhf.data.records import Prompt
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel
+from rlhf.rewards.sources import Rewards, Score
 from rlhf.rollout.torch_sampler import TorchSampler
 from verbs.train.build import module_class
 
@@ -28,15 +30,24 @@ LEARNING = {
 
 
 def train_on_policy(
-    world: World, algo: OnPolicyConfig, steps: int = STEPS, episodes: int = EPISODES, late: int = LATE, **extra: Any
+    world: World,
+    algo: OnPolicyConfig,
+    steps: int = STEPS,
+    episodes: int = EPISODES,
+    late: int = LATE,
+    reward: Score | Rewards | None = None,
+    scoring: ScoringConfig | None = None,
+    **extra: Any,
 ) -> LanguageModel:
     """From the reference; returns the policy that training ends with.
 
     Args:
+        reward: where scores come from, in place of the world's own.
+        scoring: the section `reward`.
         extra: more arguments of the module's.
     """
     policy = new_policy(value_head=algo.value_model() == "shared")
-    config = TrainConfig(algo=algo)
+    config = TrainConfig(algo=algo, reward=scoring or ScoringConfig())
     config.rollout.max_new_tokens, config.rollout.temperature = LONGEST, world.temperature
     config.train.tokens_per_microbatch = 10**6
     config.train.batch_size = episodes
@@ -45,11 +56,11 @@ def train_on_policy(
         steps,
         policy=policy,
         reference=world.reference,
-        reward=world.reward,
+        reward=reward or world.reward,
         sampler=TorchSampler(policy, EOS, max_rows=late * episodes),
         **extra,
     )
-    rows = [Row(prompt, index=i) for i, prompt in enumerate(PROMPTS)]
+    rows = [Row(prompt, index=i, source=Prompt.of(str(prompt))) for i, prompt in enumerate(PROMPTS)]
 
     def order(step: int) -> list[int]:
         wanted = algo.rows_a_step(episodes * (late if step >= 0.6 * steps else 1))
