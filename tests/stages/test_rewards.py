@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from chat_server import ChatServer
 
+from launch.composition.compose import load
 from rlhf.runs import Summary
 from tests.stages.test_resume import kill_before_step, numbers, weights
 
@@ -117,3 +118,19 @@ def test_a_server_that_is_not_there_is_named_by_its_key(main: Any, capfd: Any) -
     command = "algo=ppo model.init=random reward=judge reward.endpoint.url=http://127.0.0.1:9/v1"
     assert main(f"{command} reward.endpoint.model=judge hydra.run.dir=run") == 2
     assert capfd.readouterr().err.strip().splitlines()[-1].startswith("reward.endpoint.url: http://127.0.0.1:9/v1")
+
+
+def test_mathematics_compose_with_a_real_model() -> None:
+    config = load(["algo=grpo", "data=gsm8k", "reward=numeric_match", "model=smollm2-135m"])
+    assert config.data.fields == {"answer": "answer"} and not config.reward.uses_model
+
+
+@pytest.mark.slow
+def test_mathematics_take_two_steps(main: Any) -> None:
+    solved = [
+        {"question": f"{a} + {a}?", "answer": f"It is <<{a}+{a}={2 * a}>>{2 * a}.\n#### {2 * a}"} for a in range(99)
+    ]
+    Path("gsm8k.jsonl").write_text("".join(json.dumps(one) + "\n" for one in solved), encoding="utf-8")
+    line = "algo=grpo data=gsm8k data.path=gsm8k.jsonl reward=numeric_match model.init=random algo.samples_per_prompt=4"
+    assert main(f"{line} train.max_steps=2 hydra.run.dir=run") == 0
+    assert 0 <= last("run")["objective/reward/numeric_match"] <= 1
