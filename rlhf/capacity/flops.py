@@ -65,6 +65,7 @@ def useful(
     *,
     epochs: int = 1,
     train: int = TRAIN,
+    reward_models: int = 1,
 ) -> dict[str, float]:
     """Operations that an example takes, by part of the work: `learning`, and what else its stage has.
 
@@ -75,6 +76,7 @@ def useful(
         prompt, responses: lengths in tokens.
         epochs: how often those are learned from.
         train: a forward and a backward pass, in forward passes.
+        reward_models: how many score a response.
     """
     policy = forward(shape, prompt, responses, logits=algo.exports == "policy")
     if not algo.on_policy:
@@ -84,6 +86,6 @@ def useful(
     value = scalar if algo.value_model() == "separate" else 0.0
     return {
         "sampling": policy,
-        "scoring": 2 * policy + scalar * algo.needs_reward + value,
+        "scoring": 2 * policy + scalar * algo.needs_reward * reward_models + value,
         "learning": epochs * train * (policy + value),
     }

@@ -60,3 +60,10 @@ def test_an_iteration_of_ppo_by_hand(critic: str) -> None:
         "scoring": 2 * policy + scalar + own,
         "learning": 4 * 3 * (policy + own),
     }
+
+
+@pytest.mark.parametrize("models", [0, 3])
+def test_each_reward_model_reads_a_response_once(models: int) -> None:
+    scalar = 2 * 10 * 3 + 24 * (1 + 2 + 3)
+    one, found = (useful(PPOConfig(), SHAPE, 2, [1], reward_models=n)["scoring"] for n in (1, models))
+    assert found == one + (models - 1) * scalar

@@ -15,7 +15,7 @@ from rlhf.capacity.flops import TRAIN, TRAIN_ADAPTER, forward, useful
 from rlhf.capacity.footprint import QUANTISED, Layout, Line, Memory, Stage
 from rlhf.capacity.meter import Log
 from rlhf.capacity.trace import Sizes, Tracer
-from rlhf.config import OnPolicyConfig, PlanConfig
+from rlhf.config import OnPolicyConfig, PlanConfig, reward_models
 from rlhf.data.rows import Row
 from verbs.plan.lengths import Planned, document, planned_rows
 from verbs.plan.shapes import planned_module, shared_backbones
@@ -203,6 +203,8 @@ class Capacity:
         options: dict[str, Any] = {"train": TRAIN if main.trainable == main.total else TRAIN_ADAPTER}
         if isinstance(algo, OnPolicyConfig):
             options["epochs"] = algo.epochs
+            scored = self.config.reward.uses_model
+            options["reward_models"] = len(reward_models(algo.reward_model)) if scored else 0
         total: dict[str, float] = {}
         for rows in self.planned.steps:
             for row in rows:

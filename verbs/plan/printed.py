@@ -62,7 +62,10 @@ def models_table(capacity: Capacity) -> Table:
 def memory_table(capacity: Capacity) -> Table:
     """Parts down, models across, of the phase in which most is needed; beneath it what the others need."""
     peak = capacity.peak
-    roles = [role for role in ROLES if any(model == role for _, model in peak.parts)]
+    # Further members of an ensemble, reward_1 and so on, stand beside the first.
+    place = {role: number for number, role in enumerate(ROLES)}
+    present = {model for _, model in peak.parts}
+    roles = sorted(present, key=lambda role: (place.get(role.split("_")[0], len(place)), role))
     table = _table("", *roles, "sum")
     for part in PARTS:
         if peak.of(part):

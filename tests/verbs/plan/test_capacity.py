@@ -113,6 +113,21 @@ def test_a_file_or_a_library_that_is_elsewhere_is_not_asked_for() -> None:
     configuration("algo=ppo", "algo.ptx_coef=0.1", "algo.ptx_path=/on/the/cluster.txt", "algo.reward_model=/nowhere")
 
 
+def test_every_model_that_scores_is_planned_for_and_no_other(plan: Callable[[str], tuple[int, str, str]]) -> None:
+    small = "algo=ppo model.init=random " + " ".join(SMALL)
+    outs = [
+        plan(f"{small} plan.tflops=1 {more}")[1]
+        for more in ("", "reward=judge reward.endpoint.url=http://h/v1 reward.endpoint.model=m")
+    ]
+    assert re.search("^reward ", outs[0], re.MULTILINE) and not re.search("^reward ", outs[1], re.MULTILINE)
+    assert all(re.search("^critic ", out, re.MULTILINE) for out in outs)
+
+    def scoring(out: str) -> str:
+        return re.search(r"scoring ([\d.]+ \w+)", out)[1]  # type: ignore[index]
+
+    assert scoring(outs[0]) != scoring(outs[1])
+
+
 def test_the_program_has_the_groups_and_the_order_of_train() -> None:
     """So that one can put plan.py for train.py into a command, and mean the same."""
     own, theirs = (yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8")) for name in ("plan", "train"))
