@@ -18,6 +18,7 @@ from lightning_modules.parts import Parts
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.guards import BadSteps, Place
 from lightning_modules.updates.micro_batches import Micro, Step
+from lightning_modules.updates.parameter_groups import parameter_groups
 from lightning_modules.updates.schedule import lr_factor
 from lightning_modules.updates.state import full_state, load_state
 from rlhf.config import TrainConfig
@@ -132,22 +133,17 @@ class StageModule(L.LightningModule):
     # -- optimiser -------------------------------------------------------------------------------------------------
 
     def learning_rates(self) -> dict[str, float]:
-        """Peak learning rate of each trained model."""
+        """Peak learning rate of each trained model, and of parts of one that have their own: `policy.value_head`."""
         return dict.fromkeys(self.trained(), self.config.algo.lr)
 
+    def rests(self, part: str) -> bool:
+        """Whether what `learning_rates` names is not to move in this step."""
+        return False
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW (Loshchilov & Hutter 2019); biases, norms and other vectors are not decayed."""
+        """AdamW (Loshchilov & Hutter 2019)."""
         algo = self.config.algo
-        groups = []
-        for name, model in self.trained().items():
-            parameters = [p for p in model.parameters() if p.requires_grad]
-            for decay, chosen in (
-                (algo.weight_decay, [p for p in parameters if p.ndim >= 2]),
-                (0.0, [p for p in parameters if p.ndim < 2]),
-            ):
-                if chosen:
-                    lr = self.learning_rates()[name]
-                    groups.append({"params": chosen, "weight_decay": decay, "lr": lr, "peak_lr": lr})
+        groups, self.rate_names = parameter_groups(self.trained(), self.learning_rates(), algo.weight_decay)
         return torch.optim.AdamW(groups, betas=(algo.adam_beta1, algo.adam_beta2), eps=algo.adam_eps, fused=True)
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Self, cast
 
+import torch
 from torch import Tensor, nn
 
 from lightning_modules.on_policy import OnPolicyModule
@@ -15,8 +16,10 @@ from rlhf.data.batch import Batch
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel, ScoreModel
 from rlhf.models.logprobs import TokenStats
-from rlhf.objectives.numeric import moments
+from rlhf.objectives.numeric import Moments, moments
+from rlhf.objectives.policy import Aggregate, denominator, token_weights
 from rlhf.objectives.ppo import explained_variance, gae, policy_loss, shaped_rewards, value_loss, whiten
+from rlhf.objectives.shaping import later_kl_rewards
 from rlhf.rewards.sources import Rewards, Score
 from rlhf.rollout.episodes import Episodes
 from rlhf.rollout.sampling import Sampler
@@ -47,6 +50,8 @@ class PPOModule(OnPolicyModule):
         super().__init__(config, total_steps, policy, reference, reward, sampler, ptx)
         assert isinstance(config.algo, PPOConfig)
         self.critic = critic
+        self.deviation = 1.0
+        """Score per unit of the advantages of the iteration under way."""
 
     @classmethod
     def build(cls, parts: Parts) -> Self:
@@ -66,8 +71,23 @@ class PPOModule(OnPolicyModule):
         return super().trained() | ({"critic": self.critic} if self.critic is not None else {})
 
     def learning_rates(self) -> dict[str, float]:
-        critic_lr = self.algo.lr if self.algo.critic_lr is None else self.algo.critic_lr
-        return {"policy": self.algo.lr} | ({"critic": critic_lr} if self.critic is not None else {})
+        algo = self.algo
+        if self.critic is None and algo.critic_lr is None and algo.critic_warmup == 0:
+            return super().learning_rates()
+        return {"policy": algo.lr, self.critic_part: algo.lr if algo.critic_lr is None else algo.critic_lr}
+
+    @property
+    def critic_part(self) -> str:
+        """What of the trained models is the critic's alone."""
+        return "policy.value_head" if self.critic is None else "critic"
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether the critic alone learns, since its values are worth little yet."""
+        return self.step < self.algo.critic_warmup
+
+    def rests(self, part: str) -> bool:
+        return self.warming_up and part != self.critic_part
 
     def values_of(self, batch: Batch, stats: TokenStats) -> Tensor | None:
         return stats.values if self.critic is None else self.critic(batch, at="sources")
@@ -75,20 +95,39 @@ class PPOModule(OnPolicyModule):
     def estimate_advantages(self, episodes: Episodes) -> None:
         """Fill rewards, advantages and returns; whitening is over the response tokens of all ranks."""
         algo, mask = self.algo, episodes.mask
+        logprobs, reference = episodes.logprobs, episodes.reference_logprobs
         kl_coef = self.kl.value if algo.kl_in == "reward" else 0.0
-        rewards = shaped_rewards(episodes.shaped_scores, episodes.logprobs, episodes.reference_logprobs, mask, kl_coef)
+        rewards = shaped_rewards(episodes.shaped_scores, logprobs, reference, mask, kl_coef)
+        if algo.kl_in == "loss":
+            rewards = rewards + later_kl_rewards(logprobs, reference, mask, self.kl.value, algo.gamma)
+        self.deviation = 1.0
         if algo.whiten_rewards:
-            rewards = whiten(rewards, mask, mean_shift=False, statistics=moments(rewards, mask, self.all_reduce))
+            statistics = moments(rewards, mask, self.all_reduce)
+            rewards = whiten(rewards, mask, mean_shift=False, statistics=statistics)
+            self.deviation *= deviation(statistics)
         episodes.rewards = rewards
         episodes.advantages, episodes.returns = gae(rewards, episodes.values, mask, algo.gamma, algo.lam)
         if algo.whiten_advantages:
             statistics = moments(episodes.advantages, mask, self.all_reduce)
             episodes.advantages = whiten(episodes.advantages, mask, statistics=statistics)
+            self.deviation *= deviation(statistics)
+
+    @property
+    def kl_price(self) -> float:
+        """`algo.kl_coef` is in score per nat; whitened advantages are in standard deviations."""
+        return self.kl.value / self.deviation
 
     def report(self, episodes: Episodes) -> dict[str, float]:
         found = super().report(episodes)
         explained = explained_variance(episodes.values, episodes.returns, episodes.mask, self.all_reduce)
         return found | {"value/explained_variance": float(explained)}
+
+    def weight(self, batch: Batch) -> float:
+        return denominator(batch.n_targets, batch.n_responses, self.aggregate)
+
+    @property
+    def aggregate(self) -> Aggregate:
+        return cast(Aggregate, self.algo.aggregate)
 
     def loss_sum(self, episodes: Episodes, batch: Batch) -> tuple[Tensor, Means]:
         """Clipped policy loss + value_coef · clipped value loss − entropy_coef · entropy, summed over tokens."""
@@ -96,16 +135,29 @@ class PPOModule(OnPolicyModule):
         values = self.values_of(batch, stats)
         assert values is not None
         policy = policy_loss(
-            stats.logprobs, episodes.flat("logprobs", batch), episodes.flat("advantages", batch), algo.clip_epsilon
+            stats.logprobs,
+            episodes.flat("logprobs", batch),
+            episodes.flat("advantages", batch),
+            algo.clip_epsilon,
+            algo.clip_epsilon_high,
+            algo.dual_clip,
         )
         value = value_loss(values, episodes.flat("values", batch), episodes.flat("returns", batch), algo.clip_value)
-        loss = policy.losses.sum() + algo.value_coef * value.losses.sum()
-        loss = self.regularisers.added(loss, stats, episodes, batch, self.kl_price)
+        lengths = torch.bincount(batch.target_response, minlength=batch.n_responses)
+        weights = token_weights(lengths, batch.target_response, self.aggregate, self.config.rollout.max_new_tokens)
+        loss = self.regularisers.added((policy.losses * weights).sum(), stats, episodes, batch, self.kl_price, weights)
+        # In a warm-up the policy's gradients are 0 and still there, so that every parameter takes part on every rank.
+        loss = (0.0 if self.warming_up else 1.0) * loss + algo.value_coef * (value.losses * weights).sum()
         report = Means()
-        report.add("policy/loss", policy.losses)
+        report.add("policy/loss", policy.losses, weights)
         report.add("policy/clip_fraction", policy.clipped.float())
         report.add("policy/approx_kl", policy.approx_kl)
         report.add("policy/ratio", policy.ratio)
-        report.add("value/loss", value.losses)
+        report.add("value/loss", value.losses, weights)
         report.add("value/clip_fraction", value.clipped.float())
         return loss, report
+
+
+def deviation(statistics: Moments) -> float:
+    """By what `whiten` divides."""
+    return float((statistics.variance + 1e-8).sqrt())

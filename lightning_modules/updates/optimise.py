@@ -92,7 +92,7 @@ def clip_and_step(
         norms["grad_norm" if len(groups) == 1 else f"grad_norm_{name}"] = clip_gradients(parameters, limit)
     if module.bad_steps.allows(module.place, {"loss": metrics["loss"]} | norms, seen):
         factor = module.lr_factor()
-        for group in module.optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor
+        for part, group in zip(module.rate_names, module.optimizer.param_groups, strict=True):
+            group["lr"] = 0.0 if module.rests(part) else group["peak_lr"] * factor
         module.optimizer.step()
     return norms | {"skipped": float(module.bad_steps.skipped)}

@@ -13,7 +13,7 @@ from rlhf.capacity.meter import Log
 from rlhf.capacity.trace import Sizes
 from rlhf.rollout.packed import FEWEST_ROWS, FEWEST_STEPS
 
-FP32 = 4
+HALF, FP32 = 2, 4
 """Bytes of a number: weights, gradients and moments are kept in fp32 in every precision."""
 MOMENTS = 2
 """AdamW's two moments (Loshchilov and Hutter 2019)."""
@@ -82,6 +82,7 @@ class Stage:
         shared: models whose frozen weights are another's (adapters on one backbone).
         vocabulary: entries of the output layer.
         quantised: models whose linear layers take `quantised_bytes` a number.
+        half: models whose weights are kept in bf16.
     """
 
     trained: Mapping[str, Sizes]
@@ -91,6 +92,7 @@ class Stage:
     shared: frozenset[str] = frozenset()
     quantised: frozenset[str] = frozenset()
     quantised_bytes: float = FP32
+    half: frozenset[str] = frozenset()
 
     def lasting(self, phase: str, *, gradients: bool) -> Memory:
         """Weights and moments, and whole gradients where an earlier update has left them."""
@@ -98,7 +100,7 @@ class Stage:
         for name, sizes in {**self.trained, **self.frozen}.items():
             numbers = sizes.trainable if name in self.shared else sizes.total
             spared = sizes.linear * (FP32 - self.quantised_bytes) if name in self.quantised - self.shared else 0.0
-            memory.add(WEIGHTS, name, (FP32 * numbers - spared) * shards)
+            memory.add(WEIGHTS, name, ((HALF if name in self.half else FP32) * numbers - spared) * shards)
         for name, sizes in self.trained.items():
             memory.add(OPTIMISER, name, MOMENTS * FP32 * sizes.trainable * shards)
             if gradients:

@@ -192,6 +192,18 @@ def freeze(model: nn.Module) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
+def halve(model: LanguageModel | ScoreModel) -> None:
+    """Keep the weights of a model that doesn't learn in bf16, in place; scalar heads stay as they are.
+
+    Buffers stay too: angles of positions in bf16 would confuse neighbours.
+    """
+    head = getattr(model.hf, "score", None)
+    kept = {id(p) for p in head.parameters()} if isinstance(head, nn.Module) else set()
+    for parameter in model.parameters():
+        if id(parameter) not in kept and parameter.is_floating_point():
+            parameter.data = parameter.data.to(torch.bfloat16)
+
+
 def count_parameters(model: nn.Module, *, trained: bool = False) -> int:
     """Shared tensors count once; with `trained`, only those that learn."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)

@@ -289,5 +289,6 @@ def capacity_of(config: PlanConfig) -> Capacity:
         shared_backbones(config),
         frozenset({"policy", "reference", "scorer"}),
         QUANTISED[config.model.quantize],
+        frozenset(tracer.frozen_sizes if sampled is not None and sampled.frozen_dtype == "bf16" else ()),
     )
     return Capacity(config, machine, planned_rows(config), tracer, stage)

@@ -18,7 +18,7 @@ from rlhf.data.stream import OptimisationBatches
 from rlhf.data.templates.template import Template
 from rlhf.models.adapters import has_adapter, load_adapter, share
 from rlhf.models.files.loading import load_policy, load_scorer, scorer_on
-from rlhf.models.language import LanguageModel, ScoreModel, freeze
+from rlhf.models.language import LanguageModel, ScoreModel, freeze, halve
 from rlhf.rewards.sources import Rewards
 from rlhf.rollout.engines import build_sampler
 from rlhf.rollout.sampling import Sampler
@@ -154,6 +154,8 @@ class LoadedParts:
         """
         for frozen in module.frozen().values():
             freeze(frozen)
+            if isinstance(self.config.algo, OnPolicyConfig) and self.config.algo.frozen_dtype == "bf16":
+                halve(frozen)  # type: ignore[arg-type]
         if self._lora and self.run.parents["model.init"].kind == "random":
             log.warning(
                 "model.adapter=lora: the weights below the adapters are random and stay so; better train them first"

@@ -66,6 +66,12 @@ class OnPolicyConfig(AlgoConfig):
         1.0, "taken from the score of a response without end-of-text", ge=0, unit="score", source="Huang et al. 2024"
     )
     score_clip: float | None = key(None, "scores are clipped to ±this; null: not", gt=0, unit="score")
+    frozen_dtype: str = key(
+        "fp32",
+        "weights of models that don't learn, reference and reward model: bf16 takes half of their memory and rounds "
+        "what they say",
+        choices=("fp32", "bf16"),
+    )
     entropy_coef: float = key(0.0, "weight of an entropy bonus", ge=0, unit="1/nat")
     ptx_coef: float = key(
         0.0, "weight of the pretraining loss mixed in (PPO-ptx)", ge=0, source="Ouyang et al. 2022, equation 2"
@@ -81,7 +87,7 @@ class OnPolicyConfig(AlgoConfig):
 
     def rules(self, config: Sections) -> None:
         check_scoring(config.reward, self.reward_model, self.samples_per_prompt, list(config.data.fields), self.name)
-        for rule in (_sampling, _batch, _ranks, _kl, _documents):
+        for rule in (_sampling, _batch, _ranks, _kl, _documents, _frozen):
             rule(self, config)
 
 
@@ -161,3 +167,24 @@ def _documents(algo: OnPolicyConfig, config: Sections) -> None:
         raise ConfigError(
             f"algo.ptx_coef: {algo.ptx_coef:g} mixes in a pretraining loss, which needs text; pass algo.ptx_path=FILE"
         )
+
+
+def _frozen(algo: OnPolicyConfig, config: Sections) -> None:
+    if algo.frozen_dtype == "fp32":
+        return
+    shared = "the reference shares the weights of the policy"
+    for name, value, reason in (
+        ("model.adapter", config.model.adapter if config.model.adapter == "lora" else None, shared),
+        (
+            "model.quantize",
+            config.model.quantize if config.model.quantize != "none" else None,
+            "weights are fewer bits",
+        ),
+        (
+            "strategy.layout",
+            config.strategy.layout if config.strategy.layout in ("fsdp", "zero2") else None,
+            "shards are kept in fp32",
+        ),
+    ):
+        if value is not None:
+            raise ConfigError(f"algo.frozen_dtype: with {name}={value} {reason}; it must be fp32")

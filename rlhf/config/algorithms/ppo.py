@@ -33,6 +33,18 @@ class PPOConfig(OnPolicyConfig):
     clip_epsilon: float = key(
         0.2, "clip of the probability ratio", gt=0, lt=1, source="Schulman et al. 2017; Huang et al. 2024"
     )
+    clip_epsilon_high: float | None = key(
+        None, "clip of the ratio upwards («clip higher»); null: as clip_epsilon", gt=0, source="Yu et al. 2025: 0.28"
+    )
+    dual_clip: float | None = key(
+        None, "a bad token's loss counts at most this ratio; null: no such bound", gt=1, source="Ye et al. 2020: 3"
+    )
+    aggregate: str = key(
+        "token",
+        "losses are a mean over: token (all tokens), or sequence (each response's tokens, then responses)",
+        choices=("token", "sequence"),
+        source="Huang et al. 2024",
+    )
     value_coef: float = key(0.1, "weight of the value loss", ge=0, source="Ziegler et al. 2019")
     clip_value: float | None = key(
         0.2, "clip of the value's move from the rollout's; null: none", gt=0, unit="score", source="Ziegler et al. 2019"
@@ -43,7 +55,12 @@ class PPOConfig(OnPolicyConfig):
         choices=("separate", "shared"),
         source="Stiennon et al. 2020",
     )
-    critic_lr: float | None = key(None, "learning rate of a separate critic; null: as lr", gt=0, le=1)
+    critic_lr: float | None = key(
+        None, "learning rate of a separate critic, or of a shared critic's head; null: as lr", gt=0, le=1
+    )
+    critic_warmup: int = key(
+        0, "first iterations in which the critic alone learns (a shared critic: its head)", ge=0, unit="iterations"
+    )
     gamma: float = key(1.0, "discount a token", gt=0, le=1, source="Ziegler et al. 2019")
     lam: float = key(
         0.95, "λ of generalised advantages", ge=0, le=1, source="Schulman et al. 2016; Ziegler et al. 2019"
@@ -56,9 +73,9 @@ class PPOConfig(OnPolicyConfig):
 
     def rules(self, config: Sections) -> None:
         super().rules(config)
-        if self.critic == "shared" and self.critic_lr not in (None, self.lr):
+        steps = config.train.max_steps
+        if steps is not None and 0 < steps <= self.critic_warmup:
             raise ConfigError(
-                f"algo.critic_lr: {self.critic_lr:g} would be ignored: with algo.critic=shared the critic is a head on "
-                f"the policy and learns at algo.lr={self.lr:g}; change algo.value_coef instead, or pass "
-                "algo.critic=separate"
+                f"algo.critic_warmup: {self.critic_warmup} iterations are all of train.max_steps={steps}, so that the "
+                "policy would learn nothing; it must be less"
             )

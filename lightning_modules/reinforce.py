@@ -1,0 +1,54 @@
+"""REINFORCE++ and its baseline form (Hu et al. 2025), and ReMax (Li et al. 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_modules.critic_free import CriticFreeModule
+from rlhf.config.algorithms.reinforce import ReinforceConfig
+from rlhf.data.rows import Row
+from rlhf.objectives.advantages import whiten
+from rlhf.objectives.groups import returns_to_go
+from rlhf.objectives.numeric import moments
+from rlhf.objectives.shaping import shaped_rewards
+from rlhf.rollout.episodes import Episodes
+from rlhf.rollout.sampling import Sampling
+from rlhf.rollout.uniforms import TRAIN
+
+
+class ReinforceModule(CriticFreeModule):
+    """Each token's reward from there on, KL included, less a baseline of the response's score."""
+
+    algo: ReinforceConfig
+    greedy_scores: Tensor
+    """[P], with remax: of the greedy response to each of this rank's prompts, after shaping."""
+
+    def gather(self, rows: Sequence[Row]) -> Episodes:
+        episodes = super().gather(rows)
+        if self.algo.variant == "remax":
+            greedy = self.roll_out(rows, Sampling(self.config.rollout.max_new_tokens, temperature=0), TRAIN)
+            self.score(greedy)
+            self.greedy_scores = greedy.shaped_scores
+        return episodes
+
+    def baseline(self, episodes: Episodes) -> Tensor:
+        """What is taken from each score, [P, 1] or [P, n]."""
+        scores = self.grouped(episodes.shaped_scores)
+        if self.algo.variant == "remax":
+            return self.greedy_scores[:, None]
+        if self.algo.variant == "plus_plus_baseline":
+            return scores.mean(-1, keepdim=True)
+        return torch.zeros_like(scores)
+
+    def estimate_advantages(self, episodes: Episodes) -> None:
+        mask = episodes.mask
+        scores = (self.grouped(episodes.shaped_scores) - self.baseline(episodes)).reshape(-1)
+        kl_coef = self.kl.value if self.algo.kl_in == "reward" else 0.0
+        rewards = shaped_rewards(scores, episodes.logprobs, episodes.reference_logprobs, mask, kl_coef)
+        advantages = returns_to_go(rewards, mask)
+        if self.algo.variant != "remax":
+            advantages = whiten(advantages, mask, statistics=moments(advantages, mask, self.all_reduce))
+        episodes.advantages = advantages
