@@ -23,6 +23,8 @@ from rlhf.config import (
     TrainConfig,
     validate,
 )
+from rlhf.config.algorithms.grpo import GRPOConfig
+from rlhf.config.algorithms.reinforce import ReinforceConfig
 from rlhf.errors import ConfigError
 
 GPT2 = {"model_type": "gpt2", "n_positions": 1024}
@@ -197,7 +199,27 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"algo": PPOConfig(kl_controller="adaptive", kl_coef=0)},
         "algo.kl_coef: 0 stays 0 under algo.kl_controller=adaptive",
     ),
-    ({"algo": PPOConfig(critic="shared", critic_lr=1e-3)}, "algo.critic_lr: 0.001 would be ignored"),
+    (
+        {"algo": PPOConfig(critic_warmup=5), "train": LoopConfig(max_steps=5)},
+        "algo.critic_warmup: 5 iterations are all of train.max_steps=5",
+    ),
+    ({"algo": PPOConfig(frozen_dtype="bf16"), "strategy": split()}, "algo.frozen_dtype: with strategy.layout=fsdp"),
+    (
+        {"algo": PPOConfig(frozen_dtype="bf16"), "model": ModelConfig(adapter="lora")},
+        "algo.frozen_dtype: with model.adapter=lora",
+    ),
+    (
+        {"algo": GRPOConfig(variant="gspo", aggregate="token")},
+        "algo.aggregate: token is a mean of tokens' losses, and algo.variant=gspo",
+    ),
+    ({"algo": GRPOConfig(variant="cispo", clip_epsilon=0.2)}, "algo.clip_epsilon: 0.2 would be ignored"),
+    ({"algo": GRPOConfig(variant="cispo", dual_clip=3)}, "algo.dual_clip: 3 would be ignored"),
+    ({"algo": GRPOConfig(overlong_buffer=4096)}, "algo.overlong_buffer: 4096 tokens are more than"),
+    ({"algo": GRPOConfig(samples_per_prompt=1)}, "algo.samples_per_prompt: 1"),
+    (
+        {"algo": ReinforceConfig(variant="plus_plus_baseline", samples_per_prompt=1)},
+        "algo.samples_per_prompt: 1 is its own mean",
+    ),
     ({"algo": PPOConfig(ptx_path="x.txt")}, "algo.ptx_path: x.txt would not be read with algo.ptx_coef=0"),
     ({"algo": PPOConfig(ptx_coef=1, ptx_path="/no/x.txt")}, "algo.ptx_path: /no/x.txt does not exist"),
 ]
@@ -222,6 +244,9 @@ ALLOWED: list[dict[str, Any]] = [
     {"algo": DPOConfig(label_smoothing=0.1)},
     {"algo": PPOConfig(ptx_coef=1)},
     {"algo": PPOConfig(critic_lr=1e-3)},
+    {"algo": PPOConfig(critic="shared", critic_lr=1e-3)},
+    {"algo": GRPOConfig(variant="gspo", clip_epsilon=0.01)},
+    {"algo": ReinforceConfig(variant="remax", samples_per_prompt=1)},
     {"algo": SFTConfig(warmup_steps=9), "train": LoopConfig(max_steps=10)},
     {"train": LoopConfig(max_steps=1)},
     {"data": DataConfig(source="hub", path="Anthropic/hh-rlhf")},
