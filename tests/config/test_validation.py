@@ -205,7 +205,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"algo": PPOConfig(frozen_dtype="bf16"), "strategy": split()}, "algo.frozen_dtype: with strategy.layout=fsdp"),
     (
-        {"algo": PPOConfig(frozen_dtype="bf16"), "model": ModelConfig(adapter="lora")},
+        {"algo": PPOConfig(frozen_dtype="bf16"), "model": ModelConfig(name="hf", path="a/b", adapter="lora")},
         "algo.frozen_dtype: with model.adapter=lora",
     ),
     (
