@@ -39,12 +39,12 @@ class GRPOModule(CriticFreeModule):
         return Episodes.joined(found)
 
     def learnt(self, episodes: Episodes) -> Sequence[Row | None]:
-        """The first prompts whose scores differ, as many as a rollout has; where none do, the first rollout's."""
+        """With several rollouts, the first prompts whose scores differ, as many as a rollout has."""
         if self.algo.rollouts() == 1:
             return episodes.rows
         differ = differing(self.grouped(episodes.scores)).tolist()
         numbers = numbers_everywhere([self.number(i) for i, differs in enumerate(differ) if differs])
-        kept = set(numbers[: self.prompts] or range(self.prompts))
+        kept = set(numbers[: self.prompts])
         return [row if self.number(i) in kept else None for i, row in enumerate(episodes.rows)]
 
     def score(self, episodes: Episodes, *, learns: bool = True) -> None:

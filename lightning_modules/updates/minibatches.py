@@ -30,7 +30,12 @@ def minibatches(
 
 
 def summary(history: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Means over the iteration's updates; tokens are added up; the first ratio shows whether sampling agrees."""
+    """Means over the iteration's updates; tokens are added up; the first ratio shows whether sampling agrees.
+
+    An iteration in which nothing was worth learning has no updates, and so no means.
+    """
+    if not history:
+        return {"tokens": 0.0, "policy/updates": 0.0}
     made = [h for h in history if all(map(math.isfinite, h.values()))] or history
     metrics = {name: float(np.mean([h[name] for h in made])) for name in history[0]}
     metrics["tokens"] = float(np.sum([h["tokens"] for h in history]))

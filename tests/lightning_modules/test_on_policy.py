@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,6 +68,8 @@ METHODS = [
     *(("grpo", {"variant": variant}) for variant in ("grpo", "dr_grpo", "bnpo", "cispo", "gspo")),
     ("grpo", {"variant": "dapo", "scale_rewards": "batch"}),
     *(("reinforce", {"variant": variant}) for variant in ("plus_plus", "plus_plus_baseline", "remax")),
+    *(("online-dpo", {"labels": labels}) for labels in ("hard", "soft")),
+    ("raft", {"kl_coef": 0.1, "entropy_coef": 0.01}),
     ("ppo", {"aggregate": "sequence", "critic": "shared", "kl_in": "loss", "dual_clip": 3.0}),
 ]
 
@@ -96,6 +99,10 @@ def test_the_cut_into_micro_batches_does_not_matter(name: str, changes: dict[str
         ("grpo", {"aggregate": "token"}),
         ("grpo", {"overlong_buffer": 2}),
         ("grpo", {"dual_clip": 1.01}),
+        ("online-dpo", {"labels": "soft"}),
+        ("online-dpo", {"loss": "hinge"}),
+        ("online-dpo", {"kl_coef": 0.5}),
+        ("raft", {"missing_eos_penalty": 50.0}),
     ],
     ids=str,
 )
@@ -131,6 +138,33 @@ def test_dynamic_sampling_passes_over_prompts_that_teach_nothing() -> None:
     fit(module, StageData(rows, [], lambda step: range(24), 10**6, whole=True))
     # Two rollouts of 8 prompts have 8 that differ, and the third is not drawn.
     assert seen == [[False, True] * 8]
+
+
+def test_online_dpo_leaves_ties_out_and_raft_takes_the_best() -> None:
+    module: Any = built(made("online-dpo"))
+    response = ((1, 0), (2, 0), (1, 0))
+    episodes = SimpleNamespace(
+        rows=[Row((1, 2), response, index=0), Row((3,), response, index=1)],
+        first=[0, 3],
+        shaped_scores=torch.tensor([1.0, 2.0, 1.0, 5.0, 5.0, 5.0]),
+    )
+    # Samples 0 and 2 are one response; the second prompt's all tie.
+    first, second = module.learnt(episodes)
+    assert first.pairs == ((1, 0), (1, 2)) and second is None
+    soft: Any = built(made("online-dpo", labels="soft"))
+    assert [row.pairs for row in soft.learnt(episodes)] == [((1, 0), (1, 2)), ((0, 1), (1, 2))]
+    raft: Any = built(made("raft"))
+    raft.worth = lambda _: torch.tensor([[0.0, 3.0, 1.0], [1.0, 0.0, 2.0]])
+    assert [row.responses for row in raft.learnt(episodes)] == [((2, 0),), ((1, 0),)]
+
+
+@pytest.mark.parametrize("name", ["online-dpo", "grpo"])
+def test_where_nothing_differs_nothing_is_learnt(name: str) -> None:
+    algo = made(name, **({"dynamic_sampling": 2} if name == "grpo" else {}))
+    module = trained(algo, reward=lambda batch: torch.zeros(batch.n_responses))
+    if name == "grpo":
+        assert torch.equal(weights(module), weights(built(algo)))
+        assert module.train_metrics["policy/updates"] == 0
 
 
 def test_remax_takes_the_greedy_score_away() -> None:
