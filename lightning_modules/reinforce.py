@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from lightning_modules.critic_free import CriticFreeModule
 from rlhf.config.algorithms.reinforce import ReinforceConfig
 from rlhf.data.rows import Row
 from rlhf.objectives.advantages import whiten
-from rlhf.objectives.groups import returns_to_go
+from rlhf.objectives.groups import leave_one_out, returns_to_go
 from rlhf.objectives.numeric import moments
 from rlhf.objectives.shaping import shaped_rewards
 from rlhf.rollout.episodes import Episodes
@@ -34,18 +33,20 @@ class ReinforceModule(CriticFreeModule):
             self.greedy_scores = greedy.shaped_scores
         return episodes
 
-    def baseline(self, episodes: Episodes) -> Tensor:
-        """What is taken from each score, [P, 1] or [P, n]."""
+    def above_baseline(self, episodes: Episodes) -> Tensor:
+        """Scores [P, n] less their baselines.
+
+        The mean is of the prompt's other samples. Hu et al. take the mean of all, which differs by a factor of
+        (n − 1)/n: without the KL in the reward whitening undoes it, with it a nat would cost n/(n − 1) times as much.
+        """
         scores = self.grouped(episodes.shaped_scores)
         if self.algo.variant == "remax":
-            return self.greedy_scores[:, None]
-        if self.algo.variant == "plus_plus_baseline":
-            return scores.mean(-1, keepdim=True)
-        return torch.zeros_like(scores)
+            return scores - self.greedy_scores[:, None]
+        return leave_one_out(scores) if self.algo.variant == "plus_plus_baseline" else scores
 
     def estimate_advantages(self, episodes: Episodes) -> None:
         mask = episodes.mask
-        scores = (self.grouped(episodes.shaped_scores) - self.baseline(episodes)).reshape(-1)
+        scores = self.above_baseline(episodes).reshape(-1)
         kl_coef = self.kl.value if self.algo.kl_in == "reward" else 0.0
         rewards = shaped_rewards(scores, episodes.logprobs, episodes.reference_logprobs, mask, kl_coef)
         advantages = returns_to_go(rewards, mask)
