@@ -15,6 +15,8 @@ from launch.composition.compose import load
 from rlhf.runs import Summary
 from tests.stages.test_resume import kill_before_step, numbers, weights
 
+pytestmark = pytest.mark.ci
+
 SUMS = "algo=ppo data=sums reward=numeric_match model.init=random algo.samples_per_prompt=2 algo.reward_model=auto"
 SHAPED = "reward.normalise=whiten reward.length_penalty=0.01 reward.repetition_penalty=0.1 reward.diversity_bonus=0.1"
 
@@ -72,7 +74,6 @@ def test_an_ensemble_scores_and_a_single_model_has_no_parts(main: Any) -> None:
         assert not [name for name in next(csv.reader(stream)) if "/reward/" in name]
 
 
-@pytest.mark.slow
 def test_an_ensemble_is_known_by_its_members_weights(main: Any) -> None:
     for seed in (1, 2, 3):
         assert main(f"algo=reward model.init=random train.max_steps=1 seed={seed} hydra.run.dir=rm{seed}") == 0
@@ -125,7 +126,6 @@ def test_mathematics_compose_with_a_real_model() -> None:
     assert config.data.fields == {"answer": "answer"} and not config.reward.uses_model
 
 
-@pytest.mark.slow
 def test_mathematics_take_two_steps(main: Any) -> None:
     solved = [
         {"question": f"{a} + {a}?", "answer": f"It is <<{a}+{a}={2 * a}>>{2 * a}.\n#### {2 * a}"} for a in range(99)
