@@ -94,9 +94,11 @@ def folder_of(given: str) -> str:
 
 
 def shared_backbones(config: PlanConfig) -> frozenset[str]:
-    """Models on another's frozen weights: the reference on the policy's, a separate critic on the reward model's,
-    or on the policy's where there is none.
+    """Models on another's frozen weights: the reference on the policy's, a separate critic on the reward model's.
 
-    The reward model may share the policy's too, which a finished run of it would have to show.
+    The reward model may share the policy's too, which a finished run of it would have to show. A critic that starts
+    from the policy's weights, since no reward model is there, brings its own.
     """
-    return frozenset({"reference", "critic"} if config.model.adapter == "lora" else ())
+    if config.model.adapter != "lora":
+        return frozenset()
+    return frozenset({"reference", "critic"} if config.reward.uses_model else {"reference"})
