@@ -51,7 +51,8 @@ class PPOConfig(OnPolicyConfig):
     )
     critic: str = key(
         "separate",
-        "separate (a model that starts from the reward model) or shared (a head on the policy)",
+        "separate (a model that starts from the reward model, without one from the policy) or shared (a head on the "
+        "policy)",
         choices=("separate", "shared"),
         source="Stiennon et al. 2020",
     )
