@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, get_args
 
 import pytest
 
-from rlhf.config import DPOConfig, ModelConfig, TrainConfig
+from rlhf.config import AlgoConfig, DPOConfig, ModelConfig, TrainConfig
 from rlhf.config.algorithms import dpo as facts
 from rlhf.errors import ConfigError
 from rlhf.objectives import dpo as formulas
 from rlhf.objectives.divergences import Divergence
+from rlhf.runs.identity import run_id
 
 
 def refuse(algo: DPOConfig) -> str:
@@ -104,3 +106,12 @@ def test_passes_over_the_rows_of_an_update() -> None:
     moving = DPOConfig(reference_sync_steps=3)
     assert moving.more_passes() == 1 and not moving.stores_reference()
     assert DPOConfig(loss="aot", reference_sync_steps=3).more_passes() == 3
+
+
+def test_a_run_keeps_its_id_where_nothing_new_is_set() -> None:
+    shared = {field.name for field in dataclasses.fields(AlgoConfig)}
+    now = dataclasses.asdict(DPOConfig())
+    before = {name: now[name] for name in shared | {"beta", "loss", "label_smoothing"}}
+    assert run_id({"algo": now}, {}) == run_id({"algo": before}, {})
+    assert run_id({"algo": now | {"loss": ["sigmoid", "sft"]}}, {}) != run_id({"algo": now}, {})
+    assert run_id({"algo": now | {"ld_alpha": 0.5}}, {}) != run_id({"algo": now}, {})
