@@ -16,6 +16,7 @@ import pytest
 import torch
 from all_pairs import pair_rows, preferences
 from closed_form import OUTCOMES, World, fit, make_world, new_policy
+from own_optimum import minimiser
 from torch import Tensor
 
 import lightning_modules.dpo
@@ -172,3 +173,46 @@ def test_a_mutation_misses_the_fixed_point(mutate: Any, monkeypatch: pytest.Monk
     world = make_world(BETA)
     algo, point = mutate(monkeypatch, world)
     assert world.total_variation(train(world, 200, **algo), point) >= MISSED
+
+
+DISTANCES: list[tuple[dict[str, Any], float]] = [
+    ({"loss": "sigmoid"}, 0.00),
+    ({"loss": "sigmoid", "label_smoothing": 0.1}, 0.23),
+    ({"loss": "sigmoid", "divergence": "forward_kl"}, 0.42),
+    ({"loss": "sigmoid", "divergence": "js"}, 0.60),
+    ({"loss": "sigmoid", "divergence": "alpha"}, 0.38),
+    ({"loss": "hinge"}, 0.19),
+    ({"loss": "ipo"}, 0.35),
+    ({"loss": "exo_pair", "label_smoothing": 1e-3}, 0.61),
+    ({"loss": "nca_pair"}, 0.45),
+    ({"loss": "bco_pair"}, 0.32),
+    ({"loss": "sppo_hard"}, 0.51),
+    ({"loss": "aot"}, 0.33),
+    ({"loss": "aot_unpaired"}, 0.94),
+    ({"loss": "apo_zero"}, 0.34),
+    ({"loss": "apo_down"}, 0.96),
+    ({"loss": "discopop"}, 0.64),
+    ({"loss": "sigmoid_norm"}, 0.59),
+    ({"loss": ["sigmoid", "sft"]}, 0.44),
+    ({"loss": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]}, 0.45),
+]
+"""Of a loss's own optimum from that of E[r] − β·KL; printed in docs/methods.md."""
+
+
+@pytest.mark.parametrize(("algo", "distance"), DISTANCES, ids=str)
+def test_the_distance_that_the_page_prints(algo: dict[str, Any], distance: float) -> None:
+    world = make_world(BETA)
+    found = minimiser(world, DPOConfig(beta=BETA, **algo))
+    assert float(0.5 * (found - world.optimum()).abs().sum(-1).max()) == pytest.approx(distance, abs=0.01)
+
+
+def test_the_table_finds_the_fixed_points_that_are_known() -> None:
+    world = make_world(BETA)
+    known = [
+        (world.optimum(), DPOConfig(beta=BETA), 0.0),
+        (of_ipo(world), DPOConfig(beta=BETA, loss="ipo"), 0.0),
+        (world.optimum(), DPOConfig(beta=BETA, loss="robust", label_smoothing=0.2), 0.2),
+        *((of_divergence(world, name), DPOConfig(beta=BETA, divergence=name), 0.0) for name in INVERSE),
+    ]
+    for point, algo, flipped in known:
+        torch.testing.assert_close(minimiser(world, algo, flipped), point, atol=2e-3, rtol=0)
