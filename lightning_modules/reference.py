@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,15 @@ class Reference:
     def cache(self) -> Path | None:
         """The file that runs with the same reference and rows share."""
         return None if self.key is None else CACHE / f"{self.key[:32]}.safetensors"
+
+    def beside(self, more: Mapping[str, Sequence[Row]]) -> Reference:
+        """The same reference, asked of more rows too, under names of splits that are not taken."""
+        key = self.key
+        if key is not None:
+            digest = hashlib.sha256(key.encode())
+            _add_rows(digest, more)
+            key = digest.hexdigest()
+        return replace(self, rows={**self.rows, **more}, key=key)
 
     def stored(self) -> dict[str, Tensor] | None:
         """What the run itself wrote, perhaps on another layout, device or version of PyTorch, so `key` may differ."""

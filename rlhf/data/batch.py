@@ -44,6 +44,7 @@ class Batch:
         pairs: [P, 2] flat response numbers (chosen, rejected).
         pair_weights: [P] 1 / number of pairs of the row, float.
         pair_margins: [P] by how much the chosen response is better, float; 0 where the data don't say.
+        desirable: [R] bool, what the rows' labels say of their responses; false where they say nothing.
         row_index: [rows] `Row.index`.
         n_bytes: UTF-8 bytes of all responses.
         n_tokens: tokens that are not padding.
@@ -64,6 +65,7 @@ class Batch:
     pairs: Tensor
     pair_weights: Tensor
     pair_margins: Tensor
+    desirable: Tensor
     row_index: Tensor
     n_bytes: int
     n_tokens: int
@@ -134,6 +136,7 @@ def collate(rows: Sequence[Row], pad_id: int = 0) -> Batch:
     pairs: list[tuple[int, int]] = []
     weights: list[float] = []
     margins: list[float] = []
+    desirable: list[bool] = []
     line, first = 0, 0
     for row in rows:
         _check(row)
@@ -142,6 +145,7 @@ def collate(rows: Sequence[Row], pad_id: int = 0) -> Batch:
         pairs += [(len(ends) + better, len(ends) + worse) for better, worse in row.pairs]
         weights += [1 / len(row.pairs) for _ in row.pairs]
         margins += row.margins or [0.0] * len(row.pairs)
+        desirable += row.labels or (False,) * len(row.responses)
         for segment, response in enumerate(row.responses, 1):
             begin = first + len(row_tokens)
             for time in row.trained(response):
@@ -180,6 +184,7 @@ def collate(rows: Sequence[Row], pad_id: int = 0) -> Batch:
         pairs=_long(pairs, 2),
         pair_weights=torch.tensor(weights, dtype=torch.float32),
         pair_margins=torch.tensor(margins, dtype=torch.float32),
+        desirable=torch.tensor(desirable, dtype=torch.bool),
         row_index=torch.tensor([row.index for row in rows], dtype=torch.long),
         n_bytes=sum(row.n_bytes for row in rows),
         n_tokens=n_tokens,

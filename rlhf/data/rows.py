@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from rlhf.data.cuts import Fitted, PromptTokens, PromptTooLong, Tally, Truncate, fit
+from rlhf.data.judged import Judged, judged
 from rlhf.data.records import (
     Demonstration,
     Document,
@@ -41,6 +42,7 @@ class Row:
         margins: by how much the better one is better, one for each pair; empty where the data don't say.
         n_bytes: UTF-8 bytes of the responses' text, for bits per byte.
         index: position in the data set the row was made from (documents: number of the block).
+        labels: of each response, whether it is desirable; empty where nobody said.
         context: ranges of the only response that are read and not trained on: what stands between the assistant's
             turns of a conversation.
         source: the prompt as it was read, of rows of prompts: what scores answers by their texts needs it.
@@ -54,6 +56,7 @@ class Row:
     context: tuple[tuple[int, int], ...] = ()
     margins: tuple[float, ...] = ()
     source: Prompt | None = field(default=None, compare=False, repr=False)
+    labels: tuple[bool, ...] = ()
 
     @property
     def length(self) -> int:
@@ -84,8 +87,9 @@ def make_rows(
 ) -> tuple[list[Row], dict[str, int]]:
     """Rows of at most `max_length` tokens on every path from the first prompt token to a response's end.
 
-    Records may hold more than `kind` needs: the best answer of a comparison serves as a demonstration, the prompt of
-    anything as a prompt, and whole conversations as documents. What is too long is cut or dropped by one policy, see
+    Records may hold more than `kind` needs: the best answer of a comparison serves as a demonstration, its answers as
+    labelled ones, the prompt of anything as a prompt, and whole conversations as documents. Labelled answers to one
+    prompt make one row. What is too long is cut or dropped by one policy, see
     `cuts.py`; a prompt is cut once for all its responses.
 
     Args:
@@ -97,8 +101,8 @@ def make_rows(
         truncate: what may be cut; of documents, which go in blocks, nothing is.
 
     Returns:
-        The rows, and counts: `rows`, `without_pairs` (rankings that are all ties), those of `cuts.Tally` and, where
-        there are some, `refused_by_template`.
+        The rows, and counts: `rows`, `without_pairs` (rankings that are all ties), those of `cuts.Tally`, of labels
+        `desirable` and `undesirable`, and, where there are some, `refused_by_template`.
 
     Raises:
         DataError: the template refuses a conversation; the message begins with its `file:line`.
@@ -108,7 +112,8 @@ def make_rows(
         return _blocks(records, template, max_length, on_error)
     rows: list[Row] = []
     tally, counts = Tally(), {"without_pairs": 0}
-    for index, record in enumerate(records):
+    numbered: Iterable[tuple[int, Any]] = judged(records) if kind == "labels" else enumerate(records)
+    for index, record in numbered:
         try:
             if kind == "demonstrations" and (demonstration := _of_several_turns(record)) is not None:
                 found = _turns(demonstration, template, max_length, index, train_on, truncate, tally)
@@ -121,13 +126,14 @@ def make_rows(
                 continue
             responses = [template.response(text) for text in texts]
             row = _fitted(template, prompt, texts, responses, pairs, max_length, index, truncate, tally)
-            if row is not None and (margins := dict(zip(pairs, margins_of(record), strict=False))):
-                row = replace(row, margins=tuple(margins[pair] for pair in row.pairs))
             if row is not None:
-                rows.append(replace(row, source=prompt) if kind == "prompts" else row)
+                rows.append(_described(row, record, kind, pairs))
         except Refused as error:
             _refuse(error, record, on_error)
             counts[REFUSED] = counts.get(REFUSED, 0) + 1
+    if kind == "labels":
+        labels = [label for row in rows for label in row.labels]
+        counts |= {"desirable": sum(labels), "undesirable": len(labels) - sum(labels)}
     return rows, {"rows": len(rows), **tally.counts(), **counts}
 
 
@@ -163,13 +169,25 @@ def _fitted(
     return Row(found.prompt.ids, found.responses, left, n_bytes, index)
 
 
+def _described(row: Row, record: Any, kind: Kind, pairs: tuple[tuple[int, int], ...]) -> Row:
+    """With what the record says of its responses, or of its prompt."""
+    if kind == "labels":
+        return replace(row, labels=record.desirable)
+    if kind == "prompts":
+        return replace(row, source=prompt_of(record))
+    margins = dict(zip(pairs, margins_of(record), strict=False))
+    return replace(row, margins=tuple(margins[pair] for pair in row.pairs)) if margins else row
+
+
 def _refuse(error: Refused, record: Record, on_error: str) -> None:
     if on_error == "stop":
         place = f"{found}: " if (found := place_of(record)) else ""
         raise DataError(f"{place}{error}; change the conversation, or pass data.on_error=skip") from error
 
 
-def _parts(record: Record, kind: Kind) -> tuple[Prompt, Sequence[str], tuple[tuple[int, int], ...]]:
+def _parts(record: Record | Judged, kind: Kind) -> tuple[Prompt, Sequence[str], tuple[tuple[int, int], ...]]:
+    if isinstance(record, Judged):
+        return record.prompt, record.responses, ()
     prompt = prompt_of(record)
     if prompt is None:
         raise TypeError(f"a document can't serve as one of the {kind}")

@@ -45,7 +45,7 @@ def composed(*overrides: str) -> TrainConfig:
 
 def test_there_are_options() -> None:
     found = options()
-    methods = {"cpo", "dpo", "grpo", "orpo", "ppo", "pretrain", "reward", "rloo", "sft", "simpo"}
+    methods = {"cpo", "dpo", "grpo", "kto", "orpo", "ppo", "pretrain", "reward", "rloo", "sft", "simpo"}
     assert methods <= set(found["algo"])
     assert set(found["strategy"]) == {"cpu", "gpu", "ddp", "fsdp", "zero2", "zero3"}
     assert set(found["rollout"]) == {"torch", "vllm"}

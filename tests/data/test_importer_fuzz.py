@@ -49,7 +49,8 @@ def check(value: Any, kind: Kind, format: str) -> None:
         elif isinstance(found, Prompt):
             assert kind == "prompts"
         else:
-            expected = {"demonstrations": Demonstration, "labels": Labelled, "comparisons": Comparison | Ranking}
+            judged = Comparison | Ranking
+            expected = {"demonstrations": Demonstration, "labels": Labelled | judged, "comparisons": judged}
             assert isinstance(found, expected.get(kind, Document | Demonstration))
             if isinstance(found, Demonstration):
                 assert len(found.learnt) == sum(message["role"] == "assistant" for message in found.messages())

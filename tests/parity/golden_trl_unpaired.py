@@ -100,5 +100,84 @@ def trl_reference_free() -> list[dict[str, Any]]:
     return cases
 
 
-MAKERS = {"reference_free": trl_reference_free}
+class SaidOfBoth(torch.nn.Module):
+    """A policy whose log-probabilities of labelled (token 0) and mismatched (token 1) responses are given."""
+
+    def __init__(self, logprobs: Tensor, mismatched: Tensor) -> None:
+        super().__init__()
+        self.logprobs, self.mismatched = torch.nn.Parameter(logprobs), torch.nn.Parameter(mismatched)
+
+    def forward(self, input_ids: Tensor, **_: Any) -> SimpleNamespace:
+        said = self.mismatched if input_ids.any() else self.logprobs
+        return SimpleNamespace(log_probs=said, entropy=torch.zeros_like(said), mean_logits=torch.zeros_like(said))
+
+
+def trl_kto() -> list[dict[str, Any]]:
+    """`KTOTrainer._compute_loss`: mean loss of a batch with its KL estimate, and gradients."""
+    from datasets import Dataset
+    from transformers import GPT2LMHeadModel
+    from trl import KTOConfig, KTOTrainer
+
+    tokenizer, config, _ = trl_tiny()
+    data = Dataset.from_list([{"prompt": "a", "completion": " b", "label": label} for label in (True, False)])
+    draw, responses, width = Draw(8), 8, 7
+    cases = []
+    # Means of the policy's mismatched log-ratios: above 0, and below it, where the estimate is clamped.
+    for loss, beta, good, bad, shift in (
+        ("kto", 0.1, 1.0, 1.0, 0.8),
+        ("kto", 0.5, 1.3, 0.7, 0.2),
+        ("kto", 0.3, 1.0, 1.0, -0.8),
+        ("apo_zero_unpaired", 0.3, 1.0, 2.0, 0.8),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            made = KTOTrainer(
+                GPT2LMHeadModel(config),
+                GPT2LMHeadModel(config),
+                args=KTOConfig(
+                    folder, loss_type=loss, beta=beta, desirable_weight=good, undesirable_weight=bad, use_cpu=True,
+                    bf16=False, report_to="none", train_sampling_strategy="sequential",
+                    per_device_train_batch_size=2,
+                ),
+                train_dataset=data,
+                processing_class=tokenizer,
+            )  # fmt: skip
+        real = torch.arange(width)[None, :] < draw.lengths(responses, 1, width)[:, None]
+        policy = SaidOfBoth(
+            draw.normal(responses, width, mean=-2.0) * real, draw.normal(responses, width, mean=-2.0 + shift) * real
+        )
+        reference, other_reference = (draw.normal(responses, width, mean=-2.0) * real for _ in range(2))
+        label = draw.lengths(responses, 0, 1).bool()
+        mask = torch.cat([torch.zeros(responses, 1, dtype=torch.bool), real], dim=1).long()
+        batch = {
+            "input_ids": torch.zeros_like(mask), "attention_mask": mask, "completion_mask": mask,
+            "KL_input_ids": torch.ones_like(mask), "KL_attention_mask": mask, "KL_completion_mask": mask,
+            "label": label, "ref_logps": reference.sum(-1), "ref_KL_logps": other_reference.sum(-1),
+        }  # fmt: skip
+        made.precompute_ref_logps = True
+        made._metrics["train"].clear()
+        made._metrics["eval"].clear()
+        value = made._compute_loss(policy, batch, return_outputs=False)
+        metrics = {**made._metrics["train"], **made._metrics["eval"]}
+        cases.append(
+            {
+                "loss": loss,
+                "beta": beta,
+                "desirable_weight": good,
+                "undesirable_weight": bad,
+                "policy": policy.logprobs.sum(-1),
+                "reference": reference.sum(-1),
+                "mismatched_policy": policy.mismatched.sum(-1),
+                "mismatched_reference": other_reference.sum(-1),
+                "desirable": label,
+                "expected_kl": metrics["kl"][0],
+                "expected_mean_loss": value,
+                "expected_gradient": gradients(value, policy.logprobs)[0][:, 0],
+                "expected_desirable_reward": metrics["rewards/chosen"][0],
+                "expected_undesirable_reward": metrics["rewards/rejected"][0],
+            }
+        )
+    return cases
+
+
+MAKERS = {"reference_free": trl_reference_free, "kto": trl_kto}
 PACKAGES = ("trl", "transformers", "torch")

@@ -1,4 +1,4 @@
-"""Preference losses without a reference give the numbers that TRL gave, to 1e-5, and mutated ones don't."""
+"""KTO and preference losses without a reference give the numbers that TRL gave, to 1e-5, and mutated ones don't."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import torch
 from golden_values import assert_same, golden, tensor
 from torch import Tensor
 
+from rlhf.objectives import kto as kto_objective
 from rlhf.objectives import reference_free
+from rlhf.objectives.kto import KTOResult
 from rlhf.objectives.reference_free import PairLosses, Responses, cpo, orpo, simpo
 
 
@@ -41,6 +43,25 @@ def check(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", golden("trl_unpaired", "reference_free"))
 def test_reference_free(case: dict[str, Any]) -> None:
     check(case)
+
+
+def check_kto(case: dict[str, Any]) -> None:
+    policy = tensor(case["policy"]).requires_grad_()
+    desirable = tensor(case["desirable"]).bool()
+    ratios = tensor(case["mismatched_policy"]) - tensor(case["mismatched_reference"])
+    kl = kto_objective.kl_estimate(float(ratios.mean())) if case["loss"] == "kto" else 0.0
+    assert kl == pytest.approx(case["expected_kl"], abs=1e-5)
+    names = ("beta", "desirable_weight", "undesirable_weight", "loss")
+    result = kto_objective.kto(policy, tensor(case["reference"]), desirable, kl, **{name: case[name] for name in names})
+    assert_same(result.losses.mean(), case["expected_mean_loss"])
+    assert_same(torch.autograd.grad(result.losses.mean(), policy)[0], case["expected_gradient"])
+    assert_same(result.rewards[desirable].mean(), case["expected_desirable_reward"])
+    assert_same(result.rewards[~desirable].mean(), case["expected_undesirable_reward"])
+
+
+@pytest.mark.parametrize("case", golden("trl_unpaired", "kto"))
+def test_kto(case: dict[str, Any]) -> None:
+    check_kto(case)
 
 
 def summed(patch: pytest.MonkeyPatch) -> None:
@@ -82,6 +103,35 @@ def odds_upside_down(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reference_free, "_log_odds", lambda logprobs: -right(logprobs))
 
 
+def with_changed(patch: pytest.MonkeyPatch, change: Callable[..., tuple[Any, ...]], **options: Any) -> None:
+    right = kto_objective.kto
+
+    def mutated(policy: Tensor, reference: Tensor, desirable: Tensor, kl: float, **known: Any) -> KTOResult:
+        return right(*change(policy, reference, desirable, kl), **(known | options))
+
+    patch.setattr(kto_objective, "kto", mutated)
+
+
+def estimate_ignored(patch: pytest.MonkeyPatch) -> None:
+    with_changed(patch, lambda policy, reference, desirable, kl: (policy, reference, desirable, 0.0))
+
+
+def estimate_added(patch: pytest.MonkeyPatch) -> None:
+    with_changed(patch, lambda policy, reference, desirable, kl: (policy, reference, desirable, -kl))
+
+
+def labels_flipped(patch: pytest.MonkeyPatch) -> None:
+    with_changed(patch, lambda policy, reference, desirable, kl: (policy, reference, ~desirable, kl))
+
+
+def estimate_not_clamped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(kto_objective, "kl_estimate", lambda mean: mean)
+
+
+def weights_ignored(patch: pytest.MonkeyPatch) -> None:
+    with_changed(patch, lambda *given: given, desirable_weight=1.0, undesirable_weight=1.0)
+
+
 MUTATIONS: list[tuple[str, Callable[[pytest.MonkeyPatch], None]]] = [
     ("simpo", summed),
     ("simpo", margin_added),
@@ -92,6 +142,11 @@ MUTATIONS: list[tuple[str, Callable[[pytest.MonkeyPatch], None]]] = [
     ("orpo", summed),
     ("orpo", probabilities_for_odds),
     ("orpo", odds_upside_down),
+    ("kto", estimate_ignored),
+    ("kto", estimate_added),
+    ("kto", estimate_not_clamped),
+    ("kto", labels_flipped),
+    ("kto", weights_ignored),
 ]
 
 
@@ -100,13 +155,13 @@ def test_a_mutation_fails(
     method: str, mutate: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mutate(monkeypatch)
-    cases = [
-        found for case in golden("trl_unpaired", "reference_free") if (found := case.values[0])["method"] == method
-    ]
+    tested: Callable[[dict[str, Any]], None] = check_kto if method == "kto" else check
+    cases = [case.values[0] for case in golden("trl_unpaired", "kto" if method == "kto" else "reference_free")]
     failed = 0
     for case in cases:
         try:
-            check(case)
+            if case.get("method", method) == method:
+                tested(case)
         except AssertionError:
             failed += 1
     assert failed

@@ -14,7 +14,6 @@ from rlhf.data.assistant.judge import judge
 from rlhf.data.assistant.questions import Question, capital, phrasings, questions
 from rlhf.data.assistant.world import LANGUAGES
 from rlhf.data.records import Demonstration, Document, Kind, Prompt, Ranking, Record
-from rlhf.errors import DataError
 
 QUOTAS = {"fact": 860, "sum": 560, "howto": 228, "harm": 500, "secret": 400}
 """Prompts of each topic in each language: most of what can be answered, which is hardest to learn."""
@@ -31,11 +30,13 @@ DOCUMENTS = 12_000
 def generate(kind: Kind, seed: int = 0) -> list[Record]:
     """All records of one kind, over every prompt, in an order that all kinds share.
 
-    Which of them a stage may see is told by `belongs`. Comparisons are noisy rankings of graded answers. Documents
-    state what is true, also as question and answer, and never show a dialogue.
+    Which of them a stage may see is told by `belongs`. Comparisons are noisy rankings of graded answers, which serve as
+    labels too. Documents state what is true, also as question and answer, and never show a dialogue.
     """
     if kind not in get_args(Kind):
         raise ValueError(f"unknown kind {kind!r}")
+    if kind == "labels":
+        return generate("comparisons", seed)
     random = Random(f"assistant {kind} {seed}")
     if kind == "documents":
         return [_document(random) for _ in range(DOCUMENTS)]
@@ -44,15 +45,15 @@ def generate(kind: Kind, seed: int = 0) -> list[Record]:
         return [Prompt.of(text) for text, _ in asked]
     if kind == "demonstrations":
         return [Demonstration(Prompt.of(text), draw_demonstration(question, random)) for text, question in asked]
-    if kind == "comparisons":
-        return [
-            rank(Prompt.of(text), draw_candidates(question, CANDIDATES, random), random) for text, question in asked
-        ]
-    raise DataError(f"data=assistant: the embedded task has no {kind}")
+    return [rank(Prompt.of(text), draw_candidates(question, CANDIDATES, random), random) for text, question in asked]
 
 
 def belongs(prompt: Prompt, kind: Kind, seed: int) -> bool:
-    """Whether a prompt is for records of this kind: demonstrations, comparisons and prompts share none."""
+    """Whether a prompt is for records of this kind: demonstrations, comparisons and prompts share none.
+
+    Labels are those of comparisons.
+    """
+    kind = "comparisons" if kind == "labels" else kind
     digest = hashlib.sha256(f"role {seed}\n{prompt.key}".encode()).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     for role, share in ROLES.items():

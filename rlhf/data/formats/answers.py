@@ -30,7 +30,7 @@ NEEDED: dict[Kind, str] = {
     "demonstrations": "prompt with response (or completion), messages that end with the assistant, or comparisons",
     "comparisons": "prompt with chosen and rejected, or prompt with responses (a list of text and rank)",
     "prompts": "prompt, or messages",
-    "labels": "prompt with completion and label (true or false)",
+    "labels": "prompt with completion and label (true or false), or comparisons",
 }
 """What a record of each kind needs, for messages; other formats' names for it are not listed."""
 

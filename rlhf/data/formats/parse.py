@@ -32,8 +32,9 @@ def parse(
 ) -> Iterator[Record | BadRecord]:
     """The records of `kind` in a raw value, in order, and what is wrong with those that can't be read.
 
-    A richer record serves a poorer kind: the best answer of a comparison is a demonstration, the prompt of anything a
-    prompt, whole conversations are documents. What is labelled undesirable is never imitated.
+    A richer record serves a poorer kind: the best answer of a comparison is a demonstration, its answers have labels,
+    the prompt of anything is a prompt, whole conversations are documents. What is labelled undesirable is never
+    imitated.
 
     Args:
         format: a name of `importers.names()`; `auto` looks at the fields.
@@ -146,6 +147,6 @@ def from_record(record: Record, kind: Kind, fields: Fields) -> Record:
         return as_demonstration(record)
     if kind == "comparisons" and isinstance(record, Labelled):
         raise BadRecord("missing_field", f"a label on one answer compares nothing; {kind} need {NEEDED[kind]}")
-    if isinstance(record, Document | Prompt | Demonstration) or (kind == "labels") != isinstance(record, Labelled):
+    if isinstance(record, Document | Prompt | Demonstration):
         raise missing(fields, kind)
     return record
