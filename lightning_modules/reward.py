@@ -6,13 +6,15 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from lightning_modules.base import StageModule
+from lightning_modules.dpo import check_margins
 from lightning_modules.parts import Parts
+from lightning_modules.reference import Reference
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.micro_batches import Micro, Step, cut
 from lightning_modules.updates.optimise import Term, optimise, prompts_with_pairs
@@ -22,7 +24,8 @@ from rlhf.data.rows import Row
 from rlhf.evaluation.intervals import wilson
 from rlhf.models.language import ScoreModel
 from rlhf.models.selection import select
-from rlhf.objectives.preference import accuracy, bradley_terry, expected_calibration_error
+from rlhf.objectives.preference import accuracy, expected_calibration_error
+from rlhf.objectives.reward import pair_losses, plackett_luce
 from rlhf.progress import ProgressBar
 
 log = logging.getLogger("rlhf")
@@ -35,13 +38,27 @@ BLOCK = 100
 """Demonstrations after which the mean is looked at again."""
 
 
+class Compared(NamedTuple):
+    """Scores of chosen and rejected responses, [P] each; losses with their weights, which sum to 1 in each row."""
+
+    chosen: Tensor
+    rejected: Tensor
+    losses: Tensor
+    weights: Tensor
+
+
 class RewardModule(StageModule):
-    """−log σ(score of chosen − of rejected), averaged within a prompt, then over prompts (Ouyang et al. 2022)."""
+    """−log σ(score of chosen − of rejected), averaged within a prompt, then over prompts (Ouyang et al. 2022).
+
+    `algo.loss=plackett_luce` takes rankings as wholes instead; pairs are still what is reported.
+    """
 
     headline = ("train/loss", "train/accuracy", "val/accuracy")
 
     def __init__(self, config: TrainConfig, total_steps: int, scorer: ScoreModel) -> None:
         super().__init__(config, total_steps)
+        assert isinstance(config.algo, RewardConfig)
+        self.algo: RewardConfig = config.algo
         self.scorer = scorer
         self._margins: list[Tensor] = []
 
@@ -54,18 +71,33 @@ class RewardModule(StageModule):
 
     def before_export(self, demonstrations: Callable[[], Sequence[Row]]) -> None:
         """Shift scores so that demonstrations, else chosen responses, have mean 0."""
-        assert isinstance(self.config.algo, RewardConfig)
-        if self.config.algo.center:
+        if self.algo.center:
             read = self.centre(demonstrations())
             log.info("reward_mean: %.4f, the mean score of %d demonstrations", self.scorer.reward_mean, read)
 
     def trained(self) -> dict[str, nn.Module]:
         return {"scorer": self.scorer}
 
-    def scores(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Scores of chosen and rejected, [P] each."""
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if self.algo.margin_coef > 0:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            check_margins(Reference({"train": data.train, "val": data.val}))
+
+    def compare(self, batch: Batch) -> Compared:
         scores = self.scorer(batch)
-        return select(scores, batch.pairs[:, 0]), select(scores, batch.pairs[:, 1])
+        chosen, rejected = (select(scores, batch.pairs[:, side]) for side in (0, 1))
+        if self.algo.loss == "plackett_luce":
+            rows = [row for row, lengths in enumerate(batch.response_lengths) for _ in lengths]
+            return Compared(chosen, rejected, *plackett_luce(scores, batch.pairs, torch.tensor(rows).to(scores.device)))
+        losses = pair_losses(
+            chosen,
+            rejected,
+            margin=self.algo.margin_coef * batch.pair_margins if self.algo.margin_coef > 0 else None,
+            label_smoothing=self.algo.label_smoothing or 0.0,
+            center_coef=self.algo.center_coef,
+        )
+        return Compared(chosen, rejected, losses, batch.pair_weights)
 
     def report(self, batch: Batch, chosen: Tensor, rejected: Tensor) -> Means:
         means = Means()
@@ -76,9 +108,8 @@ class RewardModule(StageModule):
         return means
 
     def loss_sum(self, batch: Batch) -> tuple[Tensor, Means]:
-        chosen, rejected = self.scores(batch)
-        losses = bradley_terry(chosen, rejected) * batch.pair_weights
-        return losses.sum(), self.report(batch, chosen, rejected)
+        found = self.compare(batch)
+        return (found.losses * found.weights).sum(), self.report(batch, found.chosen, found.rejected)
 
     def learn(self, step: Step) -> dict[str, float]:
         return optimise(self, [Term(step.micros, self.loss_sum, prompts_with_pairs)])
@@ -88,9 +119,9 @@ class RewardModule(StageModule):
         self._margins = []
 
     def measure(self, batch: Batch) -> Means:
-        chosen, rejected = self.scores(batch)
+        chosen, rejected, losses, weights = self.compare(batch)
         means = self.report(batch, chosen, rejected)
-        means.add("loss", bradley_terry(chosen, rejected), batch.pair_weights)
+        means.add("loss", losses, weights)
         for scores in (chosen, rejected):
             means.add("score", scores)
             means.add("score_square", scores.double().square())

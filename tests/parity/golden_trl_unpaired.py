@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from golden_trl import trl_tiny
+from golden_trl import Scored, trl_tiny
 from inputs import Draw, columns, gradients
 from torch import Tensor
 
@@ -179,5 +179,41 @@ def trl_kto() -> list[dict[str, Any]]:
     return cases
 
 
-MAKERS = {"reference_free": trl_reference_free, "kto": trl_kto}
+def trl_centred_reward() -> list[dict[str, Any]]:
+    """`RewardTrainer.compute_loss` with its centring loss, with and without margins."""
+    from transformers import GPT2ForSequenceClassification
+    from trl import RewardConfig, RewardTrainer
+
+    tokenizer, config, data = trl_tiny()
+    draw, pairs = Draw(9), 10
+    cases = []
+    for coef, with_margin in ((0.01, False), (0.3, True)):
+        with tempfile.TemporaryDirectory() as folder:
+            made = RewardTrainer(
+                GPT2ForSequenceClassification(config),
+                args=RewardConfig(folder, use_cpu=True, bf16=False, report_to="none", center_rewards_coefficient=coef),
+                train_dataset=data,
+                processing_class=tokenizer,
+            )
+        scores = draw.normal(2 * pairs, scale=2.0, mean=1.0)
+        margin = draw.normal(pairs).abs()
+        inputs = {"attention_mask": torch.ones(2 * pairs, 1, dtype=torch.long)}
+        model = Scored(scores)
+        loss = made.compute_loss(model, inputs | ({"margin": margin} if with_margin else {}))
+        gradient = gradients(loss, model.scores)[0][:, 0]
+        cases.append(
+            {
+                "center_coef": coef,
+                "chosen": scores[:pairs],
+                "rejected": scores[pairs:],
+                "margin": margin if with_margin else None,
+                "expected_mean_loss": loss,
+                "expected_chosen_gradient": gradient[:pairs],
+                "expected_rejected_gradient": gradient[pairs:],
+            }
+        )
+    return cases
+
+
+MAKERS = {"reference_free": trl_reference_free, "kto": trl_kto, "reward": trl_centred_reward}
 PACKAGES = ("trl", "transformers", "torch")

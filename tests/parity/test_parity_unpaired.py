@@ -1,4 +1,5 @@
-"""KTO and preference losses without a reference give the numbers that TRL gave, to 1e-5, and mutated ones don't."""
+"""KTO, preference losses without a reference, and centred rewards give the numbers that TRL gave,
+to 1e-5, and mutated ones don't."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from rlhf.objectives import kto as kto_objective
 from rlhf.objectives import reference_free
 from rlhf.objectives.kto import KTOResult
 from rlhf.objectives.reference_free import PairLosses, Responses, cpo, orpo, simpo
+from rlhf.objectives.reward import pair_losses
 
 
 def run(case: dict[str, Any], chosen: Tensor, rejected: Tensor) -> PairLosses:
@@ -62,6 +64,16 @@ def check_kto(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", golden("trl_unpaired", "kto"))
 def test_kto(case: dict[str, Any]) -> None:
     check_kto(case)
+
+
+@pytest.mark.parametrize("case", golden("trl_unpaired", "reward"))
+def test_centred_rewards(case: dict[str, Any]) -> None:
+    chosen, rejected = tensor(case["chosen"]).requires_grad_(), tensor(case["rejected"]).requires_grad_()
+    margin = None if case["margin"] is None else tensor(case["margin"])
+    loss = pair_losses(chosen, rejected, margin=margin, center_coef=case["center_coef"]).mean()
+    assert_same(loss, case["expected_mean_loss"])
+    for ours, side in zip(torch.autograd.grad(loss, (chosen, rejected)), ("chosen", "rejected"), strict=True):
+        assert_same(ours, case[f"expected_{side}_gradient"])
 
 
 def summed(patch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from lightning_modules.kto import KTOModule
 from lightning_modules.reference import Reference
 from rlhf.config import TrainConfig
 from rlhf.config.algorithms.kto import KTOConfig
+from rlhf.data.batch import microbatches
 from rlhf.models.language import LanguageModel
 from rlhf.objectives.kto import KTOResult
 
@@ -39,11 +40,12 @@ def train_kto(world: World, steps: int = STEPS, **algo: Any) -> LanguageModel:
     both = torch.stack([torch.cat([row, 1 - row]) for row in won])
     labels = (True,) * len(OUTCOMES) + (False,) * len(OUTCOMES)
     rows = [replace(row, responses=row.responses * 2, labels=labels) for row in world.rows]
+    weights = torch.cat([both[row.index] for row in microbatches(rows, 10**6)[0]])
 
     class Weighted(KTOModule):
         def losses(self, ours: Tensor, theirs: Tensor, desirable: Tensor, kl: float) -> KTOResult:
             result = super().losses(ours, theirs, desirable, kl)
-            return result._replace(losses=2 * result.losses * both.flatten())
+            return result._replace(losses=2 * result.losses * weights)
 
     config = TrainConfig(
         algo=KTOConfig(
@@ -57,10 +59,10 @@ def train_kto(world: World, steps: int = STEPS, **algo: Any) -> LanguageModel:
 
 
 DISTANCES: list[tuple[dict[str, Any], float]] = [
-    ({}, 0.0),
-    ({"beta": 0.1}, 0.0),
-    ({"desirable_weight": 4 / 3}, 0.0),
-    ({"loss": "apo_zero_unpaired"}, 0.0),
+    ({}, 0.75),
+    ({"beta": 0.1}, 0.75),
+    ({"desirable_weight": 4 / 3}, 0.71),
+    ({"loss": "apo_zero_unpaired"}, 0.75),
 ]
 """Printed in docs/methods.md."""
 

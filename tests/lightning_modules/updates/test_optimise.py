@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from lightning_modules.sft import SFTModule
 from lightning_modules.updates.micro_batches import cut
 from rlhf.config import DPOConfig, PPOConfig, RewardConfig, SFTConfig, TrainConfig
 from rlhf.data.rows import Row
-from rlhf.errors import TrainingError
+from rlhf.errors import DataError, TrainingError
 from rlhf.rollout.torch_sampler import TorchSampler
 
 DEMONSTRATIONS = [
@@ -49,17 +50,36 @@ def one_update(stage: str, budget: int) -> dict[str, torch.Tensor]:
         policy = new_policy()
         module = DPOModule(configured(DPOConfig(max_grad_norm=1e9), budget), 1, policy, Reference({"train": rows}))
     else:
-        module = RewardModule(configured(RewardConfig(max_grad_norm=1e9), budget), 1, new_critic())
+        options = {"ranked": {"loss": "plackett_luce"}, "centred": {"center_coef": 0.1, "label_smoothing": 0.1}}
+        algo = RewardConfig(max_grad_norm=1e9, **options.get(stage, {}))  # type: ignore[arg-type]
+        module = RewardModule(configured(algo, budget), 1, new_critic())
     fit(module, StageData(rows, [], lambda step: [0, 1, 2], budget))
     return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("stage", ["sft", "dpo", "reward"])
+@pytest.mark.parametrize("stage", ["sft", "dpo", "reward", "ranked", "centred"])
 def test_the_token_budget_changes_nothing(stage: str) -> None:
     whole, parts = one_update(stage, 10**6), one_update(stage, 8)
     assert whole.keys() == parts.keys() and any(grad.abs().max() > 1e-4 for grad in whole.values())
     for name, grad in whole.items():
         torch.testing.assert_close(parts[name], grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_margins_that_the_data_lack_are_asked_for() -> None:
+    module = RewardModule(configured(RewardConfig(margin_coef=0.5), 64), 1, new_critic())
+    with pytest.raises(DataError, match=r"^algo.margin_coef: 3 of 3"):
+        fit(module, StageData(RANKINGS, [], lambda step: [0, 1, 2], 64))
+
+
+def test_a_margin_raises_the_loss_of_its_pair() -> None:
+    """Scores start equal but for the head's noise: −log σ(−m) for a margin of m."""
+    rows = [replace(row, margins=(2.0,) * len(row.pairs)) for row in RANKINGS]
+    losses = []
+    for coef in (0.0, 0.5):
+        module = RewardModule(configured(RewardConfig(margin_coef=coef), 64), 1, new_critic())
+        fit(module, StageData(rows, [], lambda step: [0, 1, 2], 64))
+        losses.append(module.train_metrics["train/loss"])
+    assert losses == [pytest.approx(0.693, abs=0.05), pytest.approx(1.313, abs=0.05)]
 
 
 def test_sft_averages_over_tokens_not_examples() -> None:
