@@ -39,6 +39,8 @@ def test_a_forward_pass_of_one_sequence_is_what_pytorch_counts() -> None:
         ("sft", {"learning": 3 * (100 + 312 + 84)}),
         ("reward", {"learning": 3 * (100 + 312)}),
         ("dpo", {"preparation": 496, "learning": 3 * 496}),
+        ("simpo", {"learning": 3 * 496}),
+        ("kto", {"preparation": 496, "learning": (3 + 1) * 496}),
     ],
 )
 def test_steps_by_hand(stage: str, expected: dict[str, float]) -> None:

@@ -15,6 +15,7 @@ class CPOConfig(AlgoConfig):
 
     module: ClassVar[str] = "lightning_modules.cpo:CPOModule"
     learns_from: ClassVar[Records] = "comparisons"
+    rate_as: ClassVar[str | None] = "dpo"
     objective: ClassVar[str] = "val/accuracy"
 
     name: str = key("cpo", "algorithm", choices=("cpo",))

@@ -17,6 +17,7 @@ class KTOConfig(AlgoConfig):
     module: ClassVar[str] = "lightning_modules.kto:KTOModule"
     learns_from: ClassVar[Records] = "labels"
     needs_reference: ClassVar[bool] = True
+    rate_as: ClassVar[str | None] = "dpo"
     objective: ClassVar[str] = "val/accuracy"
 
     name: str = key("kto", "algorithm", choices=("kto",))
@@ -40,6 +41,9 @@ class KTOConfig(AlgoConfig):
         source="Ethayarajh et al. 2024, equation 9",
     )
     undesirable_weight: float = key(1.0, "λ_U, see desirable_weight", ge=0, source="Ethayarajh et al. 2024")
+
+    def more_passes(self) -> int:
+        return int(self.loss == "kto")
 
     def rules(self, config: Sections) -> None:
         if self.desirable_weight == self.undesirable_weight == 0:

@@ -16,6 +16,7 @@ class ORPOConfig(AlgoConfig):
     module: ClassVar[str] = "lightning_modules.orpo:ORPOModule"
     learns_from: ClassVar[Records] = "comparisons"
     starts_from: ClassVar[str | None] = "pretrain"
+    rate_as: ClassVar[str | None] = "sft"
     objective: ClassVar[str] = "val/accuracy"
 
     name: str = key("orpo", "algorithm", choices=("orpo",))

@@ -15,6 +15,7 @@ class SimPOConfig(AlgoConfig):
 
     module: ClassVar[str] = "lightning_modules.simpo:SimPOModule"
     learns_from: ClassVar[Records] = "comparisons"
+    rate_as: ClassVar[str | None] = "dpo"
     objective: ClassVar[str] = "val/accuracy"
 
     name: str = key("simpo", "algorithm", choices=("simpo",))
