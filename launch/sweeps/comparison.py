@@ -17,13 +17,14 @@ from rlhf.config import algorithms
 from rlhf.config.objective import maximised
 from rlhf.errors import ParentError
 from rlhf.plain_text import csv_cell
+from rlhf.reporting.run_files import last_samples
 from rlhf.runs import Summary, atomic_write_text
 from rlhf.runs.listing import read_config
 from rlhf.runs.titles import comparison_title
 
 FILE = "comparison.csv"
 MEANS = "comparison-seeds.csv"
-SHOWN = ("val/score", "val/kl", "val/accuracy", "val/loss")
+SHOWN = ("samples/gold", "samples/kl", "val/score", "val/kl", "val/accuracy", "val/loss")
 """Metrics that the terminal shows beside the objectives, where runs have them."""
 
 
@@ -35,7 +36,7 @@ class Row:
         chosen: the overrides that differ between points, by key.
         status: of the run; `not started`, where there is none.
         objectives: metrics by which the run is judged.
-        final: its last metrics.
+        final: its last metrics, with means over its last samples.
         summary: all of it, where there is one.
     """
 
@@ -67,7 +68,8 @@ def rows_of(points: Mapping[int, tuple[Sequence[str], Path]]) -> list[Row]:
         except ParentError:
             rows.append(row)
             continue
-        row.summary, row.status, row.final, row.steps = summary, summary.status, summary.final, summary.steps
+        row.summary, row.status, row.steps = summary, summary.status, summary.steps
+        row.final = summary.final | (last_samples(directory) if summary.status == "finished" else {})
         row.wall_seconds, row.error = summary.wall_seconds, summary.error or ""
         given = read_config(directory).get("train", {}).get("objective")
         row.objectives = given or [algorithms()[summary.algo].objective] if summary.algo in algorithms() else []

@@ -7,10 +7,12 @@ import csv
 import io
 import math
 from pathlib import Path
+from statistics import fmean
 from typing import Any, TypedDict
 
 from rlhf.data.assistant import judge
 from rlhf.data.records import Prompt
+from rlhf.evaluation.findings import by_step
 from rlhf.storage.reading import Unreadable, open_regular, read_json_lines
 from rlhf.storage.shapes import fits
 
@@ -59,6 +61,19 @@ def read_samples(directory: Path) -> list[dict[str, Any]]:
         sample.setdefault("tokens", len(str(sample["response"]).split()))
         sample |= gold(sample["prompt"], str(sample["response"]))
     return samples
+
+
+def last_samples(directory: Path) -> dict[str, float]:
+    """Means over a run's last samples, where they were measured: `samples/gold` of the judge, `samples/kl` in nats.
+
+    They are the same for every algorithm, whatever it reports of its own.
+    """
+    groups = by_step(read_samples(directory))
+    if not groups:
+        return {}
+    last = groups[max(groups)]
+    found = {name: [float(s[name]) for s in last if isinstance(s.get(name), int | float)] for name in ("gold", "kl")}
+    return {f"samples/{name}": fmean(values) for name, values in found.items() if values}
 
 
 class Sample(TypedDict):

@@ -203,3 +203,10 @@ def test_an_algorithms_file_shows_the_schemas_defaults(algo: str) -> None:
 def test_every_pair_in_tuned_is_a_stage_and_a_model() -> None:
     pairs = {f"{algo}-{model}" for algo in options()["algo"] for model in MODELS}
     assert set(options()["tuned"]) <= pairs
+
+
+def test_the_comparison_of_methods_leaves_none_out() -> None:
+    params = yaml.safe_load((CONF / "experiment" / "methods.yaml").read_text(encoding="utf-8"))["hydra"]["sweeper"]
+    named = params["params"]["algo"].split(",")
+    aligning = [n for n, cls in algorithms().items() if cls.answers() and cls.learns_from != "demonstrations"]
+    assert len(named) == len(set(named)) and set(named) == set(aligning)
