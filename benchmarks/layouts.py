@@ -89,9 +89,10 @@ class Cell:
 
     def line(self, folder: Path, devices: int) -> str:
         """The overrides of `train.py`."""
-        parents = (
-            f" algo.reward_model={folder / self.reward_model.name}" if algorithms()[self.stage].needs_reward else ""
-        )
+        facts = algorithms()[self.stage]
+        parents = f" algo.reward_model={folder / self.reward_model.name}" if facts.needs_reward else ""
+        # Two prompts in an iteration of 8 episodes, for two minibatches and two processes.
+        parents += " algo.samples_per_prompt=4" if facts.on_policy else ""
         spread = "" if self.layout == "single" else f" strategy={self.layout} strategy.devices={devices}"
         return (
             f"algo={self.stage} model.init=random {BACKBONES[self.backbone]} {QUICK}{parents}{spread} "

@@ -25,7 +25,14 @@ Main = Callable[[str], int]
 def starts(sft: str | Path, rm: str | Path) -> dict[str, str]:
     """By the name of every algorithm, the overrides that start it from a finished SFT run and a reward run."""
     return {
-        name: f"model.init={sft}" + (f" algo.reward_model={rm}" if cls.needs_reward else "")
+        name: " ".join(
+            [
+                f"model.init={sft}",
+                *([f"algo.reward_model={rm}"] if cls.needs_reward else []),
+                # Two prompts in an iteration of 8 episodes, for two minibatches.
+                *(["algo.samples_per_prompt=4"] if cls.on_policy else []),
+            ]
+        )
         for name, cls in algorithms().items()
     }
 
