@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from closed_form import make_world
-from on_policy import BETA, configured, train_on_policy
+from on_policy import BETA, LATE, configured, train_on_policy
 
 import lightning_modules.critic_free
 import lightning_modules.online_dpo
@@ -34,15 +34,22 @@ UNBIASED = {
     # There every response's advantage is 0, whatever it is divided by: GRPO's biases vanish at the optimum.
     "grpo-kl-in-reward": configured("grpo", kl_in="reward"),
     "reinforce": configured("reinforce", variant="plus_plus_baseline"),
-    "ppo-kl-in-loss": configured("ppo", kl_in="loss"),
+    # The exact KL has more noise: its gradient does not cancel that of a sample's advantage, as k2's does.
+    "ppo-kl-in-loss": configured("ppo", kl_in="loss", kl_estimator="k2"),
+    "ppo-full-kl-in-loss": configured("ppo", kl_in="loss"),
     "online-dpo": configured("online-dpo", labels="soft"),
 }
+
+
+NOISY = {"reinforce": 16, "ppo-full-kl-in-loss": 16}
+"""Advantages that don't vanish at the optimum take more episodes at the end."""
 
 
 @pytest.mark.parametrize("name", UNBIASED)
 def test_it_reaches_the_optimum(name: str) -> None:
     world = make_world(BETA)
-    assert world.total_variation(train_on_policy(world, UNBIASED[name])) <= REACHED
+    policy = train_on_policy(world, UNBIASED[name], late=NOISY.get(name, LATE))
+    assert world.total_variation(policy) <= REACHED
 
 
 @pytest.mark.parametrize("name", UNBIASED)
