@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -73,7 +74,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        options = f"{self.extra} {self.own}".replace("=", "-").split()
+        # Names are part of an override, whose grammar has its own use of brackets and commas.
+        options = re.sub(r"[^\w. -]+", "-", f"{self.extra} {self.own}").split()
         backbone = [] if self.backbone == "gpt2" else [self.backbone]
         return "-".join([self.stage, self.layout, self.precision, *backbone, *options])
 

@@ -116,6 +116,16 @@ def test_entropy_and_full_kl_are_their_definitions() -> None:
     torch.testing.assert_close(stats.kl, (p * (p / q).log()).sum(-1))
 
 
+def test_log_squares_are_their_definition_and_carry_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logprobs_module, "CHUNK", 2)
+    head = nn.Linear(4, 6)
+    hidden, tokens = torch.randn(5, 4, requires_grad=True), torch.randint(6, (5,))
+    stats = chosen_logprobs(hidden, tokens, head, temperature=0.7, want_log_squares=True)
+    assert stats.log_squares is not None and not stats.log_squares.requires_grad
+    expected = (head(hidden) / 0.7).softmax(-1).square().sum(-1).log()
+    torch.testing.assert_close(stats.log_squares, expected.detach())
+
+
 def test_only_what_is_asked_for_is_computed() -> None:
     hidden, tokens, head, _ = some(4)
     stats = chosen_logprobs(hidden, tokens, head)

@@ -69,6 +69,13 @@ def test_bf16_stays_near(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_compares_a_whole_batch_and_a_reference_that_moves(tmp_path: Path) -> None:
+    """AOT sorts over ranks, the shift of BCO is a mean over them, and a live reference is sharded as the policy is."""
+    losses = "algo.loss=[aot,aot_unpaired,bco_pair] algo.reference_sync_steps=2"
+    check([Cell("dpo", layout, extra=losses) for layout in ("ddp", "fsdp", "zero2")], tmp_path)
+
+
+@pytest.mark.slow
 def test_adapters_are_sharded_too(tmp_path: Path) -> None:
     lora = "model.adapter=lora model.lora_r=4 algo.lr=1e-3"
     check([Cell("dpo", "zero2", extra=lora), *(Cell("ppo", x, extra=lora) for x in ("ddp", "fsdp"))], tmp_path)
