@@ -52,10 +52,10 @@ def train(world: World, steps: int = STEPS, flipped: float = 0.0, **algo: Any) -
             return super().loss_sum(weighted(batch))
 
     rows = pair_rows(world)
-    settings = {"lr": 1e-2, "beta": BETA, "lr_schedule": "cosine", "min_lr_ratio": 0.0, "max_grad_norm": 10.0} | algo
+    settings = {"lr": 1e-2, "beta": world.beta, "lr_schedule": "cosine", "min_lr_ratio": 0.0, "max_grad_norm": 10.0} | algo
     config = TrainConfig(algo=DPOConfig(**settings))
     policy = new_policy()
-    live = world.reference if config.algo.more_passes() > 1 else None
+    live = None if config.algo.stores_reference() else new_policy().eval().requires_grad_(False)
     module = Weighted(config, steps, policy, Reference({"train": rows}, per_token="ld_alpha" in algo), live)
     with pytest.MonkeyPatch.context() as patch:
         # What sorts is told the weights too.
@@ -91,7 +91,7 @@ INVERSE: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 def of_divergence(world: World, divergence: str, alpha: float = 0.5) -> Tensor:
-    rewards = world.shaped().double() / BETA
+    rewards = world.shaped().double() / world.beta
     rewards = rewards - rewards.max(-1, keepdim=True).values
     reference = world.distribution(world.reference).double()
     inverse = INVERSE[divergence]
@@ -116,9 +116,11 @@ def test_ipo_reaches_its_own_fixed_point() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("divergence", INVERSE)
-def test_a_divergence_reaches_its_own_optimum(divergence: str) -> None:
-    world = make_world(BETA)
+@pytest.mark.parametrize(("divergence", "beta"), [("forward_kl", 2.0), ("js", 4.0), ("alpha", 2.0)])
+def test_a_divergence_reaches_its_own_optimum(divergence: str, beta: float) -> None:
+    """With rewards that β makes small: f′ is bounded above, and near its bound training is slow."""
+    world = make_world(beta)
+    assert world.total_variation(world.reference, of_divergence(world, divergence)) >= MISSED
     policy = train(world, divergence=divergence)
     assert world.total_variation(policy, of_divergence(world, divergence)) <= REACHED
 
@@ -185,7 +187,7 @@ DISTANCES: list[tuple[dict[str, Any], float]] = [
     ({"loss": "ipo"}, 0.35),
     ({"loss": "exo_pair", "label_smoothing": 1e-3}, 0.61),
     ({"loss": "nca_pair"}, 0.45),
-    ({"loss": "bco_pair"}, 0.32),
+    ({"loss": "bco_pair", "bco_shift": "none"}, 0.32),
     ({"loss": "sppo_hard"}, 0.51),
     ({"loss": "aot"}, 0.33),
     ({"loss": "aot_unpaired"}, 0.94),
@@ -216,3 +218,29 @@ def test_the_table_finds_the_fixed_points_that_are_known() -> None:
     ]
     for point, algo, flipped in known:
         torch.testing.assert_close(minimiser(world, algo, flipped), point, atol=2e-3, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["nca_pair", "bco_pair", "sppo_hard"])
+def test_training_reaches_the_optimum_of_its_loss(loss: str) -> None:
+    world = make_world(BETA)
+    point = minimiser(world, DPOConfig(beta=BETA, loss=loss))
+    assert world.total_variation(train(world, loss=loss, bco_shift="none"), point) <= REACHED
+
+
+TRAINED: list[tuple[dict[str, Any], float]] = [
+    ({"loss": "sigmoid", "ld_alpha": 0.5}, 0.08),
+    ({"loss": "sigmoid", "weighting": "wpo"}, 0.01),
+    ({"loss": "sigmoid", "reference_sync_steps": 100}, 0.58),
+    ({"loss": "bco_pair"}, 0.21),
+]
+"""Distances of what has no optimum that a table would know, after 300 updates; printed in docs/methods.md."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("algo", "distance"), TRAINED, ids=str)
+def test_the_distance_of_a_trained_policy(algo: dict[str, Any], distance: float) -> None:
+    world = make_world(BETA)
+    measured = world.total_variation(train(world, **algo))
+    print(f"{algo}: total variation {measured:.3f}")
+    assert measured == pytest.approx(distance, abs=0.02)
