@@ -52,7 +52,13 @@ def train(world: World, steps: int = STEPS, flipped: float = 0.0, **algo: Any) -
             return super().loss_sum(weighted(batch))
 
     rows = pair_rows(world)
-    settings = {"lr": 1e-2, "beta": world.beta, "lr_schedule": "cosine", "min_lr_ratio": 0.0, "max_grad_norm": 10.0} | algo
+    settings = {
+        "lr": 1e-2,
+        "beta": world.beta,
+        "lr_schedule": "cosine",
+        "min_lr_ratio": 0.0,
+        "max_grad_norm": 10.0,
+    } | algo
     config = TrainConfig(algo=DPOConfig(**settings))
     policy = new_policy()
     live = None if config.algo.stores_reference() else new_policy().eval().requires_grad_(False)
