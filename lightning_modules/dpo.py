@@ -9,15 +9,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.against_reference import AgainstReference
-from lightning_modules.compared import Compared, compared
-from lightning_modules.live_reference import LiveReference
 from lightning_modules.parts import Parts
-from lightning_modules.reference import Reference
+from lightning_modules.preference.against_reference import AgainstReference
+from lightning_modules.preference.compared import Compared, compared
+from lightning_modules.preference.live_reference import LiveReference
+from lightning_modules.preference.reference import Reference
+from lightning_modules.preference.whole_batch import WholeBatch, numbers
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.micro_batches import Micro, Step
 from lightning_modules.updates.optimise import Term, optimise, prompts_with_pairs
-from lightning_modules.whole_batch import WholeBatch, numbers
 from rlhf.config import DPOConfig, TrainConfig
 from rlhf.data.batch import Batch, collate
 from rlhf.errors import DataError

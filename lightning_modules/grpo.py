@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightning_modules.critic_free import CriticFreeModule
+from lightning_modules.on_policy.critic_free import CriticFreeModule
 from lightning_modules.updates.minibatches import numbers_everywhere
 from rlhf.config.algorithms.grpo import GRPOConfig
 from rlhf.data.rows import Row

@@ -10,10 +10,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lightning_modules.against_reference import AgainstReference
 from lightning_modules.parts import Parts
-from lightning_modules.reference import Reference
-from lightning_modules.sequence_logprobs import response_logprobs
+from lightning_modules.preference.against_reference import AgainstReference
+from lightning_modules.preference.reference import Reference
+from lightning_modules.preference.sequence_logprobs import response_logprobs
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.micro_batches import Micro, Step, cut, equalise
 from lightning_modules.updates.optimise import Term, optimise

@@ -10,9 +10,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lightning_modules.on_policy import OnPolicyModule
+from lightning_modules.on_policy.flow import OnPolicyModule
 from lightning_modules.parts import Parts
-from lightning_modules.sequence_logprobs import response_sums
+from lightning_modules.preference.sequence_logprobs import response_sums
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.optimise import prompts_with_pairs
 from rlhf.config.algorithms.online_dpo import OnlineDPOConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_modules.reference_free import ReferenceFreeModule
+from lightning_modules.preference.reference_free import ReferenceFreeModule
 from rlhf.config.algorithms.orpo import ORPOConfig
 from rlhf.objectives.reference_free import PairLosses, Responses, orpo
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from lightning_modules.reference import Reference
+from lightning_modules.preference.reference import Reference
 from rlhf.config import TrainConfig
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel, ScoreModel

@@ -8,7 +8,7 @@ from typing import Self, cast
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.on_policy import OnPolicyModule
+from lightning_modules.on_policy.flow import OnPolicyModule
 from lightning_modules.parts import Parts
 from lightning_modules.updates.averages import Means
 from rlhf.config import PPOConfig, TrainConfig

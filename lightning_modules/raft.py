@@ -8,7 +8,7 @@ from typing import Self
 
 from torch import Tensor
 
-from lightning_modules.on_policy import OnPolicyModule
+from lightning_modules.on_policy.flow import OnPolicyModule
 from lightning_modules.parts import Parts
 from lightning_modules.updates.averages import Means
 from rlhf.config.algorithms.raft import RAFTConfig

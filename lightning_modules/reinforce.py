@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from lightning_modules.critic_free import CriticFreeModule
+from lightning_modules.on_policy.critic_free import CriticFreeModule
 from rlhf.config.algorithms.reinforce import ReinforceConfig
 from rlhf.data.rows import Row
 from rlhf.objectives.advantages import whiten
@@ -29,7 +29,7 @@ class ReinforceModule(CriticFreeModule):
         episodes = super().gather(rows)
         if self.algo.variant == "remax":
             greedy = self.roll_out(rows, Sampling(self.config.rollout.max_new_tokens, temperature=0), TRAIN)
-            self.score(greedy)
+            self.score(greedy, learns=False)
             self.greedy_scores = greedy.shaped_scores
         return episodes
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lightning_modules.base import StageModule
 from lightning_modules.dpo import check_margins
 from lightning_modules.parts import Parts
-from lightning_modules.reference import Reference
+from lightning_modules.preference.reference import Reference
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.micro_batches import Micro, Step, cut
 from lightning_modules.updates.optimise import Term, optimise, prompts_with_pairs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_modules.critic_free import CriticFreeModule
+from lightning_modules.on_policy.critic_free import CriticFreeModule
 from rlhf.objectives.groups import leave_one_out
 from rlhf.rollout.episodes import Episodes
 

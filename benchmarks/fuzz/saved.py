@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save
 
 from benchmarks.fuzz.texts import mixed, mutated
-from lightning_modules.reference import Reference
+from lightning_modules.preference.reference import Reference
 from rlhf.data.rows import Row
 from rlhf.data.templates.stops import stop_ids
 from rlhf.errors import UserError

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightning_modules.dpo import DPOModule, check_margins
-from lightning_modules.reference import Reference
+from lightning_modules.preference.reference import Reference
 from lightning_modules.updates.averages import Means
 from rlhf.config import DPOConfig, TrainConfig
 from rlhf.data.batch import collate

@@ -11,9 +11,9 @@ from closed_form import fit, new_policy
 
 from lightning_modules.data import StageData
 from lightning_modules.dpo import DPOModule
-from lightning_modules.reference import Reference
-from lightning_modules.sequence_logprobs import response_logprobs
-from lightning_modules.whole_batch import WholeBatch, numbers
+from lightning_modules.preference.reference import Reference
+from lightning_modules.preference.sequence_logprobs import response_logprobs
+from lightning_modules.preference.whole_batch import WholeBatch, numbers
 from rlhf.config import DPOConfig, TrainConfig
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row

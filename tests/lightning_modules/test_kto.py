@@ -11,7 +11,7 @@ from closed_form import fit, new_policy
 
 from lightning_modules.data import StageData
 from lightning_modules.kto import KTOModule, unbalanced
-from lightning_modules.reference import Reference
+from lightning_modules.preference.reference import Reference
 from lightning_modules.updates.micro_batches import Micro, cut
 from rlhf.config import TrainConfig
 from rlhf.config.algorithms.kto import KTOConfig

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from lightning_modules.dpo import DPOModule
-from lightning_modules.reference import Reference
+from lightning_modules.preference.reference import Reference
+from lightning_modules.preference.whole_batch import WholeBatch, numbers
 from lightning_modules.updates.averages import Means
-from lightning_modules.whole_batch import WholeBatch, numbers
 from rlhf.config import DPOConfig, TrainConfig
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row

@@ -11,7 +11,7 @@ import torch
 from test_pairs import GOLDEN, TOLERANCE, losses_and_gradients, named, ours
 
 from lightning_modules import dpo as module
-from lightning_modules.compared import Compared
+from lightning_modules.preference.compared import Compared
 
 
 def swapped(found: Compared) -> Compared:

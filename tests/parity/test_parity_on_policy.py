@@ -14,8 +14,8 @@ import torch
 from golden_values import assert_same, golden, tensor
 from torch import Tensor
 
-from lightning_modules.critic_free import CriticFreeModule
-from lightning_modules.regularisers import Regularisers
+from lightning_modules.on_policy.critic_free import CriticFreeModule
+from lightning_modules.on_policy.regularisers import Regularisers
 from rlhf.config.algorithms.critic_free import CriticFreeConfig
 from rlhf.config.algorithms.grpo import GRPOConfig
 from rlhf.config.algorithms.rloo import RLOOConfig

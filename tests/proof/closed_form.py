@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
 from lightning_modules.data import StageData
-from lightning_modules.sequence_logprobs import response_logprobs
+from lightning_modules.preference.sequence_logprobs import response_logprobs
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel, ScoreModel

@@ -17,7 +17,7 @@ import lightning_modules.ppo
 from lightning_modules.data import StageData
 from lightning_modules.dpo import DPOModule
 from lightning_modules.ppo import PPOModule
-from lightning_modules.reference import Reference
+from lightning_modules.preference.reference import Reference
 from rlhf.config import DPOConfig, PPOConfig, TrainConfig
 from rlhf.data.batch import Batch
 from rlhf.data.rows import Row

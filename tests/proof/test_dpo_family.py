@@ -22,8 +22,8 @@ from torch import Tensor
 import lightning_modules.dpo
 from lightning_modules.data import StageData
 from lightning_modules.dpo import DPOModule
-from lightning_modules.reference import Reference
-from lightning_modules.whole_batch import numbers
+from lightning_modules.preference.reference import Reference
+from lightning_modules.preference.whole_batch import numbers
 from rlhf.config import DPOConfig, TrainConfig
 from rlhf.data.batch import Batch
 from rlhf.models.language import LanguageModel

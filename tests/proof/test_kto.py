@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lightning_modules.data import StageData
 from lightning_modules.kto import KTOModule
-from lightning_modules.reference import Reference
+from lightning_modules.preference.reference import Reference
 from rlhf.config import TrainConfig
 from rlhf.config.algorithms.kto import KTOConfig
 from rlhf.data.batch import microbatches

@@ -14,7 +14,7 @@ import torch
 from closed_form import make_world
 from on_policy import BETA, LATE, configured, train_on_policy
 
-import lightning_modules.critic_free
+import lightning_modules.on_policy.critic_free
 import lightning_modules.online_dpo
 import lightning_modules.ppo
 import lightning_modules.reinforce
@@ -69,13 +69,13 @@ def test_grpo_as_published_ends_elsewhere() -> None:
 
 def rloo_wrong_sign(patch: Patch) -> OnPolicyConfig:
     """The KL penalty becomes a bonus."""
-    patch.setattr(lightning_modules.critic_free, "k1", lambda a, b: kl.k1(b, a))
+    patch.setattr(lightning_modules.on_policy.critic_free, "k1", lambda a, b: kl.k1(b, a))
     return UNBIASED["rloo"]
 
 
 def rloo_k3_in_the_reward(patch: Patch) -> OnPolicyConfig:
     """Unbiased as a number, wrong as a reward."""
-    patch.setattr(lightning_modules.critic_free, "k1", kl.k3)
+    patch.setattr(lightning_modules.on_policy.critic_free, "k1", kl.k3)
     return UNBIASED["rloo"]
 
 

@@ -12,7 +12,7 @@ from closed_form import EOS, OUTCOMES, PENALTY, PROMPTS, make_world
 from on_policy import LEARNING, train_on_policy
 from torch import Tensor
 
-import lightning_modules.score_shaping
+import lightning_modules.on_policy.score_shaping
 from rlhf.config import ScoringConfig
 from rlhf.config.algorithms.rloo import RLOOConfig
 from rlhf.data.records import Prompt
@@ -85,6 +85,6 @@ def test_other_sums_end_elsewhere(mutation: Callable[[Rewards], None]) -> None:
 @pytest.mark.parametrize("name", ["repeated_share", "length_penalty"])
 def test_other_shaping_ends_elsewhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each term is turned around."""
-    right = getattr(lightning_modules.score_shaping, name)
-    monkeypatch.setattr(lightning_modules.score_shaping, name, lambda *args: -right(*args))
+    right = getattr(lightning_modules.on_policy.score_shaping, name)
+    monkeypatch.setattr(lightning_modules.on_policy.score_shaping, name, lambda *args: -right(*args))
     assert distance(steps=100, episodes=256, late=1)[0] >= MISSED

@@ -11,8 +11,8 @@ from closed_form import EOS, LONGEST, PROMPTS, fit, make_world, new_policy
 from torch import Tensor
 
 from lightning_modules.data import StageData
+from lightning_modules.on_policy.score_shaping import ScoreShaping
 from lightning_modules.ppo import PPOModule
-from lightning_modules.score_shaping import ScoreShaping
 from rlhf.config import PPOConfig, ScoringConfig, TrainConfig
 from rlhf.data.batch import Batch, collate
 from rlhf.data.records import Prompt

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from lightning_modules.dpo import DPOModule
-from lightning_modules.reference import CACHE
+from lightning_modules.preference.reference import CACHE
 
 pytestmark = pytest.mark.ci
 

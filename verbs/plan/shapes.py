@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lightning_modules.base import StageModule
-from lightning_modules.reference import Reference
+from lightning_modules.preference.reference import Reference
 from rlhf.config import OnPolicyConfig, PlanConfig, reward_models
 from rlhf.data.rows import Row
 from rlhf.models.architectures import skeleton

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.base import StageModule
-from lightning_modules.reference import Reference, key_of
+from lightning_modules.preference.reference import Reference, key_of
 from rlhf.config import OnPolicyConfig, TrainConfig
 from rlhf.data.dataset import load
 from rlhf.data.rows import Row, make_rows

@@ -13,7 +13,7 @@ from closed_form import EOS, LONGEST, PROMPTS, fit, make_world, new_critic, new_
 from lightning_modules.data import StageData
 from lightning_modules.dpo import DPOModule
 from lightning_modules.ppo import PPOModule
-from lightning_modules.reference import Reference
+from lightning_modules.preference.reference import Reference
 from lightning_modules.reward import RewardModule
 from lightning_modules.sft import SFTModule
 from lightning_modules.updates.micro_batches import cut

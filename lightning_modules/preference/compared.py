@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lightning_modules.sequence_logprobs import response_lengths, response_sums
+from lightning_modules.preference.sequence_logprobs import response_lengths, response_sums
 from rlhf.data.batch import Batch
 from rlhf.models.logprobs import TokenStats
 from rlhf.models.selection import select

@@ -11,7 +11,7 @@ import torch
 from closed_form import EOS, LONGEST, PROMPTS, fit, make_world, new_critic, new_policy
 
 from lightning_modules.data import StageData
-from lightning_modules.on_policy import OnPolicyModule
+from lightning_modules.on_policy.flow import OnPolicyModule
 from rlhf.config import OnPolicyConfig, PPOConfig, TrainConfig, algorithms
 from rlhf.data.batch import Batch
 from rlhf.data.rows import Row

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lightning_modules import reference
-from lightning_modules.reference import CACHE, Reference, key_of
+from lightning_modules.preference import reference
+from lightning_modules.preference.reference import CACHE, Reference, key_of
 from rlhf.config import DPOConfig, TrainConfig
 from rlhf.data.rows import Row
 from rlhf.errors import TrainingError

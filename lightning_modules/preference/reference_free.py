@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from lightning_modules.base import StageModule
-from lightning_modules.sequence_logprobs import response_lengths, response_logprobs
+from lightning_modules.preference.sequence_logprobs import response_lengths, response_logprobs
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.micro_batches import Step
 from lightning_modules.updates.optimise import Term, optimise, prompts_with_pairs

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.base import StageModule
-from lightning_modules.kl_control import KLControl
-from lightning_modules.regularisers import Regularisers
-from lightning_modules.score_shaping import ScoreShaping
-from lightning_modules.scoring import Scorers, episode_report
+from lightning_modules.on_policy.kl_control import KLControl
+from lightning_modules.on_policy.regularisers import Regularisers
+from lightning_modules.on_policy.score_shaping import ScoreShaping
+from lightning_modules.on_policy.scoring import Scorers, episode_report
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.micro_batches import Micro, Step, cut, equalise
 from lightning_modules.updates.minibatches import minibatches, summary

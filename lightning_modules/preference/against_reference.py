@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.base import StageModule
-from lightning_modules.reference import Reference
-from lightning_modules.sequence_logprobs import response_sums
+from lightning_modules.preference.reference import Reference
+from lightning_modules.preference.sequence_logprobs import response_sums
 from lightning_modules.updates.micro_batches import cut
 from rlhf.config import TrainConfig
 from rlhf.data.batch import Batch, collate

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from lightning_modules.scoring import Scorers
+from lightning_modules.on_policy.scoring import Scorers
 from rlhf.config import OnPolicyConfig
 from rlhf.data.batch import Batch
 from rlhf.models.language import LanguageModel

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from lightning_modules.sequence_logprobs import response_sums
+from lightning_modules.preference.sequence_logprobs import response_sums
 from lightning_modules.updates.state import share_of
 from rlhf.data.batch import Batch
 from rlhf.models.language import LanguageModel

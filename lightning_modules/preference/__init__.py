@@ -1,0 +1,1 @@
+"""What algorithms share that learn from fixed answers: comparisons and labels, with a reference or without."""
