@@ -21,6 +21,12 @@ from rlhf.runs import Run
 Stage = Callable[[TrainConfig, Run, list[str]], Value]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Where files are named, their whole runs of the program are meant too; only `pytest` alone leaves them out."""
+    if config.option.markexpr == "not slow and not ci" and config.args != config.getini("testpaths"):
+        config.option.markexpr = "not slow"
+
+
 class Pretend:
     """Remembers what it was called with, writes an export, and fails as `errors` says, by seed."""
 

@@ -19,6 +19,8 @@ from rlhf.config import PipelineConfig
 from rlhf.errors import ConfigError, Interrupted, TrainingError, UserError
 from rlhf.runs import Summary
 
+pytestmark = pytest.mark.ci
+
 
 def composed(*typed: str) -> PipelineConfig:
     Planner(Path("outputs")).register()

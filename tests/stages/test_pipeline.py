@@ -17,6 +17,8 @@ from rlhf.errors import ConfigError
 from rlhf.runs import Summary, all_runs
 from rlhf.runs.lock import Lock
 
+pytestmark = pytest.mark.ci
+
 ROOT = Path(__file__).parents[2]
 SHORT = (
     "logger=csv gates=false pretrain.train.max_steps=30 sft.train.max_steps=20 preferences.collect.prompts=60 "

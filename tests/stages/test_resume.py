@@ -18,7 +18,7 @@ from rlhf.runs import Summary
 from rlhf.runs.checkpoints import checkpoints, read_checkpoint, step_of
 from tests.stages.conftest import starts
 
-STAGES = [pytest.param(name, marks=[] if name in ("sft", "dpo") else [pytest.mark.ci]) for name in algorithms()]
+STAGES = [pytest.param(name, marks=[] if name == "sft" else [pytest.mark.ci]) for name in algorithms()]
 OWN = {"ppo": "algo.kl_controller=adaptive"}
 """What an algorithm keeps beside weights and moments."""
 CLOCKED = ("seconds", "per_second", "time/")

@@ -28,6 +28,8 @@ from rlhf.rollout.conversation import Conversation, Reply
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Summary
 
+pytestmark = pytest.mark.ci
+
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = {
     "model_type": "llama",

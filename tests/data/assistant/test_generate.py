@@ -28,6 +28,8 @@ from rlhf.data.templates.template import template_for
 from rlhf.data.tokenizers.tiny import tiny_tokenizer
 from rlhf.data.tokenizers.tokenizer import load_tokenizer
 
+pytestmark = pytest.mark.ci
+
 CONF = Path(__file__).parents[3] / "conf"
 PROMPTED: tuple[Kind, ...] = ("demonstrations", "comparisons", "prompts")
 KINDS: tuple[Kind, ...] = ("documents", *PROMPTED)

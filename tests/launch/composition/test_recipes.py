@@ -16,6 +16,8 @@ from launch.planner import Planner
 from rlhf.config import TrainConfig, algorithms, validate
 from rlhf.errors import ConfigError
 
+pytestmark = pytest.mark.ci
+
 SIZES = ("100m", "500m", "1b", "3b", "8b")
 STAGES = ("sft", "reward", "dpo", "ppo")
 

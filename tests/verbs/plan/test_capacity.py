@@ -19,6 +19,8 @@ from verbs.plan.capacity import Capacity, capacity_of
 from verbs.plan.lengths import assumed_lengths, is_cheap, planned_rows
 from verbs.plan.printed import count, operations, run_plan, size, time
 
+pytestmark = pytest.mark.ci
+
 SMALL = ["model.architecture.n_embd=16", "model.architecture.n_layer=2", "model.architecture.n_head=2"]
 LENGTHS = ["plan.prompt_tokens=40", "plan.response_tokens=20"]
 
