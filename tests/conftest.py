@@ -59,6 +59,18 @@ class Pretend:
 
 
 @pytest.fixture(autouse=True)
+def no_handlers_left() -> Iterator[None]:
+    """A program that a test runs logs to the test's own streams, which are closed when the next one logs."""
+    root = logging.getLogger()
+    before, level = set(root.handlers), root.level
+    yield
+    for handler in set(root.handlers) - before:
+        if not type(handler).__module__.startswith("_pytest"):
+            root.removeHandler(handler)
+            root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
 def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine what takes no time elsewhere would report its progress, among what a test reads."""
     monkeypatch.setattr("rlhf.progress.QUIET", 1e6)

@@ -116,7 +116,7 @@ def _unknown_key(
     ours = next((algo for algo, cls in algorithms().items() if cls is error.object_type), None)
     owners = [algo for algo, table in tables.items() if name in table]
     if ours is not None and owners:
-        return f"{name}: unknown key with algo={ours}; it belongs to algo={' and algo='.join(owners)}"
+        return f"{name}: unknown key with algo={ours}; it belongs to algo={', '.join(owners)}"
     everywhere = set().union(*tables.values())
     # A key without its section is the commonest slip: batch_size for train.batch_size.
     elsewhere = sorted(key for key in everywhere if key.endswith(f".{name}"))
