@@ -13,7 +13,7 @@ from launch.waiting import wait_briefly
 
 @pytest.mark.parametrize(
     ("chosen", "loaded", "found"),
-    [({}, False, "2000"), ({}, True, None), ({"OMP_WAIT_POLICY": "ACTIVE"}, False, None),
+    [({}, False, "6000"), ({}, True, None), ({"OMP_WAIT_POLICY": "ACTIVE"}, False, None),
      ({"GOMP_SPINCOUNT": "0"}, False, "0")],
 )  # fmt: skip
 def test_threads_wait_briefly(

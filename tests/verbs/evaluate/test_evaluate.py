@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from evaluate import evaluate
+from launch.job import resolved
 from rlhf.runs import Summary
 from verbs.evaluate import answering
 
@@ -187,8 +188,8 @@ def test_ones_own_comparisons(main: Main, tmp_path: Path) -> None:
 
 def test_the_last_models_score_is_returned(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
     returned = []
-    right = evaluate.stage
-    assert right is not None
+    assert evaluate.stage is not None
+    right = resolved(evaluate.stage)
     monkeypatch.setattr(evaluate, "stage", lambda *args: returned.append(right(*args)) or returned[-1])
     judged = "evaluation.judge=reward evaluation.reward_model={r} evaluation.best_of=1"
     assert main(f"models.base={{b}} models.ppo={{a}} {judged} evaluation.guide=false evaluation.texts=0") == 0
