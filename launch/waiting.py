@@ -8,7 +8,7 @@ import sys
 CHOSEN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables by which users choose themselves."""
 TURNS = "6000"
-"""Of the loop in which libgomp waits: some 0.1 ms, as fast as its own 300,000 on a quiet machine (docs/performance.md)."""
+"""Of the loop in which libgomp waits: some 0.1 ms; as fast as its own 300,000 on a quiet machine."""
 
 
 def wait_briefly() -> None:
