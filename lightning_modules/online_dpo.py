@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from lightning_modules.on_policy.flow import OnPolicyModule
-from lightning_modules.parts import Parts
 from lightning_modules.preference.sequence_logprobs import response_sums
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.optimise import prompts_with_pairs
@@ -29,18 +27,6 @@ class OnlineDPOModule(OnPolicyModule):
     """DPO's loss per pair, averaged within a prompt, then over prompts; the reference is frozen."""
 
     algo: OnlineDPOConfig
-
-    @classmethod
-    def build(cls, parts: Parts) -> Self:
-        return cls(
-            parts.config,
-            parts.total_steps,
-            policy=parts.policy(),
-            reference=parts.reference(),
-            reward=parts.reward(),
-            sampler=parts.sampler(),
-            ptx=parts.documents(),
-        )
 
     def estimate_advantages(self, episodes: Episodes) -> None:
         """Scores decide pairs, see `learnt`."""

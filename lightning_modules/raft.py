@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Self
 
 from torch import Tensor
 
 from lightning_modules.on_policy.flow import OnPolicyModule
-from lightning_modules.parts import Parts
 from lightning_modules.updates.averages import Means
 from rlhf.config.algorithms.raft import RAFTConfig
 from rlhf.data.batch import Batch
 from rlhf.data.rows import Row
-from rlhf.objectives.kl import k1
 from rlhf.objectives.language import nll_sum
-from rlhf.objectives.numeric import keep
 from rlhf.rollout.episodes import Episodes
 
 
@@ -25,22 +21,9 @@ class RAFTModule(OnPolicyModule):
 
     algo: RAFTConfig
 
-    @classmethod
-    def build(cls, parts: Parts) -> Self:
-        return cls(
-            parts.config,
-            parts.total_steps,
-            policy=parts.policy(),
-            reference=parts.reference(),
-            reward=parts.reward(),
-            sampler=parts.sampler(),
-            ptx=parts.documents(),
-        )
-
     def worth(self, episodes: Episodes) -> Tensor:
         """[P, n] by which the best is chosen: the score after shaping, less the KL at its price."""
-        kl = keep(episodes.mask, k1(episodes.logprobs, episodes.reference_logprobs)).sum(-1)
-        return (episodes.shaped_scores - self.kl.value * kl).view(-1, self.algo.samples_per_prompt)
+        return (episodes.shaped_scores - self.kl.value * episodes.kl()).view(-1, self.algo.samples_per_prompt)
 
     def estimate_advantages(self, episodes: Episodes) -> None:
         """The best are chosen in `learnt`."""

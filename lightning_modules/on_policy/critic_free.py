@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_modules.on_policy.flow import OnPolicyModule
-from lightning_modules.parts import Parts
 from lightning_modules.updates.averages import Means
 from rlhf.config.algorithms.critic_free import CriticFreeConfig
 from rlhf.data.batch import Batch
 from rlhf.models.logprobs import TokenStats
-from rlhf.objectives.kl import k1
 from rlhf.objectives.numeric import keep
 from rlhf.objectives.policy import (
     PolicyLoss,
@@ -36,24 +34,11 @@ class CriticFreeModule(OnPolicyModule):
         assert isinstance(self.algo, CriticFreeConfig)
         self.rule = self.algo.update_rule()
 
-    @classmethod
-    def build(cls, parts: Parts) -> Self:
-        return cls(
-            parts.config,
-            parts.total_steps,
-            policy=parts.policy(),
-            reference=parts.reference(),
-            reward=parts.reward(),
-            sampler=parts.sampler(),
-            ptx=parts.documents(),
-        )
-
     def response_rewards(self, episodes: Episodes) -> Tensor:
         """Σ of each response's rewards, [E]: its score after shaping, less its KL where that is in the reward."""
         if self.algo.kl_in == "loss":
             return episodes.shaped_scores
-        kl = keep(episodes.mask, k1(episodes.logprobs, episodes.reference_logprobs)).sum(-1)
-        return episodes.shaped_scores - self.kl.value * kl
+        return episodes.shaped_scores - self.kl.value * episodes.kl()
 
     def grouped(self, values: Tensor) -> Tensor:
         """[E] as [P, n]: the n samples of each prompt stand together."""

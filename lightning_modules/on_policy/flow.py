@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from lightning_modules.on_policy.kl_control import KLControl
 from lightning_modules.on_policy.regularisers import Regularisers
 from lightning_modules.on_policy.score_shaping import ScoreShaping
 from lightning_modules.on_policy.scoring import Scorers, episode_report
+from lightning_modules.parts import Parts
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.micro_batches import Micro, Step, cut, equalise
 from lightning_modules.updates.minibatches import minibatches, summary
@@ -71,6 +72,11 @@ class OnPolicyModule(StageModule):
         self.ptx = ptx
         self.kl = KLControl(config.algo)
         self.phase_seconds: defaultdict[str, float] = defaultdict(float)
+
+    @classmethod
+    def build(cls, parts: Parts) -> Self:
+        models = parts.policy(), parts.reference(), parts.reward()
+        return cls(parts.config, parts.total_steps, *models, parts.sampler(), parts.documents())
 
     def trained(self) -> dict[str, nn.Module]:
         return {"policy": self.policy}

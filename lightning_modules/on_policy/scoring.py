@@ -14,7 +14,7 @@ from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel
 from rlhf.models.logprobs import TokenStats
-from rlhf.objectives.kl import k1, k3
+from rlhf.objectives.kl import k3
 from rlhf.rewards.sources import Rewards
 from rlhf.rollout.episodes import Episodes
 
@@ -69,7 +69,7 @@ def episode_report(episodes: Episodes, kl_coef: float) -> Means:
     """What a practitioner watches, per response unless it says per token."""
     mask = episodes.mask
     logprobs, reference = episodes.logprobs, episodes.reference_logprobs
-    kl = (k1(logprobs, reference) * mask).sum(-1)
+    kl = episodes.kl()
     means = Means()
     means.add("objective/score", episodes.scores)
     means.add("objective/kl", kl)

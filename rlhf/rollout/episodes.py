@@ -12,6 +12,8 @@ from torch import Tensor
 from rlhf.data.batch import Batch
 from rlhf.data.records import Prompt
 from rlhf.data.rows import Row
+from rlhf.objectives.kl import k1
+from rlhf.objectives.numeric import keep
 from rlhf.rollout.sampling import Completion
 
 
@@ -103,6 +105,10 @@ class Episodes:
 
     def __len__(self) -> int:
         return len(self.mask)
+
+    def kl(self) -> Tensor:
+        """[E] nats: each response's log π − log π_ref, summed over its tokens; log-probabilities must stand already."""
+        return keep(self.mask, k1(self.logprobs, self.reference_logprobs)).sum(-1)
 
     def numbers(self, batch: Batch) -> Tensor:
         """Episode numbers [R] of a batch's responses, in the batch's order."""

@@ -137,7 +137,7 @@ def write_export(
 
 
 def continued_from(run: Run, module: StageModule) -> Path | None:
-    """The newest whole checkpoint of a run that goes on, noted in its summary; `None`: the run starts.
+    """The newest whole checkpoint of a run that continues, noted in its summary; `None`: the run starts.
 
     Raises:
         TrainingError: there are checkpoints, and none of them can be read.
