@@ -22,10 +22,10 @@ from rlhf.config import DPOConfig, TrainConfig
 from rlhf.data.batch import Batch, collate
 from rlhf.errors import DataError
 from rlhf.models.language import LanguageModel
-from rlhf.objectives.dpo import dpo
-from rlhf.objectives.pair_losses import chosen_nll
-from rlhf.objectives.preference import accuracy
-from rlhf.objectives.sorted_pairs import Sides, aot
+from rlhf.objectives.preference.bradley_terry import accuracy
+from rlhf.objectives.preference.dpo import dpo
+from rlhf.objectives.preference.pair_losses import chosen_nll
+from rlhf.objectives.preference.sorted_pairs import Sides, aot
 
 
 class DPOModule(AgainstReference):

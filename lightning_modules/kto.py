@@ -24,8 +24,8 @@ from rlhf.data.mismatched import mismatched
 from rlhf.data.rows import Row
 from rlhf.errors import DataError
 from rlhf.models.language import LanguageModel
-from rlhf.objectives.kto import KTOResult, kl_estimate, kto
-from rlhf.objectives.preference import accuracy
+from rlhf.objectives.preference.bradley_terry import accuracy
+from rlhf.objectives.preference.kto import KTOResult, kl_estimate, kto
 
 log = logging.getLogger("rlhf")
 

@@ -17,9 +17,9 @@ from rlhf.config.algorithms.online_dpo import OnlineDPOConfig
 from rlhf.data.batch import Batch
 from rlhf.data.rows import Row
 from rlhf.models.selection import select
-from rlhf.objectives.dpo import dpo
 from rlhf.objectives.kl import k3
-from rlhf.objectives.preference import accuracy
+from rlhf.objectives.preference.bradley_terry import accuracy
+from rlhf.objectives.preference.dpo import dpo
 from rlhf.rollout.episodes import Episodes
 
 

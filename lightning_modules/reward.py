@@ -24,8 +24,8 @@ from rlhf.data.rows import Row
 from rlhf.evaluation.intervals import wilson
 from rlhf.models.language import ScoreModel
 from rlhf.models.selection import select
-from rlhf.objectives.preference import accuracy, expected_calibration_error
-from rlhf.objectives.reward import pair_losses, plackett_luce
+from rlhf.objectives.preference.bradley_terry import accuracy, expected_calibration_error
+from rlhf.objectives.preference.reward_losses import pair_losses, plackett_luce
 from rlhf.progress import ProgressBar
 
 log = logging.getLogger("rlhf")

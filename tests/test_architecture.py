@@ -190,6 +190,25 @@ def test_files_stay_short() -> None:
     assert not long
 
 
+ONE_FILE_A_THING = {
+    "rlhf/config/algorithms": "an algorithm's keys and facts",
+    "lightning_modules": "an algorithm's module",
+    "rlhf/data/importers": "a data format",
+}
+"""Rooms in which one more thing is one more file, by name."""
+
+
+def test_rooms_stay_small() -> None:
+    """Whoever opens a folder reads all of its names at once; a room that grows past this has parts with names."""
+    rooms: dict[str, int] = {}
+    for package in (*PACKAGES, "benchmarks", "tests"):
+        for file in modules(package):
+            room = file.parent.relative_to(ROOT).as_posix()
+            rooms[room] = rooms.get(room, 0) + (file.name != "__init__.py")
+    assert rooms["rlhf/objectives"] > 5
+    assert {room: n for room, n in rooms.items() if n > 15 and room not in ONE_FILE_A_THING} == {}
+
+
 def is_name_of_algorithm(node: ast.expr) -> bool:
     """`….algo.name`, `summary.algo`, `run.algo`: what an algorithm is called."""
     return isinstance(node, ast.Attribute) and (

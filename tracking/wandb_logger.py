@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch.loggers import WandbLogger
 
 from rlhf.config import LoggerConfig
-from rlhf.config.logger_rules import NAME, TAG
+from rlhf.config.rules.logger import NAME, TAG
 from rlhf.runs import Run
 from rlhf.runs.titles import DOT, run_title
 from tracking.groups import group_of

@@ -10,8 +10,8 @@ from lightning_modules.preference.sequence_logprobs import response_lengths, res
 from rlhf.data.batch import Batch
 from rlhf.models.logprobs import TokenStats
 from rlhf.models.selection import select
-from rlhf.objectives.pair_weights import desensitised, wpo_weights
-from rlhf.objectives.sorted_pairs import Sides
+from rlhf.objectives.preference.pair_weights import desensitised, wpo_weights
+from rlhf.objectives.preference.sorted_pairs import Sides
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Compared:
     counts: Tensor | None = None
 
     def sides(self, loss: str) -> Sides:
-        """What a loss that sorts compares: see `rlhf.objectives.sorted_pairs.aot`."""
+        """What a loss that sorts compares: see `rlhf.objectives.preference.sorted_pairs.aot`."""
         (chosen, rejected), (chosen_before, rejected_before) = self.policy, self.reference
         if loss == "aot":
             return Sides(chosen - rejected, chosen_before - rejected_before)
@@ -45,7 +45,7 @@ def compared(stats: TokenStats, reference: Tensor, batch: Batch, ld_alpha: float
     Args:
         stats: of the policy; WPO's weights are taken where it has `log_squares`.
         reference: of responses, [R]; with `ld_alpha`, of tokens, [N].
-        ld_alpha: see `rlhf.objectives.pair_weights.desensitised`.
+        ld_alpha: see `rlhf.objectives.preference.pair_weights.desensitised`.
     """
     chosen, rejected = batch.pairs.unbind(-1)
     lengths = response_lengths(batch)

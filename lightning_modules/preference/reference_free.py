@@ -13,8 +13,8 @@ from rlhf.config import TrainConfig
 from rlhf.data.batch import Batch
 from rlhf.models.language import LanguageModel
 from rlhf.models.selection import select
-from rlhf.objectives.preference import accuracy
-from rlhf.objectives.reference_free import PairLosses, Responses
+from rlhf.objectives.preference.bradley_terry import accuracy
+from rlhf.objectives.preference.reference_free import PairLosses, Responses
 
 
 class ReferenceFreeModule(StageModule):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rlhf.data.batch import Batch
-from rlhf.objectives.sorted_pairs import Sides
+from rlhf.objectives.preference.sorted_pairs import Sides
 
 if TYPE_CHECKING:
     from lightning_modules.base import StageModule

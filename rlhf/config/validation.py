@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 from importlib.util import find_spec
 
-from rlhf.config.evaluation_rules import check_evaluation
 from rlhf.config.keys import KeyInfo, keys, lookup
-from rlhf.config.logger_rules import check_logger
-from rlhf.config.memory_rules import adapter, offload, quantized, quantizer, tensor_parallel
 from rlhf.config.paths import check_exists
+from rlhf.config.rules.evaluation import check_evaluation
+from rlhf.config.rules.logger import check_logger
+from rlhf.config.rules.memory import adapter, offload, quantized, quantizer, tensor_parallel
 from rlhf.config.schema import TrainConfig
 from rlhf.config.sections import SAFE_NAME
 from rlhf.config.verbs import (

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rlhf.data.records import Prompt
 from rlhf.evaluation.outcome import Evaluation, Replies, number
-from rlhf.evaluation.preferences import best_of_bound
-from rlhf.evaluation.reward_markdown import bench_sections, reward_sections
+from rlhf.evaluation.reward_model.markdown import bench_sections, reward_sections
+from rlhf.evaluation.reward_model.preferences import best_of_bound
 from rlhf.plain_text import printable
 
 

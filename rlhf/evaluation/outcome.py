@@ -9,11 +9,11 @@ from typing import Any
 
 from rlhf.data.records import Prompt
 from rlhf.evaluation.answers import Answer
-from rlhf.evaluation.bench import sections
 from rlhf.evaluation.judges.rubric import Compared
 from rlhf.evaluation.judges.scorers import Mark
 from rlhf.evaluation.metrics import distinct, mean, mean_score, sides
-from rlhf.evaluation.preferences import Agreement, best_of_bound
+from rlhf.evaluation.reward_model.bench import sections
+from rlhf.evaluation.reward_model.preferences import Agreement, best_of_bound
 from rlhf.evaluation.winrates import WinRate, all_pairs, of_outcomes, win_rate
 
 COLUMNS = {

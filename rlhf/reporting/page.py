@@ -13,11 +13,11 @@ from markupsafe import Markup
 
 from rlhf.evaluation.findings import Finding
 from rlhf.reporting.browser import as_json
-from rlhf.reporting.charts import COLOURS, Chart, Drawn, Parallel, Text
+from rlhf.reporting.charts.chart import COLOURS, Chart, Drawn, Parallel, Text
+from rlhf.reporting.charts.svg import draw
 from rlhf.reporting.contents import Material
 from rlhf.reporting.sentences import LANGUAGES, describe
 from rlhf.reporting.strings import STRINGS, text
-from rlhf.reporting.svg import draw
 from rlhf.reporting.tables import Table
 
 ASSETS = Path(__file__).parent / "assets"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlhf.evaluation.findings import Finding
-from rlhf.reporting import curves, tables
+from rlhf.reporting import tables
 from rlhf.reporting.browser import browser
-from rlhf.reporting.charts import Forest, Palette, Text
+from rlhf.reporting.charts import curves
+from rlhf.reporting.charts.chart import Forest, Palette, Text
+from rlhf.reporting.charts.frontier import Point, points
 from rlhf.reporting.contents import Material, RunData, flat
-from rlhf.reporting.frontier import Point, points
 from rlhf.reporting.page import Page, Section
 from rlhf.reporting.strings import STRINGS, text
 from rlhf.reporting.tables import Table

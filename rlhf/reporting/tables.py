@@ -11,10 +11,10 @@ from typing import Any
 from rlhf.evaluation.findings import by_step
 from rlhf.evaluation.outcome import COLUMNS, number
 from rlhf.plain_text import csv_cell
-from rlhf.reporting.charts import Text
+from rlhf.reporting.charts.chart import Text
+from rlhf.reporting.charts.curves import FIRST
+from rlhf.reporting.charts.frontier import Mean, Point, mean_of
 from rlhf.reporting.contents import EvaluationData, Material, RunData
-from rlhf.reporting.curves import FIRST
-from rlhf.reporting.frontier import Mean, Point, mean_of
 from rlhf.reporting.strings import text
 from rlhf.runs.titles import shown
 

@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from rlhf.errors import ConfigError
+from rlhf.reporting.charts.png import as_png
+from rlhf.reporting.charts.svg import standalone
 from rlhf.reporting.page import FILES, Page, render
-from rlhf.reporting.png import as_png
-from rlhf.reporting.svg import standalone
 from rlhf.runs.files import atomic_write_bytes, atomic_write_json, atomic_write_text
 from rlhf.storage.reading import Unreadable, read_json
 

@@ -8,8 +8,8 @@ import pytest
 from rlhf.config import AlgoConfig, DPOConfig, ModelConfig, TrainConfig
 from rlhf.config.algorithms import dpo as facts
 from rlhf.errors import ConfigError
-from rlhf.objectives import dpo as formulas
-from rlhf.objectives.divergences import Divergence
+from rlhf.objectives.preference import dpo as formulas
+from rlhf.objectives.preference.divergences import Divergence
 from rlhf.runs.identity import run_id
 
 

@@ -293,8 +293,8 @@ def test_a_local_copy_of_a_hub_data_set_is_read_as_a_file(tmp_path: Path) -> Non
 
 def test_quantised_weights_need_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
     quantised = config(model=lora(quantize="4bit", init="folder"))
-    monkeypatch.setattr("rlhf.config.memory_rules.find_spec", lambda name: None)
+    monkeypatch.setattr("rlhf.config.rules.memory.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"model.quantize: 4bit needs bitsandbytes; pip install -e '.\[quant\]'"):
         validate(quantised)
-    monkeypatch.setattr("rlhf.config.memory_rules.find_spec", lambda name: object())
+    monkeypatch.setattr("rlhf.config.rules.memory.find_spec", lambda name: object())
     validate(quantised)

@@ -14,7 +14,7 @@ from rlhf.evaluation.judges.rubric import Compared, position_bias
 from rlhf.evaluation.judges.scorers import Mark
 from rlhf.evaluation.markdown import quoted, report
 from rlhf.evaluation.outcome import Contestant, Evaluation, Replies, number
-from rlhf.evaluation.preferences import Agreement
+from rlhf.evaluation.reward_model.preferences import Agreement
 
 MODEL_KEYS = {
     "run", "helpfulness", "harmlessness", "honesty", "false_refusals", "kl", "length", "distinct_2", "bits_per_byte",

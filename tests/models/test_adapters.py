@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.families import architecture as tiny_architecture
+from benchmarks.families.configurations import architecture as tiny_architecture
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
 from rlhf.data.tokenizers.tokenizer import Tokenizer, load_tokenizer

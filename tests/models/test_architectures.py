@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.architectures import BEGIN, END, HEADER, row_of
-from benchmarks.families import FAMILIES
+from benchmarks.families.architectures import BEGIN, END, HEADER, row_of
+from benchmarks.families.configurations import FAMILIES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
 TABLE = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.families import ROWS, architecture
+from benchmarks.families.configurations import ROWS, architecture
 from rlhf.data.batch import collate
 from rlhf.errors import ParentError
 from rlhf.models.dropout import dropout_off

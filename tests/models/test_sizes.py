@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import GPT2Config, LlamaConfig
 
-from benchmarks.families import FAMILIES, architecture
-from benchmarks.plain import plain, plain_logprobs
+from benchmarks.families.configurations import FAMILIES, architecture
+from benchmarks.families.plain import plain, plain_logprobs
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
 from rlhf.errors import ParentError, UserError

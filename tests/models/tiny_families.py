@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.families import Tokens
+from benchmarks.families.configurations import Tokens
 
 FEW: Any = Tokens()
 

@@ -14,10 +14,10 @@ from golden_values import assert_same, golden, tensor
 from torch import Tensor
 
 from rlhf.objectives.advantages import gae, whiten
-from rlhf.objectives.dpo import dpo
 from rlhf.objectives.numeric import Moments, moments
 from rlhf.objectives.ppo import policy_loss, value_loss
-from rlhf.objectives.preference import accuracy, bradley_terry
+from rlhf.objectives.preference.bradley_terry import accuracy, bradley_terry
+from rlhf.objectives.preference.dpo import dpo
 from rlhf.objectives.shaping import shaped_rewards
 
 

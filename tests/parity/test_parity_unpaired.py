@@ -11,11 +11,11 @@ import torch
 from golden_values import assert_same, golden, tensor
 from torch import Tensor
 
-from rlhf.objectives import kto as kto_objective
-from rlhf.objectives import reference_free
-from rlhf.objectives.kto import KTOResult
-from rlhf.objectives.reference_free import PairLosses, Responses, cpo, orpo, simpo
-from rlhf.objectives.reward import pair_losses
+from rlhf.objectives.preference import kto as kto_objective
+from rlhf.objectives.preference import reference_free
+from rlhf.objectives.preference.kto import KTOResult
+from rlhf.objectives.preference.reference_free import PairLosses, Responses, cpo, orpo, simpo
+from rlhf.objectives.preference.reward_losses import pair_losses
 
 
 def run(case: dict[str, Any], chosen: Tensor, rejected: Tensor) -> PairLosses:

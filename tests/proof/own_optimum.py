@@ -8,9 +8,9 @@ from closed_form import OUTCOMES, World
 from torch import Tensor
 
 from rlhf.config import DPOConfig
-from rlhf.objectives.dpo import dpo
-from rlhf.objectives.pair_losses import chosen_nll
-from rlhf.objectives.sorted_pairs import Sides, aot
+from rlhf.objectives.preference.dpo import dpo
+from rlhf.objectives.preference.pair_losses import chosen_nll
+from rlhf.objectives.preference.sorted_pairs import Sides, aot
 
 
 def minimiser(world: World, algo: DPOConfig, flipped: float = 0.0) -> Tensor:

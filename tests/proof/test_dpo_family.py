@@ -27,7 +27,7 @@ from lightning_modules.preference.whole_batch import numbers
 from rlhf.config import DPOConfig, TrainConfig
 from rlhf.data.batch import Batch
 from rlhf.models.language import LanguageModel
-from rlhf.objectives import pair_losses
+from rlhf.objectives.preference import pair_losses
 
 BETA = 0.5
 REACHED, MISSED = 0.02, 0.1

@@ -23,7 +23,7 @@ from rlhf.config import TrainConfig
 from rlhf.config.algorithms.kto import KTOConfig
 from rlhf.data.batch import microbatches
 from rlhf.models.language import LanguageModel
-from rlhf.objectives.kto import KTOResult
+from rlhf.objectives.preference.kto import KTOResult
 
 BETA = 0.5
 STEPS = 300

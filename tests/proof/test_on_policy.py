@@ -21,7 +21,8 @@ import lightning_modules.reinforce
 import lightning_modules.rloo
 from lightning_modules.ppo import PPOModule
 from rlhf.config import OnPolicyConfig
-from rlhf.objectives import dpo, groups, kl, shaping
+from rlhf.objectives import groups, kl, shaping
+from rlhf.objectives.preference import dpo
 
 REACHED, MISSED = 0.02, 0.1
 SHORT = {"steps": 100, "episodes": 256, "late": 1}

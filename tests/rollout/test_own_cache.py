@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.families import architecture
+from benchmarks.families.configurations import architecture
 from rlhf.data.batch import collate
 from rlhf.data.rows import Row
 from rlhf.errors import ConfigError

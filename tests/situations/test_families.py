@@ -13,7 +13,7 @@ import pytest
 import torch
 import transformers
 
-from benchmarks.chat_templates import FAMILIES, make_tokenizer
+from benchmarks.families.chat_templates import FAMILIES, make_tokenizer
 from launch.programs import PROGRAMS
 
 SIZES = {

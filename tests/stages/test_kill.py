@@ -1,4 +1,4 @@
-"""SIGKILL, which no code can catch; benchmarks/kill_and_resume.py does the same twenty times for every stage."""
+"""SIGKILL, which no code can catch; `benchmarks/exactness/kill_and_resume.py` does it twenty times for every stage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kill_and_resume import STAGES, Trainer, command, torture
+from benchmarks.exactness.kill_and_resume import STAGES, Trainer, command, torture
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.layouts import LAYOUTS, STAGES, Cell, run, table
+from benchmarks.exactness.layouts import LAYOUTS, STAGES, Cell, run, table
 
 TOLERANCE = 5e-6
 """Of losses in fp32, and of weights after six updates: sums over ranks are rounded in another order."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.layouts import Cell, deviation, start
+from benchmarks.exactness.layouts import Cell, deviation, start
 from rlhf.runs import Summary
 from rlhf.runs.checkpoints import checkpoints
 

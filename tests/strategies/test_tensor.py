@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.layouts import Cell, deviation, start
+from benchmarks.exactness.layouts import Cell, deviation, start
 from rlhf.config import StrategyConfig
 from rlhf.errors import ConfigError
 from rlhf.runs import Summary

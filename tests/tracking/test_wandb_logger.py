@@ -12,7 +12,7 @@ import wandb
 from launch.sweeps.runner import INTERRUPTED, REQUEUE
 from rlhf import errors
 from rlhf.config import LoggerConfig
-from rlhf.config.logger_rules import NAME
+from rlhf.config.rules.logger import NAME
 from rlhf.runs import Run, Summary
 from tracking import wandb_logger
 

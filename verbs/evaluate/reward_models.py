@@ -10,12 +10,19 @@ from rlhf.data.readers import read
 from rlhf.data.records import Prompt
 from rlhf.errors import DataError
 from rlhf.evaluation.answers import Answer
-from rlhf.evaluation.best_of import best_of_curve
 from rlhf.evaluation.judges.reward_models import check_scores
 from rlhf.evaluation.judges.scorers import EnsembleJudge, Judge, RewardJudge
 from rlhf.evaluation.outcome import Evaluation, Replies
-from rlhf.evaluation.pairs import Scores
-from rlhf.evaluation.preferences import Agreement, agreement, best_accuracy, best_of, noisy_rankings, slicer_of
+from rlhf.evaluation.reward_model.best_of import best_of_curve
+from rlhf.evaluation.reward_model.pairs import Scores
+from rlhf.evaluation.reward_model.preferences import (
+    Agreement,
+    agreement,
+    best_accuracy,
+    best_of,
+    noisy_rankings,
+    slicer_of,
+)
 from rlhf.runs import Parent, Run
 from verbs.finished_model import load_reward_judge
 from verbs.unseen import HeldOut

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.exactness.layouts import Cell, run
 from benchmarks.gpu.parts import Context
 from benchmarks.gpu.trial import verdict
-from benchmarks.layouts import Cell, run
 
 CLOSE = {"fp32": 1e-4, "bf16": 3e-2}
 """Largest difference of a loss: shards in bf16 gather their weights in bf16, autocast converts them as it goes."""

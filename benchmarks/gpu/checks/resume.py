@@ -6,10 +6,10 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
+from benchmarks.exactness.kill_and_resume import Trainer, kill_once, rows
 from benchmarks.gpu.checks.training import overrides
 from benchmarks.gpu.parts import Context
 from benchmarks.gpu.trial import model_overrides, train, verdict
-from benchmarks.kill_and_resume import Trainer, kill_once, rows
 from rlhf.runs import Summary
 
 

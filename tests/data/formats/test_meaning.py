@@ -15,7 +15,7 @@ from rlhf.data.formats.fields import canonical
 from rlhf.data.formats.meaning import NOTHING_LEARNT, UNKNOWN_FIELD
 from rlhf.data.formats.parse import parse
 from rlhf.data.records import Demonstration, Kind, Prompt
-from tests.data.format_examples import (
+from tests.data.formats.format_examples import (
     CHAT,
     HI,
     TALK,

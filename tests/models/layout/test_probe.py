@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.families import ROWS, VOCABULARY, architecture
-from benchmarks.plain import plain_logprobs
+from benchmarks.families.configurations import ROWS, VOCABULARY, architecture
+from benchmarks.families.plain import plain_logprobs
 from rlhf.data.batch import collate
 from rlhf.errors import ParentError
 from rlhf.models.adapters import Lora, add_lora, share

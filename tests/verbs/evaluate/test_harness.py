@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rlhf.config import EvaluateSettings
-from rlhf.config import evaluation_rules as rules
+from rlhf.config.rules import evaluation as rules
 from verbs.evaluate import harness
 from verbs.evaluate.harness import numbers, own_names_hidden
 

@@ -165,7 +165,7 @@ def test_refusals(
     line: str,
     sentence: str,
 ) -> None:
-    from rlhf.config import evaluation_rules
+    from rlhf.config.rules import evaluation as evaluation_rules
 
     monkeypatch.setattr(evaluation_rules, "find_spec", lambda name: None)
     Path("bad.jsonl").write_text('{"prompt": "Why?"}\n')

@@ -1,0 +1,1 @@
+"""Refusals, one file per part of the configuration."""

@@ -1,0 +1,1 @@
+"""Charts as data, what they show, and the two that draw them."""
