@@ -78,14 +78,20 @@ def useful(
         train: a forward and a backward pass, in forward passes.
         reward_models: how many score a response.
     """
-    policy = forward(shape, prompt, responses, logits=algo.exports == "policy")
+    policy, scalar = _passes(algo, shape, prompt, responses)
     if not algo.on_policy:
         learning = {"learning": (train + algo.more_passes()) * policy}
         return learning | ({"preparation": policy} if algo.stores_reference() else {})
-    scalar = forward(shape, prompt, responses, logits=False)
-    value = scalar if algo.value_model() == "separate" else 0.0
+    separate = algo.value_model() == "separate"
+    learnt, value = _passes(algo, shape, prompt, responses[: algo.learnt_of(len(responses))])
     return {
         "sampling": policy,
-        "scoring": 2 * policy + scalar * algo.needs_reward * reward_models + value,
-        "learning": epochs * train * (policy + value),
+        "scoring": 2 * policy + scalar * (algo.needs_reward * reward_models + separate),
+        "learning": epochs * train * (learnt + value * separate),
     }
+
+
+def _passes(algo: AlgoConfig, shape: Shape, prompt: int, responses: Sequence[int]) -> tuple[float, float]:
+    """A forward pass of what learns, and one of a model with a scalar head."""
+    policy, scalar = (forward(shape, prompt, responses, logits=logits) for logits in (True, False))
+    return (policy if algo.exports == "policy" else scalar), scalar

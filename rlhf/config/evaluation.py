@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from rlhf.config.endpoint import ServerConfig
 from rlhf.config.keys import key
+from rlhf.config.scoring import COMBINATIONS
 
 
 @dataclass
@@ -43,9 +44,13 @@ class EvaluateSettings:
     )
     combine: str = key(
         "mean",
-        "of the ensemble's scores; min: the lowest score of the members",
-        choices=("mean", "min"),
-        source="Coste et al. 2024",
+        "how the ensemble's scores become one, as with reward.combine: mean, median, min (the lowest score of the "
+        "members), variance (mean − combine_coef · variance), deviation (mean − combine_coef · standard deviation)",
+        choices=COMBINATIONS,
+        source="Coste et al. 2023",
+    )
+    combine_coef: float = key(
+        0.1, "what disagreement of an ensemble costs", ge=0, unit="1/score or 1", source="Coste et al. 2023"
     )
     reference: str | None = key("sft", "the model from which KL is measured, and whose samples best-of-n chooses from")
     prompts: int = key(400, "held-out prompts, one sample of each model for each", ge=1)

@@ -14,6 +14,9 @@ from rlhf.errors import ConfigError, nearest
 
 MODEL, JUDGE = "model", "judge"
 
+COMBINATIONS = ("mean", "median", "min", "variance", "deviation")
+"""How scores of an ensemble become one, as in `rlhf/objectives/ensembles.py`."""
+
 SHIPPED: Mapping[str, tuple[str, ...]] = {
     "exact_match": ("answer",),
     "numeric_match": ("answer",),
@@ -47,7 +50,7 @@ class ScoringConfig:
         "mean",
         "scores of an ensemble: mean, median, min (worst case), variance (mean − combine_coef · variance: "
         "uncertainty-weighted), deviation (mean − combine_coef · standard deviation)",
-        choices=("mean", "median", "min", "variance", "deviation"),
+        choices=COMBINATIONS,
         source="Coste et al. 2023",
     )
     combine_coef: float = key(

@@ -64,6 +64,15 @@ def test_an_iteration_of_ppo_by_hand(critic: str) -> None:
     }
 
 
+def test_raft_learns_from_one_of_its_samples() -> None:
+    """Responses of 2 tokens: three are sampled and scored by policy, reference and reward model, one is learnt."""
+    found = useful(algorithms()["raft"](), SHAPE, 2, [2, 2, 2], epochs=5)
+    # Reads 1 + 2, and 3 + 4 for each response; 24 operations for each.
+    scalar, one = 2 * 10 * 8 + 24 * (3 + 3 * 7), 2 * 10 * 4 + 24 * (3 + 7) + 2 * 2 * 7 * 2
+    policy = scalar + 2 * 2 * 7 * 6
+    assert found == {"sampling": policy, "scoring": 2 * policy + scalar, "learning": 5 * 3 * one}
+
+
 @pytest.mark.parametrize("models", [0, 3])
 def test_each_reward_model_reads_a_response_once(models: int) -> None:
     scalar = 2 * 10 * 3 + 24 * (1 + 2 + 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from rlhf.config import scoring
 from rlhf.objectives.ensembles import COMBINATIONS, combined, disagreement
 
 # Columns are responses: means 2 and 1, population variances (1 + 0 + 1)/3 = 2/3 and (1 + 4 + 9)/3 = 14/3.
@@ -24,6 +25,10 @@ MEMBERS[:, 1] = torch.tensor([2.0, -2.0, 3.0])
 )
 def test_by_hand(how: str, expected: list[float]) -> None:
     torch.testing.assert_close(combined(MEMBERS, how, 0.5), torch.tensor(expected))
+
+
+def test_configurations_offer_what_there_is() -> None:
+    assert scoring.COMBINATIONS == COMBINATIONS
 
 
 def test_median_of_two_is_their_middle() -> None:

@@ -185,7 +185,7 @@ def facts(config: EvaluateConfig, run: Run, evaluation: Evaluation) -> dict[str,
     judge = {
         "gold": "the embedded task's own, 0 to 10",
         "reward": "the reward model",
-        "ensemble": f"the ensemble of reward models, by the {config.evaluation.combine} of their scores",
+        "ensemble": f"the ensemble of reward models, their scores combined by {config.evaluation.combine}",
         "endpoint": f"{endpoint.model} at {endpoint.url}, temperature {endpoint.temperature:g}",
         "none": "none, so there are no scores and no win rates",
     }[evaluation.judge]

@@ -46,7 +46,7 @@ def load_scorer_of(config: EvaluateConfig, run: Run, reads: int | None) -> Score
         judges = {
             name: load_reward_judge(key, members[key], config.strategy, reads) for key, name in _names(members).items()
         }
-        return EnsembleJudge(judges, "min" if config.evaluation.combine == "min" else "mean")
+        return EnsembleJudge(judges, config.evaluation.combine, config.evaluation.combine_coef)
     parent = run.parents.get("evaluation.reward_model")
     if parent is None:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -85,10 +85,14 @@ class Capacity:
         """Micro-batches of an update on one device, from the rows of a step on all."""
         budget, world = self.config.train.tokens_per_microbatch, self.machine.devices
         if isinstance(self.config.algo, OnPolicyConfig):
-            mine = list(rows[::world])
+            mine = [replace(row, responses=row.responses[: self.learnt(row)]) for row in rows[::world]]
             update = mine[: -(-len(mine) // self.config.algo.minibatches)]
             return [list(micro.rows) for micro in cut(update, budget)]
         return [list(micro.rows) for micro in cut(rows, budget, 0, world)]
+
+    def learnt(self, row: Row) -> int:
+        """How many of its responses are learnt."""
+        return self.config.algo.learnt_of(len(row.responses))
 
     @cached_property
     def updates(self) -> list[list[list[Row]]]:

@@ -88,6 +88,10 @@ class AlgoConfig:
         """Rows of data of a step whose `train.batch_size` is given."""
         return batch_size
 
+    def learnt_of(self, samples: int) -> int:
+        """Responses that an update learns from, of so many that were sampled for a prompt."""
+        return samples
+
     def stores_reference(self) -> bool:
         """Whether what the reference says of the data is computed once, before the first update, and kept."""
         return self.needs_reference and not self.on_policy

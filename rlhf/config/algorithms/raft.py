@@ -43,6 +43,10 @@ class RAFTConfig(OnPolicyConfig):
     )
     kl_in: str = key("reward", "KL counts where the best is chosen, there is no other place", choices=("reward",))
 
+    def learnt_of(self, samples: int) -> int:
+        """The best one."""
+        return 1
+
     def rules(self, config: Sections) -> None:
         super().rules(config)
         if self.target_kl is not None:

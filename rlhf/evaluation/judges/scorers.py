@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 
@@ -17,6 +16,7 @@ from rlhf.data.records import Prompt
 from rlhf.data.rows import Row
 from rlhf.data.templates.template import Template
 from rlhf.models.language import ScoreModel, sliding_window
+from rlhf.objectives.ensembles import combined
 from rlhf.progress import ProgressBar
 
 ROW_TOKENS = 1024
@@ -174,14 +174,14 @@ class EnsembleJudge:
 
     Args:
         members: at least two.
-        combine: `mean`, or `min`: an answer gets the lowest score of the members (Coste et al. 2024).
+        combine, coef: how their scores become one, as in training: see `rlhf.objectives.ensembles.combined`.
     """
 
     name = "ensemble"
     unit = "logits of the reward models"
 
-    def __init__(self, members: Mapping[str, RewardJudge], combine: Literal["mean", "min"] = "mean") -> None:
-        self.members, self.combine = dict(members), combine
+    def __init__(self, members: Mapping[str, RewardJudge], combine: str = "mean", coef: float = 0.0) -> None:
+        self.members, self.combine, self.coef = dict(members), combine, coef
 
     @property
     def not_finite(self) -> set[tuple[Prompt, str]]:
@@ -191,12 +191,14 @@ class EnsembleJudge:
     def __call__(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Mark | None]:
         """A mark for each answer; `None` where one of the members can't read it, or gives it no finite score."""
         found = [member.scores(prompts, answers) for member in self.members.values()]
-        together: Callable[[Sequence[float]], float] = min if self.combine == "min" else fmean
         marks: list[Mark | None] = []
         for scores in zip(*found, strict=True):
             known = tuple(score for score in scores if score is not None)
-            marks.append(Mark(together(known), members=known) if len(known) == len(scores) else None)
+            marks.append(Mark(self._together(known), members=known) if len(known) == len(scores) else None)
         return marks
+
+    def _together(self, scores: Sequence[float]) -> float:
+        return combined(torch.tensor(scores, dtype=torch.float64)[:, None], self.combine, self.coef).item()
 
     def scores(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float | None]:
         """The combined score of each answer."""

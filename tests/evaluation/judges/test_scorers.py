@@ -16,6 +16,8 @@ from rlhf.data.tokenizers.tokenizer import load_tokenizer
 from rlhf.evaluation.judges.scorers import EnsembleJudge, GoldJudge, Mark, RewardJudge
 from rlhf.models.files.loading import load_scorer
 from rlhf.models.language import ScoreModel, freeze
+from rlhf.objectives.ensembles import COMBINATIONS
+from rlhf.rewards.sources import Rewards
 
 PROMPTS = [Prompt.of(text) for text in ("What is the capital of France?", "How do I make tea?", "hm")]
 ANSWERS = ["Paris.", "Boil the water, then pour it over the leaves.", ""]
@@ -142,3 +144,16 @@ def test_an_ensemble_by_hand() -> None:
     members: Any = {"a": Said(1.0, -2.0, None), "b": Said(3.0, -1.0, 5.0)}
     assert EnsembleJudge(members)(PROMPTS, ANSWERS) == [Mark(2.0, members=(1, 3)), Mark(-1.5, members=(-2, -1)), None]
     assert EnsembleJudge(members, "min").scores(PROMPTS, ANSWERS) == [1.0, -2.0, None]
+    # Deviations 1 and 0.5, variances 1 and 0.25.
+    assert EnsembleJudge(members, "deviation", 0.5).scores(PROMPTS, ANSWERS) == [1.5, -1.75, None]
+    assert EnsembleJudge(members, "variance", 0.5).scores(PROMPTS, ANSWERS) == [1.5, -1.625, None]
+
+
+@pytest.mark.parametrize("how", COMBINATIONS)
+def test_an_ensemble_says_in_an_evaluation_what_it_says_in_training(how: str) -> None:
+    table = torch.tensor([[0.3, -2.0, 5.5], [1.7, -1.0, 2.25], [-0.9, 4.0, 2.5]])
+    members: Any = {str(i): Said(*scores) for i, scores in enumerate(table.tolist())}
+    rewards = Rewards([lambda batch, scores=scores: scores for scores in table], combine=how, coef=0.7)
+    trained = rewards.of_batch(collate([]))["model"]
+    judged = EnsembleJudge(members, how, 0.7).scores(PROMPTS, ANSWERS)
+    assert judged == pytest.approx(trained.tolist())

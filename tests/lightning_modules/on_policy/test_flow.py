@@ -12,7 +12,7 @@ from closed_form import EOS, LONGEST, PROMPTS, fit, make_world, new_critic, new_
 
 from lightning_modules.data import StageData
 from lightning_modules.on_policy.flow import OnPolicyModule
-from rlhf.config import OnPolicyConfig, PPOConfig, TrainConfig, algorithms
+from rlhf.config import OnPolicyConfig, PPOConfig, ScoringConfig, TrainConfig, algorithms
 from rlhf.data.batch import Batch
 from rlhf.data.rows import Row
 from rlhf.models.language import halve
@@ -23,11 +23,17 @@ from verbs.train.build import module_class
 EPISODES = 24
 
 
-def built(algo: OnPolicyConfig, budget: int = 10**6, reward: Any = None, steps: int = 1) -> OnPolicyModule:
+def built(
+    algo: OnPolicyConfig,
+    budget: int = 10**6,
+    reward: Any = None,
+    steps: int = 1,
+    scoring: ScoringConfig | None = None,
+) -> OnPolicyModule:
     """A module in the closed-form world."""
     world = make_world()
     policy = new_policy(value_head=algo.value_model() == "shared")
-    config = TrainConfig(algo=algo)
+    config = TrainConfig(algo=algo, reward=scoring or ScoringConfig())
     config.rollout.max_new_tokens, config.train.tokens_per_microbatch = LONGEST, budget
     config.train.batch_size = EPISODES
     critic = {"none": {}, "shared": {"critic": None}, "separate": {"critic": new_critic()}}[algo.value_model()]
@@ -44,9 +50,9 @@ def built(algo: OnPolicyConfig, budget: int = 10**6, reward: Any = None, steps: 
     return module
 
 
-def trained(algo: OnPolicyConfig, budget: int = 10**6, reward: Any = None, steps: int = 1) -> Any:
+def trained(algo: OnPolicyConfig, budget: int = 10**6, reward: Any = None, steps: int = 1, **others: Any) -> Any:
     """The module after a step or two."""
-    module = built(algo, budget, reward, steps)
+    module = built(algo, budget, reward, steps, **others)
     rows = [Row(PROMPTS[i % 2], index=i) for i in range(algo.rows_a_step(EPISODES))]
     fit(module, StageData(rows, [], lambda step: range(len(rows)), budget, whole=True))
     return module
@@ -178,6 +184,20 @@ def test_remax_takes_the_greedy_score_away() -> None:
         or (module.greedy_scores[i] + 1.0 - world.scores[i]).abs().min() < 1e-5
         for i in range(2)
     )
+
+
+@pytest.mark.parametrize("how", ["scale", "whiten"])
+def test_greedy_scores_leave_the_running_statistics_alone(how: str) -> None:
+    """Of an iteration the statistics hold its samples; the greedy responses are scored by them and not taken in."""
+    world = make_world()
+    algo = made("reinforce", variant="remax", lr=1e-9, missing_eos_penalty=0.0)
+    module = trained(algo, scoring=ScoringConfig(normalise=how))
+    moments = module.shaping.moments
+    assert moments.count == EPISODES
+    assert moments.mean == pytest.approx(module.train_metrics["objective/score"], rel=1e-6)
+    raw = module.greedy_scores * moments.deviation + (moments.mean if how == "whiten" else 0.0)
+    for prompt in range(2):
+        assert (world.scores[prompt] - raw[prompt]).abs().min() < 1e-5
 
 
 @pytest.mark.parametrize("critic", ["shared", "separate"])

@@ -33,6 +33,20 @@ def test_all_of_it_by_hand() -> None:
     )
 
 
+def test_where_a_margin_moves_the_optimum() -> None:
+    """Of 10 annotators 8 prefer a, 2 prefer b, and each says «better by 0.5».
+
+    With x = exp(a's score − b's), the loss is least where 0.8/(1 + x·e^−½) = 0.2/(1 + e^−½/x), that is
+    0.2·e^−½·x² − 0.6·x − 0.8·e^−½ = 0, whose positive root is 5.6537. Without margins it is 0.8/0.2 = 4.
+    """
+    for margin, root in ((0.0, 4.0), (0.5, 5.6537)):
+        scores = torch.tensor([math.log(root), 0.0], dtype=torch.float64, requires_grad=True)
+        sides = torch.tensor([[0, 1], [1, 0]])
+        losses = pair_losses(scores[sides[:, 0]], scores[sides[:, 1]], margin=torch.full((2,), margin).double())
+        (losses * torch.tensor([0.8, 0.2]).double()).sum().backward()
+        assert scores.grad is not None and scores.grad.abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("wrong", [{"label_smoothing": 0.5}, {"center_coef": -1.0}])
 def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

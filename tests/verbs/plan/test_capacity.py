@@ -169,6 +169,15 @@ def test_micro_batches_are_those_of_a_device() -> None:
     assert not capacity(*options, "train.tokens_per_microbatch=960").accumulating
 
 
+def test_what_raft_learns_from_is_one_response_of_each_prompt() -> None:
+    options = ["train.batch_size=32", "algo.samples_per_prompt=8", "algo.minibatches=1", *LENGTHS]
+    raft, all_of_them = capacity("algo=raft", *options), capacity("algo=rloo", *options)
+    assert (raft.update_tokens, all_of_them.update_tokens) == (4 * (40 + 20), 4 * (40 + 8 * 20))
+    assert raft.peak.total < all_of_them.peak.total
+    assert raft.arithmetic["scoring"] == all_of_them.arithmetic["scoring"]
+    assert raft.arithmetic["learning"] < 0.5 * all_of_them.arithmetic["learning"]
+
+
 def test_the_largest_micro_batch_just_fits() -> None:
     """Rows of 60 tokens, in memory for 30 and a half of them."""
     options = ["algo=sft", "train.batch_size=64", *LENGTHS, "plan.reserve=0"]
