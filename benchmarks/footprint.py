@@ -46,6 +46,13 @@ CONFIGURATIONS: dict[str, list[str]] = {
         *("model.architecture.n_head=4", "data.max_length=128", "rollout.max_new_tokens=48", "train.batch_size=32"),
         *("train.tokens_per_microbatch=2048", "plan.prompt_tokens=80"),
     ],
+    **{
+        f"{algo}, GPT-2 124M": [
+            *(f"algo={algo}", "model=gpt2", "data.max_length=128", "rollout.max_new_tokens=32", "train.batch_size=16"),
+            *("algo.samples_per_prompt=4", "algo.epochs=1", "train.tokens_per_microbatch=512", "plan.prompt_tokens=64"),
+        ]
+        for algo in ("ppo", "grpo")
+    },
     "ppo, 4 × 256, LoRA": [
         *("algo=ppo", "model=gpt2", "model.architecture.n_layer=4", "model.architecture.n_embd=256"),
         *("model.architecture.n_head=4", "data.max_length=128", "rollout.max_new_tokens=48", "train.batch_size=32"),

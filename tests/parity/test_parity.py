@@ -6,11 +6,13 @@ The golden values and the inputs are in `golden/`; `make_golden.py` made them, i
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from golden_values import assert_same, golden, tensor
+from golden_values import GOLDEN, assert_same, golden, tensor
 from torch import Tensor
 
 from rlhf.objectives.advantages import gae, whiten
@@ -19,6 +21,17 @@ from rlhf.objectives.ppo import policy_loss, value_loss
 from rlhf.objectives.preference.bradley_terry import accuracy, bradley_terry
 from rlhf.objectives.preference.dpo import dpo
 from rlhf.objectives.shaping import shaped_rewards
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
+def test_the_pinned_environment_made_them(path: Path) -> None:
+    made_with = json.loads(path.read_text(encoding="utf-8"))["made_with"]
+    library = path.stem.split("_")[0]
+    pins = (GOLDEN.parent / f"requirements-{library}.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in pins if "==" in line and not line.startswith("#"))
+    assert library in made_with
+    for package, version in made_with.items():
+        assert package == "python" or version.split("+")[0] == pinned[package]
 
 
 @pytest.mark.parametrize("case", golden("trl", "dpo") + golden("torchtune", "dpo"))
