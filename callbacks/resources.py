@@ -5,10 +5,17 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from typing import Any
+from typing import Any, TypedDict
 
 import lightning as L
 import torch
+
+
+class Cost(TypedDict):
+    """Fields of `summary.json`: trained tokens per second (padding not counted), and peak bytes, summed over ranks."""
+
+    train_tokens_per_second: float | None
+    peak_memory_bytes: int
 
 
 class Resources(L.Callback):
@@ -34,8 +41,8 @@ class Resources(L.Callback):
         # Before Lightning moves the module to the CPU. Of this process alone: others may not get here.
         self.memory = peak_memory(module.device)
 
-    def summary(self, module: Any) -> dict[str, Any]:
-        """Fields of `summary.json`: trained tokens per second (padding not counted), peak bytes summed over ranks."""
+    def summary(self, module: Any) -> Cost:
+        """What this process took; no speed without a step."""
         speed = (module.trained_tokens - self.tokens_before) / self.seconds if self.seconds else None
         memory = self.memory or peak_memory(module.device)
         return {"train_tokens_per_second": speed and round(speed, 1), "peak_memory_bytes": memory}

@@ -13,13 +13,13 @@ from typing import Any
 
 from launch.sweeps import runner
 from launch.sweeps.point_processes import Command
-from launch.sweeps.runner import INTERRUPTED, Runner
+from launch.sweeps.runner import INTERRUPTED, Ending, Runner
 from rlhf.errors import ConfigError
 
 POLL = 0.5
 """Seconds between two looks at what has ended."""
 
-Endings = Iterator[tuple[int, dict[str, Any]]]
+Endings = Iterator[tuple[int, Ending]]
 
 
 def _package(name: str, launcher: str) -> ModuleType:
@@ -52,7 +52,7 @@ class Joblib:
         shared = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
         run = Runner()
 
-        def perform(command: Command) -> tuple[int, dict[str, Any]]:
+        def perform(command: Command) -> tuple[int, Ending]:
             return command.number, run(command.arguments, command.folder, shared | command.variables, command.console)
 
         with runner.noticing(run.stop):
@@ -104,9 +104,9 @@ class Submitit:
                 job.cancel(check=False)
                 yield numbers[job.job_id], runner.stopped_by(asked[0])
 
-    def _ending(self, job: Any) -> dict[str, Any]:
+    def _ending(self, job: Any) -> Ending:
         try:
-            ending: dict[str, Any] = job.results()[0]
+            ending: Ending = job.results()[0]
         except Exception as error:
             return {"code": 1, "error": f"job {job.job_id}: {error}", "value": None, "seconds": 0.0}
         return ending
@@ -165,9 +165,9 @@ class Ray:
                 for ref in waiting:
                     ray.cancel(ref)
 
-    def _ending(self, ref: Any) -> dict[str, Any]:
+    def _ending(self, ref: Any) -> Ending:
         try:
-            ending: dict[str, Any] = self.ray.get(ref)
+            ending: Ending = self.ray.get(ref)
         except self.ray.exceptions.TaskCancelledError:
             return runner.stopped_by(signal.SIGINT)
         except self.ray.exceptions.RayError as error:

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from launch.sweeps.runner import ENDING, LIFELINE
 from rlhf.runs import Parent
+from rlhf.runs.summary import ParentRecord
 
 PARENTS = "RLHF_PARENTS"
 """Holds, as JSON, what the sweep resolved the point's parents to."""
@@ -26,7 +26,7 @@ class Handover:
         ending: where to say how it ended.
     """
 
-    parents: dict[str, Any] = field(default_factory=dict)
+    parents: dict[str, ParentRecord] = field(default_factory=dict)
     ending: Path | None = None
 
     @staticmethod

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
@@ -22,7 +21,7 @@ from launch import processes
 from launch.job import Job, PointError
 from launch.planner import holds_run, resumes
 from launch.sweeps import messages
-from launch.sweeps.runner import INTERRUPTED
+from launch.sweeps.runner import INTERRUPTED, Ending
 from rlhf.errors import REQUEUE, Interrupted, UserError
 from rlhf.runs import State
 from rlhf.runs import inspect as inspect_directory
@@ -63,8 +62,8 @@ class Command:
     console: str
 
 
-Backend = Callable[[Sequence[Command]], Iterator[tuple[int, dict[str, Any]]]]
-"""Runs commands; yields the number and the ending (see `launch.sweeps.runner.Runner`) of each, as they end."""
+Backend = Callable[[Sequence[Command]], Iterator[tuple[int, Ending]]]
+"""Runs commands; yields the number and the ending of each, as they end."""
 
 
 def launch(
@@ -145,7 +144,7 @@ def _command(job: Job, composed: DictConfig, task: list[str], number: int, answe
     )
 
 
-def _note(job: Job, number: int, ending: dict[str, Any], answer: JobReturn) -> int:
+def _note(job: Job, number: int, ending: Ending, answer: JobReturn) -> int:
     """Say how a point ended, and keep its failure or its value; returns its exit code."""
     name, code, error = job.names[number], ending["code"], ending["error"]
     if code == 0:
@@ -159,7 +158,7 @@ def _note(job: Job, number: int, ending: dict[str, Any], answer: JobReturn) -> i
         console = job.directories[number] / CONSOLE
         text = error or f"{_how(code)}; its output is in {console}"
         job.failures.append((name, UserError(text) if code == 2 else PointError(text)))
-    return int(code)
+    return code
 
 
 def _how(code: int) -> str:

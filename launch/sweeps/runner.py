@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import Any
+from typing import Any, TypedDict
 
 from rlhf.storage.reading import Unreadable, read_json
 
@@ -29,6 +29,22 @@ INTERRUPTED, REQUEUE = 130, 75
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
+class Ending(TypedDict):
+    """How a command ended.
+
+    Attributes:
+        code: exit code; negative: ended by that signal.
+        error: what went wrong, or an empty string.
+        value: what the program returned, as JSON carries it.
+        seconds: that it ran.
+    """
+
+    code: int
+    error: str
+    value: Any
+    seconds: float
+
+
 class Runner:
     """Runs commands, several at the same time from several threads. After a signal it hands that on, waits for what
     is running to save itself, and starts nothing more.
@@ -41,9 +57,7 @@ class Runner:
         self.children: set[subprocess.Popen[bytes]] = set()
         self.stopped = 0
 
-    def __call__(
-        self, command: Sequence[str], folder: str, variables: Mapping[str, str], console: str
-    ) -> dict[str, Any]:
+    def __call__(self, command: Sequence[str], folder: str, variables: Mapping[str, str], console: str) -> Ending:
         """Run one command to its end.
 
         Args:
@@ -51,10 +65,6 @@ class Runner:
             folder: working directory.
             variables: of the environment, beside those that are there.
             console: file to which what the command prints is appended.
-
-        Returns:
-            `code` (exit code; negative: ended by that signal), `error` (what went wrong, or an empty string),
-            `value` (what the program returned), `seconds`.
         """
         if self.stopped:
             return stopped_by(self.stopped)
@@ -82,7 +92,8 @@ class Runner:
         finally:
             os.close(life)
             os.close(ours)
-        return {"error": "", "value": None, **told, "code": code, "seconds": time.monotonic() - started}
+        error, value = str(told.get("error") or ""), told.get("value")
+        return {"code": code, "error": error, "value": value, "seconds": time.monotonic() - started}
 
     def _wait(self, child: subprocess.Popen[bytes]) -> int:
         self.children.add(child)
@@ -136,7 +147,7 @@ def _unblocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def stopped_by(number: int) -> dict[str, Any]:
+def stopped_by(number: int) -> Ending:
     """The ending of a command that a signal kept from starting, or ended somewhere else."""
     code = INTERRUPTED if number == signal.SIGINT else REQUEUE
     return {"code": code, "error": "", "value": None, "seconds": 0.0}
@@ -151,7 +162,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def run(command: Sequence[str], folder: str, variables: Mapping[str, str], console: str) -> dict[str, Any]:
+def run(command: Sequence[str], folder: str, variables: Mapping[str, str], console: str) -> Ending:
     """As a `Runner` for this command alone."""
     runner = Runner()
     with noticing(runner.stop):
@@ -165,7 +176,7 @@ class Requeued:
         self.command, self.rest = list(command), (folder, dict(variables), console)
         self.runner = Runner()
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> Ending:
         # A scheduler that takes a machine away starts the same job again by itself.
         again = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
         return self.runner([*self.command, *(["resume=true"] if again else [])], *self.rest)

@@ -9,10 +9,12 @@ from typing import Any
 
 from rlhf.data.records import Prompt
 from rlhf.evaluation.answers import Answer
+from rlhf.evaluation.judges.details import JudgeDetails
 from rlhf.evaluation.judges.rubric import Compared
 from rlhf.evaluation.judges.scorers import Mark
 from rlhf.evaluation.metrics import distinct, mean, mean_score, sides
 from rlhf.evaluation.reward_model.bench import sections
+from rlhf.evaluation.reward_model.best_of import BestOf
 from rlhf.evaluation.reward_model.preferences import Agreement, best_of_bound
 from rlhf.evaluation.winrates import WinRate, all_pairs, of_outcomes, win_rate
 
@@ -116,11 +118,11 @@ class Evaluation:
     best: Replies | None = None
     best_n: int = 1
     comparisons: dict[str, list[Compared | None]] = field(default_factory=dict)
-    judge_details: dict[str, Any] = field(default_factory=dict)
+    judge_details: JudgeDetails = field(default_factory=JudgeDetails)
     categories: list[str] = field(default_factory=list)
     reward_bench: Agreement | None = None
     harness: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
-    best_curve: list[dict[str, Any]] = field(default_factory=list)
+    best_curve: list[BestOf] = field(default_factory=list)
 
     @property
     def best_name(self) -> str:

@@ -54,7 +54,7 @@ class ParentRecord(TypedDict):
 @cache
 def _types() -> dict[str, Any]:
     """Of each field, as it may stand in a file; numbers that were not finite when a run ended count as missing."""
-    return {**get_type_hints(Summary), "parents": dict[str, ParentRecord], "final": dict[str, Any]}
+    return {**get_type_hints(Summary), "final": dict[str, Any]}
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Summary:
     train_tokens_per_second: float | None = None
     peak_memory_bytes: int | None = None
     final: dict[str, float] = field(default_factory=dict)
-    parents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    parents: dict[str, ParentRecord] = field(default_factory=dict)
     seed: int = 0
     overrides: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=versions)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from rlhf.config import EvaluateConfig
 from rlhf.data.readers import read
@@ -13,7 +12,7 @@ from rlhf.evaluation.answers import Answer
 from rlhf.evaluation.judges.reward_models import check_scores
 from rlhf.evaluation.judges.scorers import EnsembleJudge, Judge, RewardJudge
 from rlhf.evaluation.outcome import Evaluation, Replies
-from rlhf.evaluation.reward_model.best_of import best_of_curve
+from rlhf.evaluation.reward_model.best_of import BestOf, best_of_curve
 from rlhf.evaluation.reward_model.pairs import Scores
 from rlhf.evaluation.reward_model.preferences import (
     Agreement,
@@ -90,7 +89,7 @@ def use_scorer(
         evaluation.judge_details["not_finite"] = wrong
 
 
-def curve(prompts: list[Prompt], samples: list[list[Answer]], scorer: Scorer, judge: Judge) -> list[dict[str, Any]]:
+def curve(prompts: list[Prompt], samples: list[list[Answer]], scorer: Scorer, judge: Judge) -> list[BestOf]:
     """Best-of-k for k up to the number of samples, each of which the judge marks."""
     asked = [prompt for prompt, mine in zip(prompts, samples, strict=True) for _ in mine]
     texts = [answer.text for mine in samples for answer in mine]

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 
@@ -204,21 +203,24 @@ class Capacity:
         """Useful operations of a step on all devices, by part of the work, on average."""
         algo, sizes = self.config.algo, self.stage.trained
         main = sizes.get("policy") or sizes["scorer"]
-        options: dict[str, Any] = {"train": TRAIN if main.trainable == main.total else TRAIN_ADAPTER}
+        train = TRAIN if main.trainable == main.total else TRAIN_ADAPTER
+        epochs, scorers = 1, 1
         if isinstance(algo, OnPolicyConfig):
-            options["epochs"] = algo.epochs
-            scored = self.config.reward.uses_model
-            options["reward_models"] = len(reward_models(algo.reward_model)) if scored else 0
+            epochs = algo.epochs
+            scorers = len(reward_models(algo.reward_model)) if self.config.reward.uses_model else 0
         total: dict[str, float] = {}
         for rows in self.planned.steps:
             for row in rows:
-                found = useful(algo, main.shape, len(row.prompt), [len(r) for r in row.responses], **options)
+                lengths = [len(response) for response in row.responses]
+                found = useful(
+                    algo, main.shape, len(row.prompt), lengths, epochs=epochs, train=train, reward_models=scorers
+                )
                 for part, operations in found.items():
                     total[part] = total.get(part, 0.0) + operations / len(self.planned.steps)
         if self.documents:
             assert isinstance(algo, OnPolicyConfig)
             one = forward(main.shape, 1, [self.config.data.max_length - 1], logits=True)
-            total["learning"] += algo.epochs * algo.minibatches * len(self.documents) * options["train"] * one
+            total["learning"] += algo.epochs * algo.minibatches * len(self.documents) * train * one
         return total
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from rlhf.data.records import Prompt
 from rlhf.errors import ConfigError
@@ -219,13 +219,27 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
             yield content
 
 
-def position_bias(compared: Sequence[Compared | None]) -> dict[str, Any] | None:
-    """How far the place decides, over pairs of different answers that were read in both orders.
+class PositionBias(TypedDict):
+    """How far the place of an answer decides.
 
-    `consistent`: share with the same winner, or a tie, both times; `first`, `second`: share in which that place won
-    both times; `prefers_first`: share of the decided readings that went to the first place; `p`: of the sign test of
-    first against second.
+    Attributes:
+        n: pairs of different answers that were read in both orders.
+        consistent: share with the same winner, or a tie, both times.
+        first, second: share in which that place won both times.
+        prefers_first: share of the decided readings that went to the first place; `None` if all were ties.
+        p: of the sign test of first against second.
     """
+
+    n: int
+    consistent: float
+    first: float
+    second: float
+    prefers_first: float | None
+    p: float
+
+
+def position_bias(compared: Sequence[Compared | None]) -> PositionBias | None:
+    """How far the place decides; `None` where no pair was read in both orders."""
     read = [c for c in compared if c is not None and not c.equal]
     if not read:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypedDict
 
 import numpy as np
 import torch
@@ -111,12 +111,70 @@ def by_slice(pairs: Sequence[Pair]) -> dict[str, dict[str, Accuracy]]:
     return found
 
 
-def calibration(pairs: Sequence[Pair], bins: int = 10) -> dict[str, Any]:
-    """`{"error", "bins": [{"low", "high", "said", "happened", "weight"}]}`: σ(score difference) beside what labels say.
+class Bin(TypedDict):
+    """Pairs of similar certainty.
+
+    Attributes:
+        low, high: ends of the bin.
+        said, happened: means within it of σ(score difference), and of how often the label agrees.
+        weight: its records; the upper half of the bins has as many as there are, and the lower half once more.
+    """
+
+    low: float
+    high: float
+    said: float
+    happened: float
+    weight: float
+
+
+class Calibration(TypedDict):
+    """Expected calibration error, and the curve that it comes from."""
+
+    error: float
+    bins: list[Bin]
+
+
+class LengthBias(TypedDict):
+    """Whether length alone raises a score; `None` without pairs that differ in words.
+
+    Attributes:
+        n: pairs whose answers differ in words.
+        correlation: of score difference and difference in words (Pearson, without an intercept: a pair has no first
+            answer).
+        prefers_longer: share of pairs in which the longer answer scores higher.
+        labels_prefer_longer: share in which the label prefers it: what exceeds that is the model's own.
+    """
+
+    n: int
+    correlation: float | None
+    prefers_longer: float | None
+    labels_prefer_longer: float | None
+
+
+class MemberAgreement(TypedDict):
+    """How far the members of an ensemble see the same winner in the same pairs.
+
+    Attributes:
+        pairs: number of pairs.
+        pairwise: share on which two members agree, averaged over every two of them; a member that ties agrees half.
+        unanimous: share on which all members agree.
+        accuracy_if_unanimous, accuracy_if_split: accuracy of the mean score there.
+        spread: standard deviation of the score difference over members, averaged over pairs.
+    """
+
+    pairs: int
+    pairwise: float
+    unanimous: float
+    accuracy_if_unanimous: float | None
+    accuracy_if_split: float | None
+    spread: float
+
+
+def calibration(pairs: Sequence[Pair], bins: int = 10) -> Calibration:
+    """σ(score difference) beside what labels say.
 
     Each pair is seen both ways round, so the curve is symmetric about one half; pairs of one record weigh 1 together.
-    `said` and `happened` are means within the bin; `weight` are its records, so that the upper half of the bins has as
-    many as there are, and the lower half once more; empty bins are left out.
+    Empty bins are left out.
     """
     counts: dict[int, int] = {}
     for pair in pairs:
@@ -134,13 +192,8 @@ def calibration(pairs: Sequence[Pair], bins: int = 10) -> dict[str, Any]:
     }
 
 
-def length_bias(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Whether length alone raises a score, over pairs whose answers differ in words.
-
-    `correlation`: of score difference and difference in words (Pearson, without an intercept: a pair has no first
-    answer). `prefers_longer`: share of pairs in which the longer answer scores higher; `labels_prefer_longer`: in which
-    the label prefers it: what exceeds that is the model's own.
-    """
+def length_bias(pairs: Sequence[Pair]) -> LengthBias:
+    """Whether length alone raises a score, over pairs whose answers differ in words."""
     differing = [pair for pair in pairs if pair.words[0] != pair.words[1]]
     if not differing:
         return {"n": 0, "correlation": None, "prefers_longer": None, "labels_prefer_longer": None}
@@ -156,13 +209,8 @@ def length_bias(pairs: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
-def member_agreement(members: Mapping[str, Sequence[Pair]]) -> dict[str, Any]:
-    """How far the members of an ensemble see the same winner in the same pairs.
-
-    `pairwise`: share of pairs on which two members agree, averaged over every two of them; a member that ties agrees
-    half. `unanimous`: share of pairs on which all do. `accuracy_if_unanimous`, `accuracy_if_split`: of the mean of
-    scores there; `spread`: standard deviation of the score difference over members, averaged over pairs.
-    """
+def member_agreement(members: Mapping[str, Sequence[Pair]]) -> MemberAgreement:
+    """Compare the winners that the members see; every member has the same pairs in the same order."""
     gaps = np.array([[pair.better - pair.worse for pair in pairs] for pairs in members.values()])
     signs = np.sign(gaps)
     two = [1 - np.abs(signs[i] - signs[j]) / 2 for i in range(len(signs)) for j in range(i)]

@@ -17,7 +17,10 @@ from rlhf.data.records import Prompt, Ranking
 from rlhf.evaluation.judges.annotators import NoisyJudge
 from rlhf.evaluation.reward_model.pairs import (
     Accuracy,
+    Calibration,
     Labelled,
+    LengthBias,
+    MemberAgreement,
     Scores,
     Slicer,
     accuracy_of,
@@ -50,10 +53,10 @@ class Agreement:
     ceiling: float | None = None
     pairs: int = 0
     slices: dict[str, dict[str, Accuracy]] = field(default_factory=dict)
-    calibration: dict[str, Any] | None = None
-    length_bias: dict[str, Any] | None = None
+    calibration: Calibration | None = None
+    length_bias: LengthBias | None = None
     members: dict[str, Accuracy] = field(default_factory=dict)
-    agreement: dict[str, Any] | None = None
+    agreement: MemberAgreement | None = None
 
     def record(self) -> dict[str, Any]:
         """As in `evaluation.json`."""
