@@ -162,11 +162,11 @@ def report(result: KTOResult, desirable: Tensor, threshold: float) -> Means:
     """Rewards and accuracy of either kind of response: right is what is rewarded above β·z0, or below it."""
     means = Means()
     point = torch.full_like(result.rewards, threshold)
-    for name, wanted in (("desirable", True), ("undesirable", False)):
-        weights = (desirable == wanted).double()
-        right = accuracy(result.rewards, point) if wanted else accuracy(point, result.rewards)
-        means.add(f"{name}_reward", result.rewards, weights)
-        means.add(f"{name}_accuracy", right, weights)
+    good, bad = desirable.double(), (~desirable).double()
+    means.add("desirable_reward", result.rewards, good)
+    means.add("undesirable_reward", result.rewards, bad)
+    means.add("desirable_accuracy", accuracy(result.rewards, point), good)
+    means.add("undesirable_accuracy", accuracy(point, result.rewards), bad)
     return means
 
 
