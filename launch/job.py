@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from launch import processes
 from launch.composition.recipes import adapter_note
 from launch.planner import Planner, Point, holds_run, resumes
-from rlhf.config import ChatConfig, ReportConfig, TrainConfig
+from rlhf.config import ChatConfig, LabelConfig, ReportConfig, TrainConfig
 from rlhf.config.objective import Value, objective_value
 from rlhf.errors import ConfigError, UserError
 from rlhf.runs import Parent, Run, State, Summary, atomic_write_text, open_run
@@ -162,7 +162,7 @@ def facts_of(point: Point, verb: str) -> dict[str, Any]:
         facts |= {"algo": config.algo.name, "model": config.model.name}
     elif (init := point.parents.get("model.init")) is not None and init.kind == "run" and init.dir is not None:
         facts["model"] = Summary.read(init.dir).model
-    if not isinstance(config, ChatConfig | ReportConfig):
+    if not isinstance(config, ChatConfig | ReportConfig | LabelConfig):
         facts["data"] = config.data.name
     return facts
 

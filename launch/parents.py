@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlhf.config import ChatConfig, CollectConfig, Config, EvaluateConfig, TrainConfig, of_assistants, plain
+from rlhf.config import (
+    ChatConfig,
+    CollectConfig,
+    Config,
+    EvaluateConfig,
+    LabelConfig,
+    TrainConfig,
+    of_assistants,
+    plain,
+)
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, resolve_init, resolve_reward_models, resolve_scorer, resolve_source
 
@@ -28,6 +37,10 @@ def find_parents(config: Config, outputs: Path) -> dict[str, Parent]:
         return {"model.init": model} | _scorer("chat.reward_model", config.chat.reward_model, model, outputs)
     if isinstance(config, EvaluateConfig):
         return _of_evaluation(config, outputs)
+    if isinstance(config, LabelConfig):
+        stages = of_assistants()
+        found = {f"models.{n}": resolve_source(f"models.{n}", g, stages, outputs) for n, g in config.arena.items()}
+        return found | _scorer("reward_model", config.reward_model, None, outputs)
     return {}
 
 

@@ -19,13 +19,25 @@ from omegaconf import DictConfig, OmegaConf
 from launch.composition.compose import options, to_config
 from launch.composition.explain import explain, parser
 from launch.parents import find_parents
-from rlhf.config import ChatConfig, Config, EvaluateConfig, PlanConfig, ReportConfig, TrainConfig, plain, validate
+from rlhf.config import (
+    ChatConfig,
+    Config,
+    EvaluateConfig,
+    LabelConfig,
+    PlanConfig,
+    ReportConfig,
+    TrainConfig,
+    plain,
+    validate,
+)
 from rlhf.data.files.values import file_sha256
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, Summary, all_runs, newest_run, run_id
 
 SECTIONS = ("algo", "model", "models", "reward", "collect", "evaluation", "chat")
 """What a run's parents depend on."""
+WITHOUT_DATA = (ChatConfig, ReportConfig, LabelConfig)
+"""Verbs that read no data set."""
 MOST_POINTS = 10_000
 """Runs of one sweep. Each is planned before the first one starts, which takes longer than anybody waits for more."""
 
@@ -102,12 +114,12 @@ class Planner:
         if init is not None and init.sha256 is not None:
             # Weights that are known by their hash may lie anywhere.
             hashes["model.path"] = init.sha256
-        if not isinstance(config, ChatConfig | ReportConfig) and config.data.is_local:
+        if not isinstance(config, WITHOUT_DATA) and config.data.is_local:
             hashes["data.path"] = self._sha256(str(config.data.path))
         chosen = config.data.chat_template if isinstance(config, TrainConfig) else None
         if chosen is not None and Path(chosen).is_file():
             hashes["data.chat_template"] = self._sha256(chosen)
-        if not isinstance(config, ChatConfig | ReportConfig) and config.data.val_path is not None:
+        if not isinstance(config, WITHOUT_DATA) and config.data.val_path is not None:
             hashes["data.val_path"] = self._sha256(config.data.val_path)
         if isinstance(config, TrainConfig):
             hashes |= {name: self._sha256(path) for name, path in config.algo.files().items()}

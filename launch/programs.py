@@ -64,12 +64,20 @@ def write_report(point: Point, overrides: list[str]) -> None:
     run_report(point.config)
 
 
+def judge_by_hand(point: Point, overrides: list[str]) -> None:
+    """Serve a local page on which people judge answers; votes become training data, and agreement is reported."""
+    from verbs.label.label import run_label
+
+    run_label(point.config, point.parents)
+
+
 pipeline = Program("pipeline", talk=run_stages, prepare=lambda typed: separate(typed)[0])
 chat = Program("chat", talk=talk)
 plan = Program("plan", talk=print_plan)
 report = Program("report", talk=write_report)
+label = Program("label", talk=judge_by_hand)
 
-PROGRAMS = {program.name: program for program in (train, pipeline, collect, evaluate, chat, plan, report)}
+PROGRAMS = {program.name: program for program in (train, pipeline, collect, evaluate, chat, plan, report, label)}
 
 
 def dashboard(argv: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ("train", "pipeline", "collect", "evaluate", "chat", "plan", "report")
+SCRIPTS = ("train", "pipeline", "collect", "evaluate", "chat", "plan", "report", "label")
 PACKAGES = ("rlhf", "lightning_modules", "callbacks", "tracking", "verbs", "launch", "conf", "hydra_plugins")
 
 ABOVE = {
@@ -40,7 +40,8 @@ WITHIN_RLHF = {
     "rewards": {"errors", "data", "objectives", "models"},
     "capacity": {"errors", "config", "data", "objectives", "models", "rollout"},
     "evaluation": {"errors", "plain_text", "progress", "storage", "data", "objectives", "models", "rollout", "rewards"},
-    "reporting": {"errors", "plain_text", "storage", "config", "data", "runs", "evaluation"},
+    "labelling": {"errors", "plain_text", "storage", "data", "runs", "evaluation"},
+    "reporting": {"errors", "plain_text", "storage", "config", "data", "runs", "evaluation", "labelling"},
 }
 
 

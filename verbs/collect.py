@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import cycle, islice
 from random import Random
-from typing import Any
 
 from rich.console import Console
 
@@ -18,7 +17,7 @@ from rlhf.data.assistant import judge
 from rlhf.data.assistant.annotator import ceiling
 from rlhf.data.assistant.answers import draw_candidates
 from rlhf.data.assistant.questions import recognise
-from rlhf.data.records import Kind, Prompt, as_prompts
+from rlhf.data.records import Kind, Prompt, as_prompts, asked
 from rlhf.data.rows import Row
 from rlhf.errors import ConfigError, DataError
 from rlhf.evaluation.judges.annotators import Annotator, NoisyJudge, ScoreAnnotator
@@ -79,7 +78,7 @@ def perform(config: CollectConfig, run: Run) -> int:
             counts["without_opinion" if ranked is None else "all_answers_equal"] += 1
             continue
         responses = [{"text": text, "rank": rank} for text, rank in zip(texts, ranked, strict=True)]
-        lines.append(json.dumps({**_asked(prompt), "responses": responses}, ensure_ascii=False))
+        lines.append(json.dumps({**asked(prompt), "responses": responses}, ensure_ascii=False))
         counts["pairs"] += sum(a < b for a in ranked for b in ranked)
     if counts["without_opinion"]:
         log.warning(
@@ -98,12 +97,6 @@ def perform(config: CollectConfig, run: Run) -> int:
     log.info("preferences: %s", run.dir / FILE)
     _show(prompts, answers, ranks)
     return len(lines)
-
-
-def _asked(prompt: Prompt) -> dict[str, Any]:
-    """The fields from which `jsonl` or `messages` reads the same prompt again."""
-    shown = prompt.text if len(prompt.turns) == 1 else prompt.messages()
-    return {"prompt": shown, **({"tools": json.loads(prompt.tools)} if prompt.tools else {})}
 
 
 def annotates_by_judge(config: CollectConfig) -> bool:

@@ -12,6 +12,7 @@ from rlhf.config.algorithms.reward import RewardConfig
 from rlhf.config.algorithms.sft import SFTConfig
 from rlhf.config.evaluation import EndpointConfig, EvaluateSettings
 from rlhf.config.keys import Key, KeyInfo, key, keys, lookup
+from rlhf.config.label import LabelConfig
 from rlhf.config.planning import PlanConfig, PlanSettings
 from rlhf.config.schema import TrainConfig
 from rlhf.config.scoring import ScoringConfig, reward_models, source_name
@@ -54,6 +55,7 @@ __all__ = [
     "ExportConfig",
     "Key",
     "KeyInfo",
+    "LabelConfig",
     "LoggerConfig",
     "LoopConfig",
     "ModelConfig",

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from rlhf.config.keys import KeyInfo, keys, lookup
+from rlhf.config.label import LabelConfig
 from rlhf.config.paths import check_exists
 from rlhf.config.rules.evaluation import check_evaluation
+from rlhf.config.rules.label import check_label
 from rlhf.config.rules.logger import check_logger
 from rlhf.config.rules.memory import adapter, offload, quantized, quantizer, tensor_parallel
 from rlhf.config.schema import TrainConfig
@@ -67,6 +69,8 @@ def validate_verb(config: Config) -> None:
                 f"strategy.layout: {config.strategy.layout} is for training; this runs on one device, "
                 "choose strategy=cpu or strategy=gpu"
             )
+    if isinstance(config, LabelConfig):
+        check_label(config)
     if isinstance(config, CollectConfig):
         collect = config.collect
         if collect.annotator == "gold" and config.data.source != "assistant":
@@ -219,11 +223,11 @@ def _strategy(config: TrainConfig) -> None:
             )
 
 
-def _rollout(config: TrainConfig | CollectConfig | EvaluateConfig | ChatConfig) -> None:
+def _rollout(config: TrainConfig | CollectConfig | EvaluateConfig | ChatConfig | LabelConfig) -> None:
     if config.rollout.engine != "vllm":
         return
-    if isinstance(config, ChatConfig):
-        raise ConfigError("rollout.engine: vllm doesn't stream answers; chat with rollout=torch")
+    if isinstance(config, ChatConfig | LabelConfig):
+        raise ConfigError("rollout.engine: vllm doesn't answer one question at a time; talk with rollout=torch")
     if find_spec("vllm") is None:
         raise ConfigError(
             "rollout.engine: vllm is not installed here; pip install -e '.[vllm]' (on a machine without a GPU: "

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from rlhf.config.evaluation import EvaluateSettings
 from rlhf.config.keys import key
+from rlhf.config.label import LabelConfig
 from rlhf.config.planning import PlanConfig
 from rlhf.config.schema import TrainConfig
 from rlhf.config.sections import (
@@ -18,30 +19,7 @@ from rlhf.config.sections import (
     RolloutConfig,
     StrategyConfig,
 )
-
-
-@dataclass
-class SourceConfig:
-    """A finished model."""
-
-    init: str = key("auto", "a run directory or a model folder; auto: the newest finished run that suits")
-
-
-@dataclass
-class SamplingConfig:
-    """How a finished model's answers are sampled."""
-
-    engine: str = key("torch", "in process, or vLLM", choices=("torch", "vllm"))
-    temperature: float = key(1.0, "0 is greedy", ge=0, le=10)
-    top_k: int = key(0, "keep the k likeliest tokens; 0: all", ge=0)
-    top_p: float = key(1.0, "keep the likeliest tokens up to this mass; 1: all", gt=0, le=1)
-    max_new_tokens: int | None = key(
-        None,
-        "longest answer; null: as the model was trained; a folder: as the runs beside it, else 128",
-        ge=1,
-        unit="tokens",
-    )
-    max_rows: int = key(256, "answers that are decoded at the same time", ge=1)
+from rlhf.config.sources import SamplingConfig, SourceConfig
 
 
 @dataclass
@@ -167,7 +145,9 @@ class PipelineConfig:
     seed: int = key(1, "of all stages", ge=0, le=2**32 - 1)
 
 
-Config: TypeAlias = TrainConfig | CollectConfig | EvaluateConfig | ChatConfig | PipelineConfig | ReportConfig
+Config: TypeAlias = (
+    TrainConfig | CollectConfig | EvaluateConfig | ChatConfig | PipelineConfig | ReportConfig | LabelConfig
+)
 
 VERBS: dict[str, type] = {
     "train": TrainConfig,
@@ -177,6 +157,7 @@ VERBS: dict[str, type] = {
     "chat": ChatConfig,
     "plan": PlanConfig,
     "report": ReportConfig,
+    "label": LabelConfig,
 }
 """The schema of each script, by its name."""
 

@@ -173,6 +173,13 @@ class Document:
 Record: TypeAlias = Prompt | Demonstration | Labelled | Comparison | Ranking | Document
 
 
+def asked(prompt: Prompt) -> dict[str, Any]:
+    """The fields of a JSON record from which `jsonl` or `messages` reads the same prompt again."""
+    single = len(prompt.turns) == 1 and prompt.turns[0][0] == "user"
+    shown = prompt.text if single else prompt.messages()
+    return {"prompt": shown, **({"tools": json.loads(prompt.tools)} if prompt.tools else {})}
+
+
 def prompt_of(record: Record) -> Prompt | None:
     """The prompt a record answers; a document has none."""
     if isinstance(record, Prompt):

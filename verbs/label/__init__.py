@@ -1,0 +1,1 @@
+"""`label.py`: the page on which people judge answers, and what their votes say together."""

@@ -1,0 +1,173 @@
+"""The page's server: what it shows comes from a desk, and what is clicked goes there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from rlhf.errors import ConfigError, UserError
+from rlhf.labelling.arena import Arena
+from rlhf.labelling.desk import Desk, Refused, Stale
+from rlhf.labelling.vote_log import Said
+from rlhf.storage.shapes import fits
+from verbs.label.guard import Guard
+
+ASSETS = Path(__file__).parent / "assets"
+LARGEST = 200_000
+"""Bytes of a request."""
+
+log = logging.getLogger("rlhf")
+
+
+class Asked(TypedDict):
+    """What the page sends."""
+
+    annotator: str
+    turn: int
+    question: NotRequired[str]
+    ranks: NotRequired[list[int] | None]
+    desirable: NotRequired[bool | None]
+    comment: NotRequired[str]
+    text: NotRequired[str]
+
+
+Act = Callable[[Desk, Asked], None]
+
+
+def _vote(desk: Desk, asked: Asked) -> None:
+    ranks = asked.get("ranks")
+    said = Said(tuple(ranks) if ranks is not None else None, asked.get("desirable"), asked.get("comment", "").strip())
+    desk.vote(asked["annotator"], asked["turn"], asked.get("question", ""), said)
+
+
+def _skip(desk: Desk, asked: Asked) -> None:
+    desk.skip(asked["annotator"], asked["turn"], asked.get("question", ""))
+
+
+def _undo(desk: Desk, asked: Asked) -> None:
+    desk.undo(asked["annotator"], asked["turn"])
+
+
+def _say(desk: Desk, asked: Asked) -> None:
+    if not isinstance(desk, Arena):
+        raise Refused("there is nobody to talk to")
+    desk.say(asked["annotator"], asked["turn"], asked.get("text", ""))
+
+
+def _reset(desk: Desk, asked: Asked) -> None:
+    if not isinstance(desk, Arena):
+        raise Refused("there is no conversation")
+    desk.reset(asked["annotator"], asked["turn"])
+
+
+ACTS: dict[str, Act] = {"vote": _vote, "skip": _skip, "undo": _undo, "say": _say, "reset": _reset}
+
+
+def build_app(desk: Desk, language: str = "en", host: str = "127.0.0.1", token: str = "") -> Starlette:
+    """The application around a desk.
+
+    Answers: 200 with the page's next state; 409 with it, where the turn that was sent is over; 400 with a sentence
+    where what was sent is impossible; 507 where a vote could not be written.
+    """
+
+    async def page(_: Request) -> Response:
+        text = (ASSETS / "page.html").read_text(encoding="utf-8")
+        return Response(text.replace("{language}", language), media_type="text/html")
+
+    async def state(request: Request) -> Response:
+        return await _answer(desk, request.query_params.get("annotator", ""), None)
+
+    async def act(request: Request) -> Response:
+        does = ACTS[request.url.path.rsplit("/", 1)[-1]]
+        asked = await _read(request)
+        if asked is None:
+            return JSONResponse({"error": "not a request of this page"}, 400)
+        return await _answer(desk, asked["annotator"], lambda: does(desk, asked))
+
+    routes = [Route("/", page), Route("/api/state", state)]
+    routes += [Route(f"/api/{name}", act, methods=["POST"]) for name in ACTS]
+    routes += [Route(f"/{name}", _asset(name)) for name in ("page.js", "words.js", "page.css")]
+    return Starlette(routes=routes, middleware=[Middleware(Guard, host=host, token=token)])
+
+
+def _asset(name: str) -> Callable[[Request], Any]:
+    async def serve_asset(_: Request) -> Response:
+        return FileResponse(ASSETS / name)
+
+    return serve_asset
+
+
+async def _read(request: Request) -> Asked | None:
+    """What was sent; `None` where it is nothing that the page sends."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST:
+            return None
+    try:
+        asked = json.loads(body)
+        body.decode().encode()
+        json.dumps(asked, ensure_ascii=False).encode()  # half a character would not go into the file
+    except (ValueError, RecursionError):
+        return None
+    return asked if fits(asked, Asked) else None
+
+
+async def _answer(desk: Desk, annotator: str, act: Callable[[], None] | None) -> Response:
+    """Do it, and say what comes next."""
+    status, error = 200, None
+    try:
+        if act is not None:
+            await run_in_threadpool(act)
+    except Stale as stale:
+        status, error = 409, str(stale)
+    except (Refused, UserError) as refused:
+        status, error = 400, str(refused)
+    except OSError as failed:
+        log.error("%s: a vote could not be written: %s", desk.log.path, failed.strerror or failed)
+        status, error = 507, f"the vote could not be written: {failed.strerror or failed}"
+    try:
+        found = await run_in_threadpool(desk.state, annotator)
+    except Refused as refused:
+        return JSONResponse({"error": str(refused)}, 400)
+    return JSONResponse(found | ({"error": error} if error else {}), status)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket of the page.
+
+    Raises:
+        ConfigError: the address is not this machine's, or the port is taken.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+    except PermissionError as error:
+        raise ConfigError(f"port: {port} is not allowed to you; pass one above 1023") from error
+    except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == 99:
+            raise ConfigError(f"host: {host} is no address of this machine") from error
+        raise ConfigError(
+            f"port: {port} is taken ({error.strerror}); pass another one, or port=0 for a free one"
+        ) from error
+    return found
+
+
+def serve(app: Starlette, at: socket.socket) -> None:
+    """Serve until Ctrl-C or a signal."""
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, ws="none")
+    uvicorn.Server(config).run([at])
