@@ -19,6 +19,7 @@ from launch.composition.recipes import adapter_note
 from launch.planner import Planner, Point, holds_run, resumes
 from rlhf.config import ChatConfig, LabelConfig, ReportConfig, TrainConfig
 from rlhf.config.objective import Value, objective_value
+from rlhf.data.files.prepared import cards_of
 from rlhf.errors import ConfigError, UserError
 from rlhf.runs import Parent, Run, State, Summary, atomic_write_text, open_run
 from rlhf.runs import inspect as inspect_directory
@@ -164,6 +165,7 @@ def facts_of(point: Point, verb: str) -> dict[str, Any]:
         facts["model"] = Summary.read(init.dir).model
     if not isinstance(config, ChatConfig | ReportConfig | LabelConfig):
         facts["data"] = config.data.name
+        facts["data_cards"] = cards_of(config.data.paths)
     return facts
 
 

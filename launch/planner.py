@@ -25,11 +25,13 @@ from rlhf.config import (
     EvaluateConfig,
     LabelConfig,
     PlanConfig,
+    PrepareConfig,
     ReportConfig,
     TrainConfig,
     plain,
     validate,
 )
+from rlhf.config.rules.preparation import source_entries
 from rlhf.data.files.values import file_sha256
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, Summary, all_runs, newest_run, run_id
@@ -114,8 +116,10 @@ class Planner:
         if init is not None and init.sha256 is not None:
             # Weights that are known by their hash may lie anywhere.
             hashes["model.path"] = init.sha256
-        if not isinstance(config, WITHOUT_DATA) and config.data.is_local:
-            hashes["data.path"] = self._sha256(str(config.data.path))
+        if not isinstance(config, WITHOUT_DATA) and any(map(config.data.reads_locally, config.data.paths)):
+            hashes["data.path"] = " ".join(
+                self._sha256(path) if config.data.reads_locally(path) else path for path in config.data.paths
+            )
         chosen = config.data.chat_template if isinstance(config, TrainConfig) else None
         if chosen is not None and Path(chosen).is_file():
             hashes["data.chat_template"] = self._sha256(chosen)
@@ -123,6 +127,8 @@ class Planner:
             hashes["data.val_path"] = self._sha256(config.data.val_path)
         if isinstance(config, TrainConfig):
             hashes |= {name: self._sha256(path) for name, path in config.algo.files().items()}
+        if isinstance(config, PrepareConfig):
+            hashes |= self._of_preparation(config)
         if isinstance(config, EvaluateConfig):
             for name in ("text", "reward_bench"):
                 if (path := getattr(config.evaluation, name)) is not None:
@@ -133,6 +139,19 @@ class Planner:
         point = Point(config, parents, run_id(content, hashes))
         self._latest = composed, point
         return point
+
+    def _of_preparation(self, config: PrepareConfig) -> dict[str, str]:
+        """Its sources, each with what it says for itself, and the evaluations that it is compared to."""
+        found = {}
+        if config.sources:
+            entries = [
+                {**vars(entry), "path": self._sha256(entry.path) if entry.is_local else entry.path}
+                for entry in source_entries(config)
+            ]
+            found["sources"] = json.dumps(entries, sort_keys=True)
+        if against := config.decontamination.against:
+            found["decontamination.against"] = " ".join(map(self._sha256, against))
+        return found
 
     def subdirectory(self, composed: DictConfig) -> str:
         """Of a sweep's point: `<number>-<id>`, or, with `resume`, the absolute path of the run that it continues."""

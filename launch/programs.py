@@ -29,6 +29,12 @@ collect = Program(
     "verbs.collect:run_collect",
     about="Sample several answers to each prompt, have an annotator rank them, and write the ranked JSONL.",
 )
+prepare = Program(
+    "prepare",
+    "verbs.prepare.prepare:run_prepare",
+    about="Read sources, filter them, remove duplicates and what evaluations ask, mix and split the rest; write JSONL, "
+    "Parquet and a data card.",
+)
 evaluate = Program(
     "evaluate",
     "verbs.evaluate.evaluate:run_evaluate",
@@ -77,7 +83,9 @@ plan = Program("plan", talk=print_plan)
 report = Program("report", talk=write_report)
 label = Program("label", talk=judge_by_hand)
 
-PROGRAMS = {program.name: program for program in (train, pipeline, collect, evaluate, chat, plan, report, label)}
+PROGRAMS = {
+    program.name: program for program in (prepare, train, pipeline, collect, evaluate, chat, plan, report, label)
+}
 
 
 def dashboard(argv: list[str] | None = None) -> int:

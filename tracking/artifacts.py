@@ -11,13 +11,14 @@ from typing import Any, TypeAlias
 
 import lightning as L
 
-from rlhf.config import CollectConfig, DataConfig, EvaluateConfig, TrainConfig, of_scorers
+from rlhf.config import CollectConfig, DataConfig, EvaluateConfig, PrepareConfig, TrainConfig, of_scorers
+from rlhf.data.files.prepared import cards_of
 from rlhf.data.files.values import data_files, file_sha256
 from rlhf.errors import ParentError
 from rlhf.runs import Parent, Run, Summary
 from tracking.wandb_tables import attempt, wandb_runs
 
-Logged: TypeAlias = TrainConfig | CollectConfig | EvaluateConfig
+Logged: TypeAlias = TrainConfig | CollectConfig | EvaluateConfig | PrepareConfig
 """Configurations of the verbs that leave a W&B run."""
 Maker: TypeAlias = Callable[[bool], Any]
 """The artifact that a run made, with its files or without."""
@@ -44,7 +45,7 @@ def log_artifacts(wandb_run: Any, config: Logged, run: Run, made: Maker) -> None
 
 
 def _log_artifacts(wandb_run: Any, config: Logged, run: Run, files: bool, made: Maker) -> None:
-    used = [data_artifact(config.data, files)]
+    used = data_artifacts(config.data, files)
     used += [model_artifact(parent, summary, files) for parent, summary in parents_of(run)]
     # A model may be compared under two names.
     for artifact in {artifact.name: artifact for artifact in used}.values():
@@ -87,13 +88,20 @@ def model_artifact(parent: Parent, summary: Summary | None, files: bool = False)
     return make_artifact(name, kind, card, {"directory": str(parent.dir or parent.name)}, exported)
 
 
-def data_artifact(data: DataConfig, files: bool = False) -> Any:
-    """Examples by their hash; of the embedded task by its seed, of a hub data set by its name."""
-    if data.is_local:
-        return file_artifact(Path(str(data.path)), {"name": data.name}, files)
+def data_artifacts(data: DataConfig, files: bool = False) -> list[Any]:
+    """Examples by their hash, an artifact for each path; of the embedded task by its seed, of the hub by the name."""
+    return [data_artifact(data, files, path) for path in data.paths] or [data_artifact(data, files)]
+
+
+def data_artifact(data: DataConfig, files: bool = False, path: str | None = None) -> Any:
+    """What one of the paths holds, the first if none is named, or the embedded task. Prepared data name their card."""
+    path = path or next(iter(data.paths), None)
+    if path is not None and data.reads_locally(path):
+        cards = {f"card_{name}": value for card in cards_of([path]) for name, value in card.items() if name != "path"}
+        return file_artifact(Path(path), {"name": data.name, **cards}, files)
     card: dict[str, Any] = {"name": data.name, "source": data.source}
     if data.source == "hub":
-        card |= {"path": data.path, "split": data.split, "subset": data.subset}
+        card |= {"path": path, "split": data.split, "subset": data.subset}
     else:
         card["seed"] = data.seed
     digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()

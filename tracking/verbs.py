@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rlhf.config import CollectConfig, EvaluateConfig, plain
+from rlhf.config import CollectConfig, DataConfig, EvaluateConfig, PrepareConfig, plain
+from rlhf.config.rules.preparation import source_entries
 from rlhf.data.files.values import file_sha256
 from rlhf.evaluation.outcome import Evaluation
 from rlhf.quiet import quiet_libraries
@@ -17,7 +18,7 @@ from rlhf.reporting.write import NAME as REPORT
 from rlhf.runs import Run
 from rlhf.runs.titles import DOT, subject, versus_title
 from tracking.alerts import send_alert
-from tracking.artifacts import close_open_run, file_artifact, log_artifacts, make_artifact, parents_of
+from tracking.artifacts import close_open_run, data_artifact, file_artifact, log_artifacts, make_artifact, parents_of
 from tracking.wandb_logger import build_wandb
 from tracking.wandb_tables import as_text, attempt
 
@@ -29,7 +30,7 @@ EVALUATED = (RESULT, "answers.jsonl", REPORT)
 
 
 @contextmanager
-def wandb_run_of(config: CollectConfig | EvaluateConfig, run: Run, job: str) -> Iterator[Any]:
+def wandb_run_of(config: CollectConfig | EvaluateConfig | PrepareConfig, run: Run, job: str) -> Iterator[Any]:
     """The W&B run of a verb that trains nothing; `None` where none is wanted, or none can be had.
 
     It ends with the block, as a failed one if an exception leaves the block.
@@ -47,7 +48,7 @@ def wandb_run_of(config: CollectConfig | EvaluateConfig, run: Run, job: str) -> 
             attempt("the end of the run", wandb_run.finish, code)
 
 
-def _start(config: CollectConfig | EvaluateConfig, run: Run, job: str) -> Any:
+def _start(config: CollectConfig | EvaluateConfig | PrepareConfig, run: Run, job: str) -> Any:
     quiet_libraries()
     close_open_run()
     try:
@@ -66,7 +67,7 @@ def _models(run: Run) -> list[str]:
     return [summary.model for _, summary in parents_of(run) if summary is not None and summary.model]
 
 
-def _subject(config: CollectConfig | EvaluateConfig, models: list[str]) -> str:
+def _subject(config: CollectConfig | EvaluateConfig | PrepareConfig, models: list[str]) -> str:
     """What an evaluation compares, or whom a collection samples."""
     if isinstance(config, EvaluateConfig):
         names = [name for name, given in config.models.items() if given]
@@ -94,6 +95,27 @@ def log_collection(wandb_run: Any, config: CollectConfig, run: Run, path: Path) 
     attempt("the metrics", lambda: wandb_run.summary.update(numbers))
     more = {"name": "preferences", "directory": str(run.dir), **run.summary.final}
     log_artifacts(wandb_run, config, run, lambda files: file_artifact(path, more, files))
+
+
+def log_preparation(wandb_run: Any, config: PrepareConfig, run: Run) -> None:
+    """What a finished preparation counted, its card, and from which files it made which."""
+    numbers = {f"prepare/{name}": value for name, value in run.summary.final.items()}
+    attempt("the metrics", lambda: wandb_run.summary.update(numbers))
+    attempt("the card", lambda: wandb_run.summary.update({"data_card": run.summary.data_cards[0]["sha256"]}))
+    if config.logger.artifacts != "off":
+        attempt("artifacts", _log_prepared, wandb_run, config, run)
+
+
+def _log_prepared(wandb_run: Any, config: PrepareConfig, run: Run) -> None:
+    files = config.logger.artifacts == "files"
+    for entry in source_entries(config):
+        data = DataConfig(name=entry.name, source="file" if entry.is_local else "hub", path=entry.path)
+        data.split, data.subset = entry.split or "train", entry.subset
+        artifact = data_artifact(data, files)
+        wandb_run._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)
+    # As the run that trains on it describes it.
+    made = DataConfig(name=config.data.name, source="file", path=str(run.dir))
+    wandb_run.log_artifact(data_artifact(made, files))
 
 
 def tables(evaluation: Evaluation) -> dict[str, Any]:

@@ -16,7 +16,8 @@ def load_data(data: DataConfig, kind: Kind) -> Dataset:
     return load(
         kind,
         source=data.source,  # type: ignore[arg-type]
-        path=data.path,
+        path=data.paths,
+        weights=data.weights,
         format=data.format,
         on_error=data.on_error,  # type: ignore[arg-type]
         seed=data.seed,

@@ -14,6 +14,7 @@ from rlhf.config.evaluation import EndpointConfig, EvaluateSettings
 from rlhf.config.keys import Key, KeyInfo, key, keys, lookup
 from rlhf.config.label import LabelConfig
 from rlhf.config.planning import PlanConfig, PlanSettings
+from rlhf.config.preparation import PrepareConfig
 from rlhf.config.schema import TrainConfig
 from rlhf.config.scoring import ScoringConfig, reward_models, source_name
 from rlhf.config.sections import (
@@ -64,6 +65,7 @@ __all__ = [
     "PipelineConfig",
     "PlanConfig",
     "PlanSettings",
+    "PrepareConfig",
     "PretrainConfig",
     "ReportConfig",
     "RewardConfig",

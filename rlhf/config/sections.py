@@ -61,7 +61,14 @@ class DataConfig:
         "file there too)",
         choices=("assistant", "sums", "file", "hub"),
     )
-    path: str | None = key(None, "file or folder, or with source=hub the data set's name")
+    path: Any = key(
+        None, "file or folder, or with source=hub the data set's name; a list, as in [A,B], is read one after another"
+    )
+    weights: list[float] = key(
+        list,
+        "how often the training examples of each path count: 2 is twice an epoch, 0.5 is half of them (drawn by seed); "
+        "empty: once",
+    )
     format: str = key(
         "auto",
         "how a record is written: a format of docs/quickstart.md, or of one's own; auto looks at its fields",
@@ -110,9 +117,19 @@ class DataConfig:
         return self.source in ("assistant", "sums")
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """`path`, one or several."""
+        several = self.path if isinstance(self.path, list) else [] if self.path is None else [self.path]
+        return tuple(map(str, several))
+
+    @property
     def is_local(self) -> bool:
-        """Whether `path` is read as a file or folder of this machine."""
-        return self.source == "file" or (self.source == "hub" and self.path is not None and Path(self.path).exists())
+        """Whether every path is read as a file or folder of this machine."""
+        return bool(self.paths) and all(map(self.reads_locally, self.paths))
+
+    def reads_locally(self, path: str) -> bool:
+        """Whether a path is read as a file or folder of this machine."""
+        return self.source == "file" or (self.source == "hub" and Path(path).exists())
 
 
 @dataclass

@@ -9,10 +9,12 @@ from importlib.util import find_spec
 from rlhf.config.keys import KeyInfo, keys, lookup
 from rlhf.config.label import LabelConfig
 from rlhf.config.paths import check_exists
+from rlhf.config.rules.data import check_data
 from rlhf.config.rules.evaluation import check_evaluation
 from rlhf.config.rules.label import check_label
 from rlhf.config.rules.logger import check_logger
 from rlhf.config.rules.memory import adapter, offload, quantized, quantizer, tensor_parallel
+from rlhf.config.rules.preparation import check_preparation
 from rlhf.config.schema import TrainConfig
 from rlhf.config.sections import SAFE_NAME
 from rlhf.config.verbs import (
@@ -22,13 +24,10 @@ from rlhf.config.verbs import (
     EvaluateConfig,
     PipelineConfig,
     PlanConfig,
+    PrepareConfig,
     ReportConfig,
 )
 from rlhf.errors import ConfigError, nearest
-
-HUB_NAME = r"(?!.*\.(jsonl|json|gz|parquet|txt)$)[A-Za-z0-9][\w.-]*(/[\w.-]+)?"
-"""`owner/name`; what ends like a data file is meant as one, so that a misspelt path is not looked up on the hub."""
-
 
 LARGEST = 2**63
 """Whole numbers from here on fit into no tensor and into no file of numbers."""
@@ -51,6 +50,11 @@ def validate(config: Config) -> None:
 
 def validate_verb(config: Config) -> None:
     """Rules of the verbs that don't train."""
+    if isinstance(config, PrepareConfig):
+        _names(config)
+        _logger(config)
+        check_preparation(config)
+        return
     if isinstance(config, CollectConfig | EvaluateConfig) and (
         config.data.chat_template or config.data.template_kwargs
     ):
@@ -101,7 +105,7 @@ def _check_range(name: str, info: KeyInfo, value: object) -> None:
     raise ConfigError(f"{name}: {value:g} is out of range, must be {info.allowed or 'finite'}")
 
 
-def _names(config: TrainConfig | CollectConfig | EvaluateConfig | PipelineConfig) -> None:
+def _names(config: TrainConfig | CollectConfig | EvaluateConfig | PipelineConfig | PrepareConfig) -> None:
     named = {"data.name": config.data.name}
     if isinstance(config, TrainConfig | PipelineConfig):
         named["model.name"] = config.model.name
@@ -112,35 +116,12 @@ def _names(config: TrainConfig | CollectConfig | EvaluateConfig | PipelineConfig
             )
 
 
-def _logger(config: TrainConfig | CollectConfig | EvaluateConfig | PipelineConfig) -> None:
+def _logger(config: TrainConfig | CollectConfig | EvaluateConfig | PipelineConfig | PrepareConfig) -> None:
     check_logger(config.logger)
 
 
 def _data_source(config: TrainConfig | CollectConfig | EvaluateConfig | PipelineConfig) -> None:
-    data = config.data
-    if data.is_embedded and data.path is not None:
-        raise ConfigError(
-            f"data.path: {data.path} would not be read with data={data.source}; add data=jsonl to read it"
-        )
-    if data.source != "hub" and (data.split != "train" or data.subset is not None):
-        name = "data.split" if data.split != "train" else "data.subset"
-        raise ConfigError(f"{name}: data={data.name} has none; data=hub data.path={data.path or 'FOLDER'} reads one")
-    if data.val_path is not None:
-        if data.is_embedded:
-            raise ConfigError("data.val_path: the embedded task has a validation set; add data=jsonl data.path=FILE")
-        check_exists("data.val_path", data.val_path)
-    if not data.is_embedded and not data.path:
-        wanted = (
-            "FILE or data.path=FOLDER" if data.source == "file" else "OWNER/NAME, a data set of the Hugging Face hub"
-        )
-        raise ConfigError(f"data.path: missing; data={data.name} needs data.path={wanted}")
-    if data.source == "file" or (data.source == "hub" and not re.fullmatch(HUB_NAME, str(data.path))):
-        check_exists("data.path", str(data.path))
-    if data.val_fraction + data.test_fraction >= 1:
-        raise ConfigError(
-            f"data.val_fraction: {data.val_fraction:g} and data.test_fraction: {data.test_fraction:g} leave nothing to "
-            "train on; their sum must be below 1"
-        )
+    check_data(config.data)
 
 
 def _length(config: TrainConfig) -> None:

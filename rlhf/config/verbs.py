@@ -9,6 +9,7 @@ from rlhf.config.evaluation import EvaluateSettings
 from rlhf.config.keys import key
 from rlhf.config.label import LabelConfig
 from rlhf.config.planning import PlanConfig
+from rlhf.config.preparation import PrepareConfig
 from rlhf.config.schema import TrainConfig
 from rlhf.config.sections import (
     CallbacksConfig,
@@ -146,7 +147,14 @@ class PipelineConfig:
 
 
 Config: TypeAlias = (
-    TrainConfig | CollectConfig | EvaluateConfig | ChatConfig | PipelineConfig | ReportConfig | LabelConfig
+    TrainConfig
+    | CollectConfig
+    | EvaluateConfig
+    | ChatConfig
+    | PipelineConfig
+    | ReportConfig
+    | LabelConfig
+    | PrepareConfig
 )
 
 VERBS: dict[str, type] = {
@@ -158,6 +166,7 @@ VERBS: dict[str, type] = {
     "plan": PlanConfig,
     "report": ReportConfig,
     "label": LabelConfig,
+    "prepare": PrepareConfig,
 }
 """The schema of each script, by its name."""
 

@@ -76,8 +76,8 @@ def read(
         FieldError: a field is not understood and could change the meaning, whatever `on_error` says.
     """
     _check_arguments(kind, on_error, format)
-    files = _files(Path(path), split)
-    found = (raw for file in files for raw in raw_values(file, whole_text=kind == "documents"))
+    files = files_of(Path(path), split)
+    found = file_values(files, kind)
     return _collect(found, kind, on_error, format, str(path), files, ignore, fields)
 
 
@@ -101,10 +101,15 @@ def read_hub(
         DataError: `datasets` is not installed, the data set can't be fetched, or as `read`, with `name[split]:row`.
     """
     _check_arguments(kind, on_error, format)
-    return _collect(_hub_rows(name, split, subset), kind, on_error, format, name, (), ignore, fields)
+    return _collect(hub_values(name, split, subset), kind, on_error, format, name, (), ignore, fields)
 
 
-def _files(path: Path, split: str | None) -> tuple[Path, ...]:
+def files_of(path: Path, split: str | None) -> tuple[Path, ...]:
+    """The file itself, or those of a folder; what is not read of it is said in a warning.
+
+    Raises:
+        DataError: there are none, or no such split.
+    """
     if not path.is_dir():
         if split not in (None, "train") and split_of(PurePosixPath(path.name)) != SPLITS.get(str(split), split):
             raise DataError(f"data.split: {path} is one file and has no split {split!r}; leave data.split out")
@@ -116,7 +121,13 @@ def _files(path: Path, split: str | None) -> tuple[Path, ...]:
     return files
 
 
-def _hub_rows(name: str, split: str, subset: str | None) -> Iterator[Raw]:
+def file_values(files: Iterable[Path], kind: Kind) -> Iterator[Raw]:
+    """Every value of files in order, before anybody knows what it means."""
+    return (raw for file in files for raw in raw_values(file, whole_text=kind == "documents"))
+
+
+def hub_values(name: str, split: str, subset: str | None) -> Iterator[Raw]:
+    """Every row of a data set of the hub; see `read_hub`."""
     try:
         import datasets
     except ImportError as error:

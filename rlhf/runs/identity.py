@@ -46,6 +46,7 @@ ADDED: dict[str, Any] = {
     "data.train_on": "all",
     "data.truncate": "prompt",
     "data.val_path": None,
+    "data.weights": [],
     "export.dtype": "auto",
     "model.adapter": "none",
     "model.quantize": "none",
@@ -81,8 +82,10 @@ def run_id(config: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
         if counted or not value:
             content[section] = counted
     for path, digest in hashes.items():
-        section, key = path.split(".", 1)
-        if key in content.get(section, {}):
+        section, _, key = path.partition(".")
+        if not key and section in content:
+            content[section] = digest
+        elif key and key in content.get(section, {}):
             content[section][key] = digest
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -25,6 +25,10 @@ SECTIONS = (
     "export",
     "evaluation",
     "collect",
+    "normalise",
+    "filter",
+    "duplicates",
+    "decontamination",
 )
 """Top-level keys of a configuration that hold others."""
 log = logging.getLogger("rlhf")

@@ -71,6 +71,7 @@ class Summary:
         parents: by key (`model.init`, `algo.reward_model`): `kind`, `directory`, `sha256`, `reason`.
         model_sha256: of the export's safetensors.
         error: the sentence or exception that a failed run ended with.
+        data_cards: of prepared data that it read, or made: `name`, `path`, `sha256` of the card.
         wandb_id: of the run in Weights & Biases, if it is told there.
     """
 
@@ -90,6 +91,7 @@ class Summary:
     overrides: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=versions)
     model_sha256: str | None = None
+    data_cards: list[dict[str, str]] = field(default_factory=list)
     started_at: str = field(default_factory=now)
     finished_at: str | None = None
     error: str | None = None

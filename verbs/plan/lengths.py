@@ -59,10 +59,11 @@ def is_cheap(config: PlanConfig) -> bool:
     data = config.data
     if data.is_embedded:
         return True
-    path = Path(str(data.path))
-    if not data.is_local or not path.exists():
+    paths = [Path(path) for path in data.paths]
+    if not data.is_local or not all(path.exists() for path in paths):
         return False
-    files = [path] if path.is_file() else [Path(folder) / f for folder, _, fs in os.walk(path) for f in fs]
+    files = [path for path in paths if path.is_file()]
+    files += [Path(folder) / f for path in paths if path.is_dir() for folder, _, fs in os.walk(path) for f in fs]
     return sum(file.stat().st_size for file in files) <= CHEAP
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from rlhf.data.files.containers import READABLE, is_hidden, kind_of
+from rlhf.data.files.prepared import CARD, prepared
 from rlhf.errors import DataError, nearest
 
 SPLITS = {
@@ -61,17 +62,22 @@ class Folder:
 
 
 def scan(path: Path) -> Folder:
-    """The data files of a folder and its folders. A folder that `save_to_disk` of `datasets` wrote says which they are.
+    """The data files of a folder and its folders. One that `prepare.py`, or `save_to_disk` of `datasets`, wrote
+    says which they are.
 
     Raises:
         DataError: there are none.
     """
     names = sorted(file for file in path.rglob("*") if file.is_file() and not is_hidden(_within(path, file)))
     files = [file for file in names if kind_of(file.name) is not None and not ABOUT.match(file.name)]
+    for card in filter(None, [prepared(file.parent) for file in names if file.name == CARD]):
+        files = [file for file in files if card.folder not in file.parents or file in card.splits.values()]
     for saved in [file.parent for file in names if file.name == "state.json"]:
         listed = _saved(saved)
         files = [file for file in files if file.parent != saved or file.name in listed]
     unread = tuple(file for file in names if kind_of(file.name) is None and not ABOUT.match(file.name))
+    if prepared(path) is not None:
+        unread = ()
     if not files:
         found = f"; it has {_some(path, unread)}" if unread else ""
         raise DataError(f"{path}: no data files in this folder{found}; it may hold {READABLE}")

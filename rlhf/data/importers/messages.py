@@ -17,6 +17,7 @@ FIELDS = {
     "completion": "another name of response",
     "chosen": "the better answer, with the conversation in front of it or without",
     "rejected": "the worse answer",
+    "responses": "answers to the conversation under prompt with their ranks, a list of {text, rank}",
     "margin": "by how much the chosen answer is better, a number",
     "parallel_tool_calls": "a setting of OpenAI's server: left out",
     **CONTEXT,

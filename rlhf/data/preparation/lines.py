@@ -1,0 +1,73 @@
+"""A record as an object of the lab's own fields, which reads back as the same record."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from rlhf.data.records import Comparison, Demonstration, Document, Labelled, Prompt, Ranking, Record
+
+TRANSCRIPT = re.compile(r"\s*(?:Human|Assistant):")
+"""A text that readers would take for a transcript of HH stands in messages instead, which are taken as they are."""
+OWN = frozenset(
+    {"messages", "prompt", "response", "completion", "chosen", "rejected", "responses", "label", "margin", "text"}
+    | {"tools", "system", "history", "dataset", "category", "subset", "source"}
+)
+"""Fields that a record's own may not be called."""
+
+
+def object_of(record: Record, dataset: str) -> dict[str, Any]:
+    """The record as JSON can hold it.
+
+    Args:
+        dataset: name of the source, kept beside the record.
+    """
+    if isinstance(record, Document):
+        return {"text": record.text, "dataset": dataset}
+    prompt = record if isinstance(record, Prompt) else record.prompt
+    found: dict[str, Any] = {}
+    if isinstance(record, Demonstration):
+        plain = is_plain(prompt) and not record.weights and not record.extras
+        if plain and not TRANSCRIPT.match(record.response):
+            found = {"prompt": prompt.text, "response": record.response}
+        else:
+            found = {"messages": weighted(record)}
+    else:
+        found["prompt"] = prompt.text if is_plain(prompt) else prompt.messages()
+    if isinstance(record, Labelled):
+        found |= {"completion": answer(record.response), "label": record.desirable}
+    elif isinstance(record, Comparison):
+        found |= {"chosen": answer(record.chosen), "rejected": answer(record.rejected)}
+        found |= {"margin": record.margin} if record.margin is not None else {}
+    elif isinstance(record, Ranking):
+        scores = record.scores or (None,) * len(record.ranks)
+        found["responses"] = [
+            {"text": text, "rank": rank, **({"score": score} if score is not None else {})}
+            for text, rank, score in zip(record.responses, record.ranks, scores, strict=True)
+        ]
+    found |= {"tools": json.loads(prompt.tools)} if prompt.tools else {}
+    found |= dict(prompt.fields)
+    found |= dict(record.tags) if isinstance(record, Labelled | Comparison | Ranking) else {}
+    return {**found, "dataset": dataset}
+
+
+def is_plain(prompt: Prompt) -> bool:
+    """Whether a prompt is one question of the user's, which its text alone says."""
+    one = len(prompt.turns) == 1 and prompt.turns[0][0] == "user" and not prompt.extras
+    return one and not TRANSCRIPT.match(prompt.text)
+
+
+def answer(text: str) -> Any:
+    """An answer as its text or, where that could be misread, as one message."""
+    return [{"role": "assistant", "content": text}] if TRANSCRIPT.match(text) else text
+
+
+def weighted(record: Demonstration) -> list[dict[str, Any]]:
+    """The conversation, with the weight 0 at the answers that are not learnt."""
+    messages = record.messages()
+    spoken = [message for message in messages if message["role"] == "assistant"]
+    for message, weight in zip(spoken, record.learnt, strict=True):
+        if not weight:
+            message["weight"] = 0
+    return messages

@@ -1,0 +1,1 @@
+"""`prepare.py`: sources in, training files and a data card out."""
