@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.data.formats.test_label_studio import PAIR
 
 from prepare import prepare
 from rlhf.data.dataset import load
@@ -19,6 +18,7 @@ from rlhf.data.preparation import reading
 from rlhf.data.readers import read
 from rlhf.data.records import key_of
 from rlhf.runs import Summary
+from tests.data.formats.test_label_studio import PAIR
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 Main = Callable[..., int]

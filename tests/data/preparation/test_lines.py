@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.data.formats.format_examples import EXAMPLES
 
 from rlhf.data.files.values import BadRecord
 from rlhf.data.formats.parse import parse
@@ -16,6 +15,7 @@ from rlhf.data.preparation.lines import object_of
 from rlhf.data.preparation.parquet import Columns
 from rlhf.data.readers import read
 from rlhf.data.records import Comparison, Demonstration, Document, Kind, Labelled, Prompt, Ranking, Record
+from tests.data.formats.format_examples import EXAMPLES
 
 TALK = Prompt((("system", "brief"), ("user", "a"), ("assistant", "b"), ("user", "hi")))
 CALLS = '{"tool_calls":[{"function":{"arguments":{"x":1},"name":"f"},"type":"function"}]}'
