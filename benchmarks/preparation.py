@@ -41,43 +41,54 @@ def words(count: int) -> list[str]:
     return list(found)
 
 
+def mixed(*numbers: int) -> int:
+    """64 bits out of numbers: the finaliser of SplitMix64 over each in turn."""
+    found = 0
+    for number in numbers:
+        found = (found + number * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64
+        found = (found ^ (found >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        found = (found ^ (found >> 27)) * 0x94D049BB133111EB % 2**64
+        found ^= found >> 31
+    return found
+
+
 class Texts:
-    """Record `i` as a function of `i` alone."""
+    """Record `i` as a function of `i` alone. A text is drawn word by word out of two long rows of words, from places
+    and by a pattern of its own: a generator for each record would take longer than preparing it."""
+
+    LENGTH = 2**21
 
     def __init__(self) -> None:
-        self.words = np.array(words(VOCABULARY))
+        draw = np.random.default_rng(11)
+        self.words = words(VOCABULARY)
         weight = 1 / np.arange(2, VOCABULARY + 2)
-        self.sums = np.cumsum(weight / weight.sum())
+        sums = np.cumsum(weight / weight.sum())
+        self.rows = [np.minimum(np.searchsorted(sums, draw.random(self.LENGTH)), VOCABULARY - 1) for _ in range(2)]
+        self.pattern = draw.random(self.LENGTH) < 0.5
 
-    def draw(self, generator: np.random.Generator, count: int) -> np.ndarray:
-        """Word numbers by frequency, [count]."""
-        return np.minimum(np.searchsorted(self.sums, generator.random(count)), VOCABULARY - 1)
-
-    def original(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Words of the prompt and of the answer."""
-        generator = np.random.Generator(np.random.PCG64([1, number]))
-        return self.draw(generator, int(generator.integers(8, 30))), self.draw(
-            generator, int(generator.integers(30, 120))
-        )
+    def text(self, seed: int, shortest: int, longest: int) -> list[int]:
+        """Numbers of words."""
+        count = shortest + mixed(seed, 0) % (longest - shortest)
+        one, two, which = (mixed(seed, n) % (self.LENGTH - count) for n in (1, 2, 3))
+        pattern = self.pattern[which : which + count]
+        found: list[int] = np.where(pattern, self.rows[0][one : one + count], self.rows[1][two : two + count]).tolist()
+        return found
 
     @staticmethod
-    def planted(number: int) -> tuple[int, np.random.Generator]:
-        """What a record is, 0 for an original, and what draws the rest of it."""
-        generator = np.random.Generator(np.random.PCG64([2, number]))
-        return max(0, int(generator.integers(20)) - 16) if number > 100 else 0, generator
+    def planted(number: int) -> int:
+        """What a record is: 0 for an original."""
+        return max(0, mixed(2, number) % 20 - 16) if number > 100 else 0
 
     def record(self, number: int) -> tuple[int, str, str]:
         """What it is, its prompt and its answer."""
-        kind, generator = self.planted(number)
-        twin = number
-        while kind and (twin == number or self.planted(twin)[0]):
-            twin = int(generator.integers(number))
-        prompt, answer = self.original(twin)
+        kind, twin, tries = self.planted(number), number, 0
+        while kind and (twin == number or self.planted(twin)):
+            twin, tries = mixed(3, number, tries) % number, tries + 1
+        prompt, answer = self.text(mixed(4, twin), 8, 30), self.text(mixed(5, twin), 30, 120)
         if kind in (NEAR, UNLIKE):
-            changes = max(1, len(answer) // (50 if kind == NEAR else 4))
-            places = generator.choice(len(answer), changes, replace=False)
-            answer[places] = generator.integers(VOCABULARY // 2, VOCABULARY, changes)
-        asked, said = " ".join(self.words[prompt]), " ".join(self.words[answer])
+            for change in range(max(1, len(answer) // (50 if kind == NEAR else 4))):
+                answer[mixed(6, number, change) % len(answer)] = VOCABULARY // 2 + mixed(7, number, change) % 20_000
+        asked, said = (" ".join([self.words[word] for word in text]) for text in (prompt, answer))
         return kind, f"{asked.capitalize()}?", f"  {said}.\r\n" if kind == EXACT else f"{said}."
 
 
@@ -87,8 +98,7 @@ def generate(path: Path, count: int) -> np.ndarray:
     kinds = np.zeros(count, dtype=np.int8)
     with path.open("w", encoding="utf-8") as stream:
         for number in range(count):
-            kind, prompt, response = texts.record(number)
-            kinds[number] = kind
+            kinds[number], prompt, response = texts.record(number)
             stream.write(json.dumps({"prompt": prompt, "response": response, "number": number}) + "\n")
     return kinds
 

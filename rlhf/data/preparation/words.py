@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
@@ -40,7 +41,7 @@ class WordNumbers:
                 if word not in known:
                     known[word] = int.from_bytes(blake2b(word.encode("utf-8"), digest_size=8).digest(), "little")
             found = [known[word] for word in words]
-        return np.array(found, dtype=np.uint64)
+        return np.frombuffer(array("Q", found), dtype=np.uint64)
 
 
 def ngrams(numbers: np.ndarray, n: int) -> np.ndarray:
@@ -60,14 +61,13 @@ def ngrams(numbers: np.ndarray, n: int) -> np.ndarray:
 
 
 def shingles(numbers: np.ndarray, n: int) -> np.ndarray:
-    """The set of n-grams, sorted, [m] uint64; a text of fewer words is one n-gram, and an empty one has none."""
-    if 0 < len(numbers) < n:
-        return ngrams(numbers, len(numbers))
-    return np.unique(ngrams(numbers, n))
+    """The n-grams that a text is compared by: a text of fewer words is one n-gram, and an empty one has none."""
+    return ngrams(numbers, min(n, len(numbers))) if len(numbers) else numbers
 
 
 def jaccard(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """|A ∩ B| / |A ∪ B| of two sorted sets; 1 where both are empty."""
+    """|A ∩ B| / |A ∪ B| of two sets, given with repetitions; 1 where both are empty."""
+    ours, theirs = np.unique(ours), np.unique(theirs)
     if not len(ours) and not len(theirs):
         return 1.0
     both = len(np.intersect1d(ours, theirs, assume_unique=True))
