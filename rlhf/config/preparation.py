@@ -70,7 +70,7 @@ class DuplicatesConfig:
     )
     ngram: int = key(3, "words of an n-gram; of a 50-word text one changed word alters 3 of 48", ge=1, unit="words")
     permutations: int = key(
-        128, "hashes of a MinHash: more find more pairs near the threshold", ge=16, le=1024, source="datasketch: 128"
+        128, "hashes of a MinHash, by which similar records are found", ge=16, le=1024, source="datasketch: 128"
     )
 
 

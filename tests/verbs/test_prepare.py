@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from prepare import prepare
+from rlhf.config import PrepareConfig, validate
+from rlhf.config.rules.preparation import source_entries
 from rlhf.data.dataset import load
 from rlhf.data.files.prepared import prepared
 from rlhf.data.preparation import reading
 from rlhf.data.readers import read
 from rlhf.data.records import key_of
+from rlhf.errors import ConfigError
 from rlhf.runs import Summary
 from tests.data.formats.test_label_studio import PAIR
 
@@ -158,32 +161,72 @@ def test_several_paths_with_weights(tmp_path: Path, main: Main) -> None:
     assert load("demonstrations", source="file", path=["a.jsonl", "b.jsonl"], limit=10).counts["train"] <= 20
 
 
-REFUSED = [
-    ("", "sources: none given"),
-    ("data.path=[a.jsonl,a.jsonl]", "data.path: a.jsonl is named twice"),
-    ("data.path=nothing.jsonl", "data.path: nothing.jsonl does not exist"),
-    ("data.path=a.jsonl data.weights=[1,2]", "data.weights: 2 of them for 1"),
-    ("data.path=a.jsonl data.weights=[-1]", "data.weights: -1 is out of range"),
-    ("data=assistant", "data.source: assistant is generated"),
-    ("data.path=a.jsonl data.max_length=99", "data.max_length: this is for training"),
-    ("data.path=a.jsonl sources=[b.jsonl]", "sources: data.path is given too"),
-    ("sources=[{path:a.jsonl,wieght:2}]", "sources[0].wieght: unknown key; did you mean weight?"),
-    ("sources=[{path:a.jsonl,weight:-1}]", "sources[0].weight: -1 is out of range"),
-    ("sources=[{weight:1}]", "sources[0].path: missing"),
-    ("sources=[{path:a.jsonl,name:x},{path:b.jsonl,name:x}]", "sources: two have the name 'x'"),
-    ("sources=[a.jsonl,b.jsonl]", "kind: the sources hold different ones (a demonstrations, b comparisons)"),
-    ("data.path=a.jsonl kind=comparisons", "a.jsonl:1: "),
-    ("data.path=a.jsonl filter.drop_matching=['(']", "filter.drop_matching: '('"),
-    ("data.path=a.jsonl filter.min_words=5 filter.max_words=3", "filter.max_words: 3 is less"),
-    ("data.path=a.jsonl filter.min_words=5000", "nothing is left of 0 records"),
-    ("data.path=a.jsonl decontamination.against=[x.jsonl]", "decontamination.against: x.jsonl does not exist"),
-    ("data.path=a.jsonl data.fields={response:response}", "data.fields: response is a field of the records"),
-    ("data.path=a.jsonl filter.personal_kinds=[name]", "filter.personal_kinds: 'name' is not one of"),
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"data.path": ["a.jsonl", "a.jsonl"]}, "data.path: a.jsonl is named twice"),
+    ({"data.path": {"a": 1}}, "data.path: {'a': 1} is no path"),
+    ({"data.path": "nothing.jsonl"}, "data.path: nothing.jsonl does not exist"),
+    ({"data.path": "a.jsonl", "data.weights": [1.0, 2.0]}, "data.weights: 2 of them for 1"),
+    ({"data.path": "a.jsonl", "data.weights": [-1.0]}, "data.weights: -1 is out of range"),
+    ({"data.source": "assistant"}, "data.source: assistant is generated"),
+    ({"data.path": "a.jsonl", "data.max_length": 99}, "data.max_length: this is for training"),
+    ({"data.path": "a.jsonl", "sources": ["b.jsonl"]}, "sources: data.path is given too"),
+    ({"data.weights": [1.0], "sources": ["a.jsonl"]}, "data.weights: 1 of them for 0"),
+    ({"sources": [{"path": "a.jsonl", "wieght": 2}]}, "sources[0].wieght: unknown key; did you mean weight?"),
+    ({"sources": ["b.jsonl", {"path": "a.jsonl", "weight": -1}]}, "sources[1].weight: -1 is out of range"),
+    ({"sources": [{"path": "a.jsonl", "limit": 0}]}, "sources[0].limit: 0 is out of range"),
+    ({"sources": [{"path": "a.jsonl", "columns": ["x"]}]}, "sources[0].columns: ['x']"),
+    ({"sources": [{"path": "a.jsonl", "source": "web"}]}, "sources[0].source: 'web' is not one of"),
+    ({"sources": [{"path": "a.jsonl", "split": "test"}]}, "sources[0].split: a.jsonl is one file"),
+    ({"sources": [{"weight": 1}]}, "sources[0].path: missing"),
+    ({"sources": [{"path": "a.jsonl", "name": "x"}, {"path": "b.jsonl", "name": "x"}]}, "sources: two have the name"),
+    ({"data.path": "a.jsonl", "filter.drop_matching": ["("]}, "filter.drop_matching: '('"),
+    ({"data.path": "a.jsonl", "filter.min_words": 5, "filter.max_words": 3}, "filter.max_words: 3 is less"),
+    ({"data.path": "a.jsonl", "decontamination.against": ["x.jsonl"]}, "decontamination.against: x.jsonl does not"),
+    ({"data.path": "a.jsonl", "filter.personal_kinds": ["name"]}, "filter.personal_kinds: 'name' is not one of"),
+    ({"data.path": "a.jsonl", "data.val_fraction": 0.5, "data.test_fraction": 0.5}, "data.val_fraction: 0.5"),
 ]
 
 
-@pytest.mark.parametrize(("line", "sentence"), REFUSED, ids=[line for line, _ in REFUSED])
-def test_refusals(main: Main, capsys: pytest.CaptureFixture[str], line: str, sentence: str) -> None:
+@pytest.mark.parametrize(("keys", "sentence"), REFUSED, ids=[sentence for _, sentence in REFUSED])
+def test_impossible_configurations_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write("a.jsonl", many(3))
+    write("b.jsonl", many(3))
+    config = PrepareConfig()
+    for key, value in keys.items():
+        section, _, name = key.rpartition(".")
+        setattr(getattr(config, section) if section else config, name, value)
+    with pytest.raises(ConfigError) as refused:
+        validate(config)
+    assert str(refused.value).startswith(sentence)
+
+
+def test_names_of_sources_are_their_files_and_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("x", "y"):
+        Path(folder).mkdir()
+        write(f"{folder}/a b.jsonl.gz", many(1))
+    config = PrepareConfig(
+        sources=["x/a b.jsonl.gz", {"path": "y/a b.jsonl.gz", "weight": 2}, {"path": "x", "name": "z"}]
+    )
+    assert [(entry.name, entry.weight) for entry in source_entries(config)] == [("a-b", 1), ("a-b-2", 2), ("z", 1)]
+
+
+STOPPED = [
+    ("", "sources: none given"),
+    ("sources=[a.jsonl,b.jsonl]", "kind: the sources hold different ones (a demonstrations, b comparisons)"),
+    ("data.path=a.jsonl kind=comparisons", "a.jsonl:1: "),
+    ("data.path=a.jsonl filter.min_words=5000", "nothing is left of 0 records"),
+    ("data.path=a.jsonl data.fields={response:response}", "data.fields: response is a field of the records"),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence"), STOPPED, ids=[line for line, _ in STOPPED])
+def test_what_only_the_data_show_stops_with_a_sentence(
+    main: Main, capsys: pytest.CaptureFixture[str], line: str, sentence: str
+) -> None:
     write("a.jsonl", many(3))
     write("b.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}])
     assert main(*line.split()) == 2
@@ -214,17 +257,24 @@ def test_a_card_of_somebody_else_is_none(tmp_path: Path) -> None:
 def test_five_formats_are_mixed_and_trained_on(main: Main, tmp_path: Path) -> None:
     if not SHARED.is_dir():
         pytest.skip("../shared/data is not there")
+    from wandb_file import OfflineRun
+
     from train import train
 
+    offline = "logger.wandb=offline"
     Path("labels.json").write_text(PAIR, encoding="utf-8")
     names = ["oasst/oasst_trees", "fastchat_sharegpt/dummy_conversation", "alpaca_libre/alpaca_libre"]
     files = [f"{{path: {SHARED / name}.jsonl.gz, limit: 60}}" for name in [*names, "hh_rlhf/harmless-base"]]
     sources = ", ".join([*files, "labels.json"])
-    assert main(f"sources=[{sources}]", "kind=demonstrations", "data.on_error=skip", "data.name=five") == 0
+    assert main(f"sources=[{sources}]", "kind=demonstrations", "data.on_error=skip", "data.name=five", offline) == 0
     assert all(source["kept"] for source in card()["sources"]) and len(card()["sources"]) == 5
-    quick = "algo=sft model=tiny model.init=random data=jsonl data.path=out data.name=five logger=csv train.max_steps=2"
+    quick = "algo=sft model=tiny model.init=random data=jsonl data.path=out data.name=five train.max_steps=2"
     small = "model.architecture.n_embd=32 model.architecture.n_layer=1 train.batch_size=4 callbacks.progress=false"
-    assert train.main([*quick.split(), *small.split(), "train.samples=0", "hydra.run.dir=sft"]) == 0
+    assert train.main([*quick.split(), *small.split(), "train.samples=0", "hydra.run.dir=sft", offline]) == 0
     summary = Summary.read(Path("sft"))
     sha256 = hashlib.sha256(Path("out", "card.json").read_bytes()).hexdigest()
     assert summary.steps == 2 and summary.data_cards == [{"name": "five", "path": "out", "sha256": sha256}]
+    made, used = ([a for a in OfflineRun(Path(run)).artifacts if a.type == "dataset"] for run in ("out", "sft"))
+    assert [a.used for a in made] == [True] * 5 + [False] and [a.used for a in used] == [True]
+    assert (made[-1].name, made[-1].digest) == (used[0].name, used[0].digest), "the graph closes"
+    assert used[0].metadata["card_sha256"] == sha256
