@@ -101,7 +101,14 @@ def perform(config: PrepareConfig, run: Run) -> int:
         evaluations = reading.evaluations.files if reading.evaluations is not None else []
         if evaluations:
             write_hits(outcome, run.dir / HITS)
-        card = card_of(data.name, kind, settings_of(config), sources, outcome, splits, evaluations, config.examples)
+        packages = {
+            "datasketch": config.duplicates.near is not None,
+            "py3langid": bool(config.filter.languages),
+            "pyarrow": config.parquet,
+        }
+        used = [package for package, taken in packages.items() if taken]
+        settings = settings_of(config)
+        card = card_of(data.name, kind, settings, sources, outcome, splits, evaluations, config.examples, used)
         write_card(card, run.dir)
     tell(run, card, timing)
     shutil.rmtree(folder, ignore_errors=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -114,11 +114,13 @@ def card_of(
     splits: Mapping[str, Mapping[str, Any]],
     evaluations: list[dict[str, Any]],
     examples: int,
+    packages: Sequence[str],
 ) -> dict[str, Any]:
     """Everything as one object. It has no date and no duration: equal inputs give an equal card.
 
     Args:
         settings: what the removals depend on. splits: of `output.write`. evaluations: of `Evaluations.files`.
+        packages: that had a part in it.
     """
     each = [counts_of(outcome, place) for place in range(len(sources))]
     removed: dict[str, Counter[str]] = {step: Counter() for step in STEPS}
@@ -158,7 +160,7 @@ def card_of(
         "settings": dict(settings),
         "split_level": outcome.mixture.level,
         "examples": examples_of(outcome, examples) if examples else {},
-        "versions": {package: version(package) for package in ("pyarrow",)},
+        "versions": {package: version(package) for package in packages},
     }
 
 

@@ -58,10 +58,10 @@ def says(prompt: str, response: str) -> dict[str, str]:
     return {"prompt": prompt, "response": response}
 
 
-def read(folder: Path, rows: list[Any], **how: Any) -> Parts:
+def read(folder: Path, rows: list[Any], kind: Any = "demonstrations", **how: Any) -> Parts:
     (folder / "parts").mkdir(exist_ok=True)
     source = Source(str(write(folder / "a.jsonl", rows)), "a")
-    return Reading("demonstrations", normalise=normaliser(), **how).read([source], folder / "parts", lambda *_: None)
+    return Reading(kind, normalise=normaliser(), **how).read([source], folder / "parts", lambda *_: None)
 
 
 def counts(parts: Parts) -> dict[str, int]:
@@ -158,17 +158,17 @@ class TestDuplicates:
         assert found.state.tolist() == [0, 0, 1, 0, 1]
         assert found.twin.tolist() == [-1, -1, 0, -1, 0]
 
-    def near(self, folder: Path, rows: list[Any], threshold: float) -> duplicates.Found:
+    def near(self, folder: Path, rows: list[Any], threshold: float, kind: Any = "demonstrations") -> duplicates.Found:
         pytest.importorskip("datasketch", reason="datasketch is of the extra prepare")
         from rlhf.data.preparation.removal.signatures import Signatures
 
         signatures, numbers = Signatures(threshold, 128, 3), WordNumbers()
-        parts = read(folder, rows, signatures=signatures)
+        parts = read(folder, rows, kind, signatures=signatures)
         found = duplicates.Found.none(parts.records)
         pairs = duplicates.candidates(parts, signatures, found, lambda _: None)
 
         def sets(record: int) -> tuple[str, tuple[np.ndarray, ...]]:
-            texts = texts_of(next(iter(parse(json.loads(parts.line(record)), "demonstrations"))))  # type: ignore[arg-type]
+            texts = texts_of(next(iter(parse(json.loads(parts.line(record)), kind))))  # type: ignore[arg-type]
             words = [numbers(words_of(text)) for text in texts.all]
             return texts.verdict, signatures.parts(words[0], words[1:])
 
@@ -189,6 +189,12 @@ class TestDuplicates:
         ]
         assert self.near(tmp_path, rows, 0.85).state.tolist() == [0, 2, 2, 0, 0, 0]
         assert self.near(tmp_path, rows, 0.95).state.tolist() == [0, 0, 2, 0, 0, 0]
+
+    def test_a_vote_that_contradicts_another_is_no_duplicate(self, tmp_path: Path) -> None:
+        text, other, third = (" ".join([*LONG[:-1], last]) for last in ("mill", "bridge", "house"))
+        votes = [(text, other), (other, text), (f"{text}!", other.upper()), (text, third)]
+        rows = [{"prompt": "Go on, please.", "chosen": chosen, "rejected": rejected} for chosen, rejected in votes]
+        assert self.near(tmp_path, rows, 0.85, "comparisons").state.tolist() == [0, 0, 2, 2]
 
     def test_whoever_goes_is_similar_to_one_that_stays(self, tmp_path: Path) -> None:
         # A chain, each similar to the next at 17/19 and to the one after it at 16/20.
@@ -244,6 +250,9 @@ class TestEvaluations:
         index = self.index(tmp_path, *(f"{shared} {n} {n + 100} {n + 200}" for n in range(11)))
         assert self.found(index, shared) is None
         assert self.found(index, f"{shared} 3 103 203") == "4"
+
+    def test_a_question_that_is_asked_many_times_is_one(self, tmp_path: Path) -> None:
+        assert self.found(self.index(tmp_path, *[" ".join(LONG)] * 20), " ".join(LONG)) == "1"
 
     def test_a_file_without_questions_is_refused(self, tmp_path: Path) -> None:
         path = write(tmp_path / "x.jsonl", [{"y": 1}])

@@ -126,7 +126,16 @@ def near(pairs: np.ndarray, sets: Sets, threshold: float, found: Found, tell: Ca
 def similar(
     ours: tuple[str, tuple[np.ndarray, ...]], theirs: tuple[str, tuple[np.ndarray, ...]], threshold: float
 ) -> bool:
-    """Whether two records have the same verdict, and each part of one is similar enough to that of the other."""
-    if ours[0] != theirs[0] or len(ours[1]) != len(theirs[1]):
+    """Whether two records have the same verdict, and each part of one is similar enough to that of the other.
+
+    Each answer must also be nearest to the one in its own place: of two answers that are much alike, one person may
+    prefer this one and another person that one, and both votes count.
+    """
+    (verdict, mine), (other, yours) = ours, theirs
+    if verdict != other or len(mine) != len(yours):
         return False
-    return all(jaccard(a, b) >= threshold for a, b in zip(ours[1], theirs[1], strict=True))
+    direct = [jaccard(a, b) for a, b in zip(mine, yours, strict=True)]
+    if min(direct) < threshold:
+        return False
+    answers = range(1, len(mine))
+    return all(direct[i] >= jaccard(mine[i], yours[j]) for i in answers for j in answers if i != j)

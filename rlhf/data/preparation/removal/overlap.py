@@ -23,7 +23,7 @@ from rlhf.errors import DataError
 SHORTEST = 6
 """Words: what is shorter is found only as a whole turn, since anybody may have asked it in passing."""
 COMMON = 10
-"""An n-gram of more items than this is an evaluation's template, not one of its questions."""
+"""An n-gram of more different questions than this is an evaluation's template, not one of its questions."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Evaluations:
         self._places: list[str] = []
         holders: dict[int, dict[int, int]] = defaultdict(dict)
         counted: dict[int, Counter[int]] = defaultdict(Counter)
+        self._asked: set[bytes] = set()
         self._turns: dict[int, dict[int, int]] = defaultdict(dict)
         for path in paths:
             items = bad = 0
@@ -70,6 +71,10 @@ class Evaluations:
     def _add(
         self, words: np.ndarray, item: int, holders: dict[int, dict[int, int]], counted: dict[int, Counter[int]]
     ) -> None:
+        # Evaluations ask the same question many times, for many answers or in many settings: that makes it no template.
+        if words.tobytes() in self._asked:
+            return
+        self._asked.add(words.tobytes())
         n = min(self.ngram, len(words))
         if 0 < n < SHORTEST:
             self._turns[n].setdefault(int(ngrams(words, n)[0]), item)
