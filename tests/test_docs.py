@@ -30,7 +30,17 @@ TABLES = (ROOT / "docs" / "details.md").read_text(encoding="utf-8")
 DETAILS = re.findall(r"^\| (\d+) \|.*\| `([^`|]+)` \| (?:`([^`|]+)`|–) \|$", TABLES, re.MULTILINE)
 FREE = ("hydra.", "model.architecture.", "models.", "stages.")
 """Keys below these are anyone's."""
-NO_KEYS = ("train.py", "plan.py", "evaluate.py", "collect.py", "chat.py", "train.log", "evaluation.json", "algo.bet")
+NO_KEYS = (
+    "train.py",
+    "train.jsonl",
+    "plan.py",
+    "evaluate.py",
+    "collect.py",
+    "chat.py",
+    "train.log",
+    "evaluation.json",
+    "algo.bet",
+)
 """Files, and a key that a page misspells on purpose."""
 COMMAND = r"^(?:[^`|\n]*&& *)?python \w+\.py.*$|`python \w+\.py[^`]*`"
 STAGE = r"(?:pretrain|sft|preferences|reward|ppo|dpo|evaluate)\."
