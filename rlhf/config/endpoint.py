@@ -19,27 +19,29 @@ VARIABLE = r"[A-Z_][A-Z0-9_]*"
 class ServerConfig:
     """A judge behind an OpenAI-compatible chat endpoint: a service, or vLLM or llama.cpp on this machine."""
 
-    url: str | None = key(None, "up to and without /chat/completions, such as http://localhost:8000/v1")
+    url: str | None = key(None, "address without /chat/completions, such as http://localhost:8000/v1")
     model: str | None = key(None, "the judge's name, as the server knows it")
     key_env: str | None = key(
         None, "name of the environment variable that holds the API key, such as OPENAI_API_KEY; null: none is sent"
     )
-    temperature: float = key(0.0, "of the judge", ge=0, le=2)
-    max_tokens: int = key(256, "longest reply; a judge that thinks aloud needs more", ge=16, unit="tokens")
+    temperature: float = key(0.0, "sampling temperature of the judge", ge=0, le=2)
+    max_tokens: int = key(256, "longest reply; a judge that writes its reasoning needs more", ge=16, unit="tokens")
     extra: dict[str, Any] = key(
         dict, "more fields of the request, such as {seed: 1}; null takes one out, such as {max_tokens: null}"
     )
-    timeout: float = key(60.0, "a call without an answer for so long is tried again", gt=0, unit="seconds")
-    retries: int = key(5, "further attempts after 429, 5xx, timeouts and replies that are none", ge=0)
+    timeout: float = key(60.0, "a call without an answer is repeated after this time", gt=0, unit="seconds")
+    retries: int = key(5, "further attempts after 429, 5xx, timeouts and unreadable replies", ge=0)
     backoff: float = key(1.0, "wait before the first further attempt; it doubles each time", ge=0, unit="seconds")
     concurrency: int = key(8, "calls at the same time", ge=1)
-    price_in: float | None = key(None, "price of a million tokens in, for the cost that is shown beforehand", ge=0)
-    price_out: float | None = key(None, "price of a million tokens out", ge=0)
-    max_cost: float | None = key(None, "stop before the first call where the cost could be higher", ge=0)
+    price_in: float | None = key(None, "price of a million input tokens, for the cost estimate", ge=0)
+    price_out: float | None = key(None, "price of a million output tokens", ge=0)
+    max_cost: float | None = key(None, "stop before the first call if the cost could be higher", ge=0)
     prompts: str | None = key(
         None, "folder of score.txt, compare.txt and again.txt; null: those in rlhf/evaluation/prompts"
     )
-    cache: str = key("outputs/.cache/judge", "folder of answers by the hash of their request; nothing is paid twice")
+    cache: str = key(
+        "outputs/.cache/judge", "folder of cached answers, by the hash of the request: no call is paid twice"
+    )
 
 
 def check_server(section: str, server: ServerConfig, asked_by: str | None) -> None:

@@ -1,4 +1,4 @@
-"""What `evaluate.py` measures, and whom it asks."""
+"""What `evaluate.py` measures, and which judge it asks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class EndpointConfig(ServerConfig):
     )
     against: str = key(
         "reference",
-        "pairs: every model against the reference, or every two models (all)",
+        "in pairs: compare every model with the reference, or every two models (all)",
         choices=("reference", "all"),
     )
 
@@ -31,8 +31,8 @@ class EvaluateSettings:
 
     judge: str = key(
         "auto",
-        "gold (the embedded task's own), reward (a reward model), ensemble (of them), endpoint (a language model that "
-        "reads), none; auto: gold where there is one, else the endpoint, the ensemble or the reward model, else none",
+        "gold (the embedded task's own), reward (a reward model), ensemble (of them), endpoint (a language model as "
+        "judge), none; auto: gold where there is one, else the endpoint, the ensemble or the reward model, else none",
         choices=("auto", "gold", "reward", "ensemble", "endpoint", "none"),
     )
     reward_model: str | None = key(
@@ -40,7 +40,7 @@ class EvaluateSettings:
         "scores answers, picks the best of n; auto: the newest finished reward run of the same tokenizer, if any",
     )
     ensemble: list[str] = key(
-        list, "two reward models or more, in the place of reward_model: together they score and pick"
+        list, "two or more reward models instead of reward_model; their combined scores judge and pick"
     )
     combine: str = key(
         "mean",
@@ -50,24 +50,24 @@ class EvaluateSettings:
         source="Coste et al. 2023",
     )
     combine_coef: float = key(
-        0.1, "what disagreement of an ensemble costs", ge=0, unit="1/score or 1", source="Coste et al. 2023"
+        0.1, "price of disagreement between the members", ge=0, unit="1/score or 1", source="Coste et al. 2023"
     )
     reference: str | None = key("sft", "the model from which KL is measured, and whose samples best-of-n chooses from")
-    prompts: int = key(400, "held-out prompts, one sample of each model for each", ge=1)
-    best_of: int = key(16, "samples of the reference that best-of-n chooses from; 1: no such line", ge=1)
+    prompts: int = key(400, "held-out prompts; each model draws one sample per prompt", ge=1)
+    best_of: int = key(16, "samples of the reference that best-of-n chooses from; 1: no best-of-n", ge=1)
     texts: int = key(200, "held-out documents for bits per byte; 0: not measured", ge=0)
-    text: str | None = key(None, "file or folder of such documents; null: those of the data")
+    text: str | None = key(None, "file or folder with documents for bits per byte; null: those of the data")
     reward_bench: str | None = key(
-        None, "file of prompt, chosen, rejected and subset, as RewardBench has it: the reward model by subset"
+        None, "file with prompt, chosen, rejected and subset, as in RewardBench: accuracy of the reward model by subset"
     )
     harness: list[str] = key(
         list,
         "tasks of lm-evaluation-harness, such as [hellaswag,arc_easy] (pip install -e '.[harness]'); none: not run",
     )
-    harness_path: str | None = key(None, "folder of one's own tasks (YAML), beside those that the library has")
-    harness_limit: int | None = key(None, "examples of each task; null: all", ge=1)
-    harness_fewshot: int | None = key(None, "solved examples before each; null: as the task says", ge=0)
-    harness_batch: int = key(8, "sequences that a task has computed at the same time", ge=1)
+    harness_path: str | None = key(None, "folder with your own tasks (YAML), beside those of the library")
+    harness_limit: int | None = key(None, "examples per task; null: all", ge=1)
+    harness_fewshot: int | None = key(None, "few-shot examples in front of each; null: as the task says", ge=0)
+    harness_batch: int = key(8, "sequences of a task computed at the same time", ge=1)
     guide: bool = key(True, "also show every model's answers to the built-in test prompts, rlhf/data/prompts/guide.txt")
     shown: int = key(8, "prompts whose answers are printed in report.md", ge=0)
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)

@@ -27,12 +27,12 @@ class PlanSettings:
     )
     tflops: float | None = key(None, "peak arithmetic of a device in strategy.precision; null: no times", gt=0)
     utilisation: float = key(
-        0.4, "share of that peak which is reached", gt=0, le=1, source="Chowdhery et al. 2022, table 3: 0.2 to 0.46"
+        0.4, "share of that peak that is reached", gt=0, le=1, source="Chowdhery et al. 2022, table 3: 0.2 to 0.46"
     )
     bandwidth: float | None = key(
         None, "memory bandwidth of a device, which bounds sampling; null: arithmetic alone", gt=0, unit="GB/s"
     )
-    price_per_hour: float | None = key(None, "of a device, in any currency; null: no cost", ge=0)
+    price_per_hour: float | None = key(None, "price of a device per hour, in any currency; null: no cost", ge=0)
 
 
 @dataclass

@@ -54,7 +54,7 @@ class ScoringConfig:
         source="Coste et al. 2023",
     )
     combine_coef: float = key(
-        0.1, "what disagreement of an ensemble costs", ge=0, unit="1/score or 1", source="Coste et al. 2023"
+        0.1, "price of disagreement between the members", ge=0, unit="1/score or 1", source="Coste et al. 2023"
     )
     normalise: str = key(
         "none",

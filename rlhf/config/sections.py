@@ -57,7 +57,7 @@ class DataConfig:
     name: str = key("assistant", "name in directories and tables; letters, digits and ._-")
     source: str = key(
         "assistant",
-        "an embedded task (assistant, sums), one's own file, or the Hugging Face hub (a path that exists is read as a "
+        "an embedded task (assistant, sums), your own file, or the Hugging Face hub (a path that exists is read as a "
         "file there too)",
         choices=("assistant", "sums", "file", "hub"),
     )
@@ -71,13 +71,13 @@ class DataConfig:
     )
     format: str = key(
         "auto",
-        "how a record is written: a format of docs/quickstart.md, or of one's own; auto looks at its fields",
+        "record format: one of docs/quickstart.md, or your own importer; auto detects it from the fields",
     )
-    ignore: list[str] = key(list, "fields of records that count as if they were not there")
+    ignore: list[str] = key(list, "record fields to ignore")
     fields: dict[str, str] = key(
         dict,
-        "what of a record reward functions get beside its prompt: names for them and names in the record, such as "
-        "{answer: solution}; every record of prompts must have them",
+        "record fields that reward functions get, as {ARGUMENT: FIELD}, such as {answer: solution}; every prompt "
+        "record must have them",
     )
     split: str = key("train", "split of a hub data set, or of a folder with files that are named after splits")
     subset: str | None = key(None, "configuration of a hub data set, or folder within it; null: its default")
@@ -85,8 +85,8 @@ class DataConfig:
     max_length: int = key(512, "prompt and response together; see truncate for longer ones", ge=8, unit="tokens")
     truncate: str = key(
         "prompt",
-        "of an example beyond max_length: prompt (its oldest turns go; dropped where the response alone is too long), "
-        "response (the end of too long responses goes too), or drop",
+        "what to cut of an example longer than max_length: prompt (oldest turns first; dropped if the "
+        "response alone is too long), response (the end of too long responses goes too), or drop",
         choices=("prompt", "response", "drop"),
     )
     max_unknown: float = key(
@@ -102,14 +102,14 @@ class DataConfig:
     )
     train_on: str = key(
         "all",
-        "which of the assistant's turns a demonstration teaches: all (those of weight 0 excepted), or the last",
+        "assistant turns that a demonstration trains on: all (except those of weight 0), or the last",
         choices=("all", "last"),
     )
-    on_error: str = key("stop", "at a bad line: stop, or skip it and count", choices=("stop", "skip"))
+    on_error: str = key("stop", "at a bad line: stop, or skip and count it", choices=("stop", "skip"))
     val_fraction: float = key(0.05, "share of prompts held out for validation", ge=0, lt=1)
     test_fraction: float = key(0.05, "share of prompts held out for the final test", ge=0, lt=1)
     val_path: str | None = key(None, "file or folder with the validation set; null: val_fraction of data.path")
-    limit: int | None = key(None, "read only so many examples; null: all", ge=1, unit="examples")
+    limit: int | None = key(None, "number of examples to read; null: all", ge=1, unit="examples")
 
     @property
     def is_embedded(self) -> bool:
@@ -137,7 +137,7 @@ class StrategyConfig:
     """On what the run computes; never what it computes."""
 
     accelerator: str = key("auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "gpu"))
-    devices: int | str = key("auto", "processes a node; auto: every GPU, or one CPU process", ge=1, choices=("auto",))
+    devices: int | str = key("auto", "processes per node; auto: every GPU, or one CPU process", ge=1, choices=("auto",))
     nodes: int = key(1, "machines", ge=1)
     layout: str = key(
         "single",
@@ -165,7 +165,7 @@ class StrategyConfig:
     gradient_checkpointing: bool = key(False, "in training, recompute activations: less memory, a third more time")
     activation_offload: bool = key(False, "in training, keep what the backward pass needs in the memory of the host")
     compile: bool = key(False, "in training, torch.compile the backbone")
-    threads: int | None = key(None, "CPU threads a process; null: PyTorch's choice", ge=1)
+    threads: int | None = key(None, "CPU threads per process; null: PyTorch's choice", ge=1)
 
 
 @dataclass
@@ -184,36 +184,38 @@ class RolloutConfig:
 class LoopConfig:
     """How long, in what portions, and what is written on the way. A step is one update; in PPO, one iteration."""
 
-    max_steps: int | None = key(None, "stop after so many steps; null: by epochs", ge=1, unit="steps")
-    epochs: float | None = key(1.0, "stop after so many passes over the data; null: by max_steps", gt=0)
-    batch_size: int = key(32, "examples an update; PPO: episodes an iteration", ge=1)
+    max_steps: int | None = key(None, "number of steps; null: epochs decides", ge=1, unit="steps")
+    epochs: float | None = key(1.0, "number of passes over the data; null: max_steps decides", gt=0)
+    batch_size: int = key(32, "examples per update; PPO: episodes per iteration", ge=1)
     tokens_per_microbatch: int = key(
-        4096, "tokens that are computed at once: sets memory, changes no result", ge=16, unit="tokens"
+        4096, "tokens computed at the same time: changes memory use, not results", ge=16, unit="tokens"
     )
-    log_every: int = key(10, "a row of metrics.csv every so many steps", ge=1, unit="steps")
-    checkpoint_every: int = key(200, "a checkpoint every so many steps, and at the end", ge=1, unit="steps")
-    keep_checkpoints: int = key(2, "newest checkpoints that are kept", ge=1)
+    log_every: int = key(10, "steps between two rows of metrics.csv", ge=1, unit="steps")
+    checkpoint_every: int = key(200, "steps between two checkpoints; the last step has one too", ge=1, unit="steps")
+    keep_checkpoints: int = key(2, "number of newest checkpoints to keep", ge=1)
     keep_every: int | None = key(
-        None, "checkpoints of every so many steps are kept for good; null: none", ge=1, unit="steps"
+        None, "checkpoints at multiples of this many steps are never deleted; null: none", ge=1, unit="steps"
     )
     keep_best: bool = key(
         False, "write and keep a checkpoint of the best validation (by loss, accuracy, or PPO's total reward)"
     )
     async_checkpoint: str = key(
         "auto",
-        "write checkpoints while training goes on, from a copy in memory; auto: those of 1 GB and more",
+        "write checkpoints while training continues, from a copy in memory; auto: those of 1 GB and more",
         choices=("auto", "always", "never"),
     )
     max_bad_steps: int = key(
         3,
-        "an update whose loss or gradient is not finite is skipped; the run stops at so many in a row",
+        "an update whose loss or gradient is not finite is skipped; the run stops after this many in a row",
         ge=1,
         unit="updates",
     )
-    val_every: int | None = key(200, "validate every so many steps; null: at the end only", ge=1, unit="steps")
-    val_batches: int | None = key(None, "batches a validation looks at; null: all", ge=1)
-    val_prompts: int = key(64, "held-out prompts that PPO answers at a validation", ge=1)
-    samples: int = key(8, "prompts that are sampled at an evaluation, for samples.jsonl; 0: none", ge=0)
+    val_every: int | None = key(200, "steps between two validations; null: at the end only", ge=1, unit="steps")
+    val_batches: int | None = key(None, "batches per validation; null: all", ge=1)
+    val_prompts: int = key(64, "held-out prompts that are sampled per validation (on-policy algorithms)", ge=1)
+    samples: int = key(
+        8, "held-out prompts whose completions are written to samples.jsonl at each validation; 0: none", ge=0
+    )
     objective: list[str] = key(
         list,
         "metrics by which a sweep compares or optimises its runs, such as [val/score,val/kl]; empty: the stage's own "
@@ -232,7 +234,7 @@ class LoggerConfig:
     )
     tensorboard: bool = key(False, "training writes TensorBoard event files to the run directory")
     project: str = key("rlhf-lab", "project in Weights & Biases")
-    entity: str | None = key(None, "team or user in Weights & Biases; null: yours")
+    entity: str | None = key(None, "team or user in Weights & Biases; null: your default one")
     tags: list[str] = key(list, "tags of the run in Weights & Biases")
     group: str | None = key(
         None, "group in Weights & Biases; null: WANDB_RUN_GROUP, else one for each sweep and each pipeline"

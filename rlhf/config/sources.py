@@ -24,8 +24,8 @@ class SamplingConfig:
     top_p: float = key(1.0, "keep the likeliest tokens up to this mass; 1: all", gt=0, le=1)
     max_new_tokens: int | None = key(
         None,
-        "longest answer; null: as the model was trained; a folder: as the runs beside it, else 128",
+        "longest completion; null: as the model was trained; a folder: as the runs beside it, else 128",
         ge=1,
         unit="tokens",
     )
-    max_rows: int = key(256, "answers that are decoded at the same time", ge=1)
+    max_rows: int = key(256, "completions that are decoded at the same time", ge=1)

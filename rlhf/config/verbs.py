@@ -33,14 +33,14 @@ class CollectSettings:
         choices=("auto", "gold", "reward"),
     )
     reward_model: str | None = key(None, "with annotator=reward: auto, a run directory or a model folder")
-    samples: int = key(4, "answers sampled for each prompt", ge=1, source="Ouyang et al. 2022: 4 to 9 are ranked")
+    samples: int = key(4, "completions sampled per prompt", ge=1, source="Ouyang et al. 2022: 4 to 9 are ranked")
     temperatures: list[float] = key(lambda: [0.7, 1.0, 1.0, 1.3], "temperature of each sample in turn")
     top_k: list[int] = key(lambda: [0, 0, 50, 0], "top-k of each sample in turn; 0: all")
-    candidates: int = key(9, "graded answers of the embedded task that are mixed in; elsewhere there are none", ge=0)
+    candidates: int = key(9, "graded answers that are mixed in (the embedded task only)", ge=0)
     noise: float = key(
-        1.1, "gold annotator: points of score at which the better answer wins in 73%", gt=0, unit="points"
+        1.1, "gold annotator: difference of scores at which the better completion wins in 73%", gt=0, unit="points"
     )
-    prompts: int | None = key(None, "use only so many prompts; null: all", ge=1)
+    prompts: int | None = key(None, "number of prompts to use; null: all", ge=1)
 
 
 @dataclass
@@ -68,7 +68,7 @@ class EvaluateConfig:
     logger: LoggerConfig = field(default_factory=lambda: LoggerConfig(wandb="off"))
     evaluation: EvaluateSettings = field(default_factory=EvaluateSettings)
     seed: int = key(1, "sampling; every model draws from a seed of its own", ge=0, le=2**32 - 1)
-    resume: bool = key(False, "do nothing where the same evaluation is finished")
+    resume: bool = key(False, "do nothing if the same evaluation is finished")
 
 
 @dataclass
@@ -94,19 +94,19 @@ class ChatConfig:
 class ReportConfig:
     """One page about what is there already; `report.py` reads, and runs nothing."""
 
-    path: str | None = key(None, "a run, an evaluation, or a folder that holds such: a sweep, or all of outputs")
-    out: str | None = key(None, "the page's file; null: report.html in that folder")
-    language: str = key("en", "that the page opens in; it has a switch", choices=("en", "zh"))
+    path: str | None = key(None, "a run, an evaluation, or a folder of them: a sweep, or all of outputs")
+    out: str | None = key(None, "file of the page; null: report.html in that folder")
+    language: str = key("en", "language in which the page opens; it has a switch", choices=("en", "zh"))
     files: bool = key(True, "also write every table as CSV and every plot as SVG, to report_files beside the page")
-    png: bool = key(False, "and every plot as PNG; needs matplotlib: pip install -e '.[report]'")
+    png: bool = key(False, "also write every plot as PNG; needs matplotlib: pip install -e '.[report]'")
 
 
 @dataclass
 class StageConfig:
     """One stage of a pipeline: a run of another verb."""
 
-    verb: str = key("train", "which script runs it", choices=("train", "collect", "evaluate"))
-    overrides: list[str] = key(list, "as on that script's command line")
+    verb: str = key("train", "script that runs the stage", choices=("train", "collect", "evaluate"))
+    overrides: list[str] = key(list, "overrides, as on the command line of that script")
     parents: dict[str, str] = key(
         dict, "key: stage, whose result becomes the key's value; data.path: reads the preferences that it collected"
     )
@@ -117,7 +117,7 @@ class StageConfig:
     )
     gates: dict[str, Any] = key(
         dict,
-        "metric of summary.json: {min: …} or {max: …}; one that is missed stops all; optional: true lets it be absent",
+        "metric of summary.json: {min: …} or {max: …}; a missed gate stops the pipeline; optional: true: may be absent",
     )
 
 
@@ -135,7 +135,7 @@ class PipelineConfig:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
-    gates: bool = key(True, "stop where a stage's result misses a gate of its own")
+    gates: bool = key(True, "stop if the result of a stage misses one of its gates")
     parallel: int = key(
         1,
         "independent stages that run at the same time; on CPUs each gets its share of the cores where "
@@ -143,7 +143,7 @@ class PipelineConfig:
         ge=1,
         unit="stages",
     )
-    seed: int = key(1, "of all stages", ge=0, le=2**32 - 1)
+    seed: int = key(1, "seed of all stages", ge=0, le=2**32 - 1)
 
 
 Config: TypeAlias = (

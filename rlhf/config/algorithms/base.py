@@ -62,14 +62,16 @@ class AlgoConfig:
 
     name: str = key("sft", "algorithm")
     lr: float = key(1e-5, "highest learning rate", gt=0, le=1)
-    lr_schedule: str = key("cosine", "how the rate falls after warm-up", choices=("cosine", "linear", "constant"))
+    lr_schedule: str = key(
+        "cosine", "how the learning rate falls after warm-up", choices=("cosine", "linear", "constant")
+    )
     warmup_steps: int | None = key(
-        None, "updates over which the rate rises from 0; null: a tenth of all updates", ge=0, unit="updates"
+        None, "updates over which the learning rate rises from 0; null: a tenth of all updates", ge=0, unit="updates"
     )
     min_lr_ratio: float = key(
-        0.1, "last learning rate over the highest", ge=0, le=1, source="Ouyang et al. 2022: cosine down to 10%"
+        0.1, "last learning rate divided by the highest", ge=0, le=1, source="Ouyang et al. 2022: cosine down to 10%"
     )
-    weight_decay: float = key(0.0, "AdamW's decay of matrices; not of biases and norms", ge=0, lt=1)
+    weight_decay: float = key(0.0, "AdamW's weight decay of matrices; biases and norms have none", ge=0, lt=1)
     adam_beta1: float = key(0.9, "decay of the first moment", ge=0, lt=1, source="Ouyang et al. 2022")
     adam_beta2: float = key(0.95, "decay of the second moment", ge=0, lt=1, source="Ouyang et al. 2022")
     adam_eps: float = key(1e-8, "added to the root of the second moment", gt=0, source="Kingma and Ba 2015")

@@ -39,12 +39,15 @@ class CriticFreeConfig(OnPolicyConfig):
 
     lr: float = key(1e-6, "highest learning rate", gt=0, le=1, source="Shao et al. 2024")
     lr_schedule: str = key(
-        "linear", "how the rate falls after warm-up", choices=("cosine", "linear", "constant"), source="as in TRL"
+        "linear",
+        "how the learning rate falls after warm-up",
+        choices=("cosine", "linear", "constant"),
+        source="as in TRL",
     )
     warmup_steps: int | None = key(
-        0, "updates over which the rate rises from 0; null: a tenth of all updates", ge=0, unit="iterations"
+        0, "updates over which the learning rate rises from 0; null: a tenth of all updates", ge=0, unit="iterations"
     )
-    min_lr_ratio: float = key(0.0, "last learning rate over the highest", ge=0, le=1, source="as in TRL")
+    min_lr_ratio: float = key(0.0, "last learning rate divided by the highest", ge=0, le=1, source="as in TRL")
     epochs: int = key(1, "passes over an iteration's episodes", ge=1, source="Shao et al. 2024; Ahmadian et al. 2024")
     clip_epsilon: float | None = key(
         0.2, "clip of the probability ratio; null: not clipped", gt=0, lt=1, source="Schulman et al. 2017"
@@ -54,7 +57,7 @@ class CriticFreeConfig(OnPolicyConfig):
     )
     dual_clip: float | None = key(
         None,
-        "a bad token's loss counts at most this ratio; null: no such bound",
+        "upper bound of the ratio where the advantage is negative (dual clip); null: none",
         gt=1,
         source="Ye et al. 2020: 3",
     )

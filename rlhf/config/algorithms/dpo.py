@@ -49,20 +49,21 @@ class DPOConfig(AlgoConfig):
     name: str = key("dpo", "algorithm", choices=("dpo",))
     lr: float = key(1e-6, "highest learning rate", gt=0, le=1, source="Rafailov et al. 2023, appendix B")
     lr_schedule: str = key(
-        "linear", "how the rate falls after warm-up", choices=("cosine", "linear", "constant"), source="as in TRL"
+        "linear",
+        "how the learning rate falls after warm-up",
+        choices=("cosine", "linear", "constant"),
+        source="as in TRL",
     )
-    min_lr_ratio: float = key(0.0, "last learning rate over the highest", ge=0, le=1, source="as in TRL")
+    min_lr_ratio: float = key(0.0, "last learning rate divided by the highest", ge=0, le=1, source="as in TRL")
     beta: float = key(
-        0.1, "strength of the pull to the reference", gt=0, unit="1/nat", source="Rafailov et al. 2023, appendix B"
+        0.1, "β, the price of KL to the reference", gt=0, unit="1/nat", source="Rafailov et al. 2023, appendix B"
     )
     beta_end: float | None = key(None, "β of the last update, for beta_schedule", gt=0, unit="1/nat")
     beta_schedule: str = key(
         "constant", "how β goes from beta to beta_end over the updates", choices=("constant", "linear", "cosine")
     )
-    loss: Any = key(
-        "sigmoid", "what is minimised, or a list of such, which are added up: see docs/methods.md", choices=LOSSES
-    )
-    loss_weights: list[float] = key(list, "a weight for each of a list in loss; empty: 1 for each")
+    loss: Any = key("sigmoid", "loss, or a list of losses to add up: see docs/methods.md", choices=LOSSES)
+    loss_weights: list[float] = key(list, "weights of the losses in a list; empty: 1 for each")
     label_smoothing: float = key(
         0.0,
         "probability that a label is wrong: sigmoid (cDPO, Mitchell 2023), sigmoid_norm, robust; the ε of exo_pair",
@@ -72,7 +73,7 @@ class DPOConfig(AlgoConfig):
     )
     divergence: str = key(
         "reverse_kl",
-        "what holds the policy to the reference: an f-divergence (Wang et al. 2023)",
+        "f-divergence to the reference (Wang et al. 2023)",
         choices=("reverse_kl", "forward_kl", "js", "alpha"),
         source="Rafailov et al. 2023",
     )
@@ -93,12 +94,12 @@ class DPOConfig(AlgoConfig):
     )
     reference_sync_steps: int | None = key(
         None,
-        "every so many updates the reference moves towards the policy (TR-DPO, Gorbatovski et al. 2024); null: never",
+        "updates between two moves of the reference towards the policy (TR-DPO, Gorbatovski et al. 2024); null: never",
         ge=1,
         unit="updates",
     )
     reference_mixup: float = key(
-        0.6, "share of the policy in the reference that has moved", gt=0, le=1, source="Gorbatovski et al. 2024; TRL"
+        0.6, "weight of the policy in the moved reference", gt=0, le=1, source="Gorbatovski et al. 2024; TRL"
     )
     ld_alpha: float | None = key(
         None,
@@ -108,7 +109,7 @@ class DPOConfig(AlgoConfig):
     )
     weighting: str = key(
         "none",
-        "none, or wpo: a pair counts by how likely both responses are for the policy itself (Zhou et al. 2024)",
+        "none, or wpo: weight pairs by how likely the policy finds both responses (Zhou et al. 2024)",
         choices=("none", "wpo"),
     )
 

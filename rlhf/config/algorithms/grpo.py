@@ -31,8 +31,8 @@ class GRPOConfig(CriticFreeConfig):
     name: str = key("grpo", "algorithm", choices=("grpo",))
     variant: str = key(
         "grpo",
-        "sets what is null below: grpo (Shao et al. 2024), dr_grpo (Liu et al. 2025), dapo (Yu et al. 2025), bnpo (a "
-        "mean over tokens, as in TRL), cispo (MiniMax 2025), gspo (Zheng et al. 2025)",
+        "preset for the keys that are null below: grpo (Shao et al. 2024), dr_grpo (Liu et al. 2025), dapo (Yu et al. "
+        "2025), bnpo (a mean over tokens, as in TRL), cispo (MiniMax 2025), gspo (Zheng et al. 2025)",
         choices=tuple(RULES),
     )
     samples_per_prompt: int = key(8, "responses sampled for each prompt: a group", ge=2, source="as in TRL")
@@ -92,7 +92,7 @@ class GRPOConfig(CriticFreeConfig):
         source="Yu et al. 2025: 4,096 of 20,480",
     )
     overlong_penalty: float = key(
-        1.0, "taken from the score of a response of full length", ge=0, unit="score", source="Yu et al. 2025"
+        1.0, "subtracted from the score of a response of full length", ge=0, unit="score", source="Yu et al. 2025"
     )
 
     def update_rule(self) -> UpdateRule:

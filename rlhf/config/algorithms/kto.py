@@ -23,11 +23,14 @@ class KTOConfig(AlgoConfig):
     name: str = key("kto", "algorithm", choices=("kto",))
     lr: float = key(1e-6, "highest learning rate", gt=0, le=1, source="as in TRL")
     lr_schedule: str = key(
-        "linear", "how the rate falls after warm-up", choices=("cosine", "linear", "constant"), source="as in TRL"
+        "linear",
+        "how the learning rate falls after warm-up",
+        choices=("cosine", "linear", "constant"),
+        source="as in TRL",
     )
-    min_lr_ratio: float = key(0.0, "last learning rate over the highest", ge=0, le=1, source="as in TRL")
+    min_lr_ratio: float = key(0.0, "last learning rate divided by the highest", ge=0, le=1, source="as in TRL")
     beta: float = key(
-        0.1, "strength of the pull to the reference", gt=0, unit="1/nat", source="Ethayarajh et al. 2024, section 4.3"
+        0.1, "β, the price of KL to the reference", gt=0, unit="1/nat", source="Ethayarajh et al. 2024, section 4.3"
     )
     loss: str = key(
         "kto",

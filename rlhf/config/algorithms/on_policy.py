@@ -63,13 +63,17 @@ class OnPolicyConfig(AlgoConfig):
         None, "an iteration's updates stop once approximate KL passes this; null: never", gt=0, unit="nats/token"
     )
     missing_eos_penalty: float = key(
-        1.0, "taken from the score of a response without end-of-text", ge=0, unit="score", source="Huang et al. 2024"
+        1.0,
+        "subtracted from the score of a response without end-of-text",
+        ge=0,
+        unit="score",
+        source="Huang et al. 2024",
     )
-    score_clip: float | None = key(None, "scores are clipped to ±this; null: not", gt=0, unit="score")
+    score_clip: float | None = key(None, "scores are clipped to ±this; null: not clipped", gt=0, unit="score")
     frozen_dtype: str = key(
         "fp32",
-        "weights of models that don't learn, reference and reward model: bf16 takes half of their memory and rounds "
-        "what they say",
+        "precision of the reference and the reward model, which do not learn: bf16 halves their memory and rounds "
+        "their outputs",
         choices=("fp32", "bf16"),
     )
     entropy_coef: float = key(0.0, "weight of an entropy bonus", ge=0, unit="1/nat")

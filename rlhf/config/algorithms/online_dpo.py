@@ -21,12 +21,15 @@ class OnlineDPOConfig(OnPolicyConfig):
     name: str = key("online-dpo", "algorithm", choices=("online-dpo",))
     lr: float = key(5e-7, "highest learning rate", gt=0, le=1, source="Guo et al. 2024")
     lr_schedule: str = key(
-        "linear", "how the rate falls after warm-up", choices=("cosine", "linear", "constant"), source="as in TRL"
+        "linear",
+        "how the learning rate falls after warm-up",
+        choices=("cosine", "linear", "constant"),
+        source="as in TRL",
     )
     warmup_steps: int | None = key(
-        0, "updates over which the rate rises from 0; null: a tenth of all updates", ge=0, unit="iterations"
+        0, "updates over which the learning rate rises from 0; null: a tenth of all updates", ge=0, unit="iterations"
     )
-    min_lr_ratio: float = key(0.0, "last learning rate over the highest", ge=0, le=1, source="as in TRL")
+    min_lr_ratio: float = key(0.0, "last learning rate divided by the highest", ge=0, le=1, source="as in TRL")
     samples_per_prompt: int = key(
         2, "responses sampled for each prompt; all pairs of them are learnt", ge=2, source="Guo et al. 2024"
     )
@@ -35,12 +38,12 @@ class OnlineDPOConfig(OnPolicyConfig):
         0.1, "DPO's β: the weight of KL(policy ‖ reference)", gt=0, unit="score/nat", source="Guo et al. 2024"
     )
     kl_in: str = key(
-        "reward", "DPO's loss has the KL within it, priced at kl_coef; there is no other place", choices=("reward",)
+        "reward", "DPO's loss contains the KL, weighted by kl_coef; no other value is possible", choices=("reward",)
     )
-    loss: str = key("sigmoid", "loss of a pair, as for algo=dpo", choices=("sigmoid", "hinge", "ipo"))
+    loss: str = key("sigmoid", "loss of a pair, as with algo=dpo", choices=("sigmoid", "hinge", "ipo"))
     labels: str = key(
         "hard",
-        "of a pair: hard (the higher score is preferred, ties are left out), or soft (with the probability that "
+        "labels of a pair: hard (the higher score is preferred, ties are left out), or soft (with the probability that "
         "Bradley–Terry gives to the difference of scores)",
         choices=("hard", "soft"),
         source="Guo et al. 2024",

@@ -20,5 +20,5 @@ class PretrainConfig(AlgoConfig):
     name: str = key("pretrain", "algorithm", choices=("pretrain",))
     lr: float = key(6e-4, "highest learning rate", gt=0, le=1, source="Brown et al. 2020, table 2.1, 125M")
     weight_decay: float = key(
-        0.1, "AdamW's decay of matrices; not of biases and norms", ge=0, lt=1, source="Brown et al. 2020"
+        0.1, "AdamW's weight decay of matrices; biases and norms have none", ge=0, lt=1, source="Brown et al. 2020"
     )

@@ -22,26 +22,28 @@ class RAFTConfig(OnPolicyConfig):
     lr: float = key(2e-5, "highest learning rate", gt=0, le=1, source="Dong et al. 2023")
     lr_schedule: str = key(
         "linear",
-        "how the rate falls after warm-up",
+        "how the learning rate falls after warm-up",
         choices=("cosine", "linear", "constant"),
         source="Dong et al. 2023",
     )
     warmup_steps: int | None = key(
-        0, "updates over which the rate rises from 0; null: a tenth of all updates", ge=0, unit="iterations"
+        0, "updates over which the learning rate rises from 0; null: a tenth of all updates", ge=0, unit="iterations"
     )
-    min_lr_ratio: float = key(0.0, "last learning rate over the highest", ge=0, le=1, source="as in TRL")
+    min_lr_ratio: float = key(0.0, "last learning rate divided by the highest", ge=0, le=1, source="as in TRL")
     samples_per_prompt: int = key(
         8, "responses sampled for each prompt, of which the best is learnt", ge=2, source="Dong et al. 2023: 8 to 32"
     )
     epochs: int = key(1, "passes over an iteration's best responses", ge=1, source="Dong et al. 2023: 2")
     kl_coef: float = key(
         0.0,
-        "nats to the reference are taken from a response's score at this price, before the best is chosen",
+        "price of KL to the reference, subtracted from a response's score before the best is chosen",
         ge=0,
         unit="score/nat",
         source="Dong et al. 2023",
     )
-    kl_in: str = key("reward", "KL counts where the best is chosen, there is no other place", choices=("reward",))
+    kl_in: str = key(
+        "reward", "the KL counts where the best response is chosen; no other value is possible", choices=("reward",)
+    )
 
     def learnt_of(self, samples: int) -> int:
         """The best one."""

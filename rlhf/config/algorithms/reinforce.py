@@ -20,8 +20,8 @@ class ReinforceConfig(CriticFreeConfig):
     name: str = key("reinforce", "algorithm", choices=("reinforce",))
     variant: str = key(
         "plus_plus",
-        "what is taken from a score: nothing (plus_plus), the mean of the prompt's other samples (plus_plus_baseline), "
-        "or the score of the greedy response (remax); the first two then whiten over the batch",
+        "what is subtracted from a score: nothing (plus_plus), the mean of the prompt's other samples "
+        "(plus_plus_baseline), or the score of the greedy response (remax); the first two then whiten over the batch",
         choices=("plus_plus", "plus_plus_baseline", "remax"),
         source="Hu et al. 2025; Li et al. 2024",
     )

@@ -20,7 +20,9 @@ class SimPOConfig(AlgoConfig):
 
     name: str = key("simpo", "algorithm", choices=("simpo",))
     lr: float = key(1e-6, "highest learning rate", gt=0, le=1, source="Meng et al. 2024, section 3: 3e-7 to 1e-6")
-    min_lr_ratio: float = key(0.0, "last learning rate over the highest", ge=0, le=1, source="Meng et al. 2024: cosine")
+    min_lr_ratio: float = key(
+        0.0, "last learning rate divided by the highest", ge=0, le=1, source="Meng et al. 2024: cosine"
+    )
     beta: float = key(
         2.0, "scale of the log-probability per token", gt=0, unit="1/nat", source="Meng et al. 2024: 2.0 to 2.5"
     )
