@@ -220,8 +220,8 @@ def finished(ended: Ending, stage: StageConfig, overrides: Sequence[str], config
     if ended.code or ended.directory is None:
         command = f"python {stage.verb}.py {' '.join(overrides)}"
         raise UserError(
-            f"stage {ended.name} failed, as told above; fix it and run the same pipeline again: "
-            f"finished stages are kept. Alone it is: {command}"
+            f"stage {ended.name} failed, as reported above; fix it and run the same pipeline again: "
+            f"finished stages are kept. To run this stage alone: {command}"
         )
     if config.gates:
         check_gates(ended.name, stage, ended.directory)
@@ -265,7 +265,7 @@ def check_gates(name: str, stage: StageConfig, directory: Path) -> None:
             wanted = f"at least {low}" if low is not None and value < low else f"at most {high}"
             raise TrainingError(
                 f"stage {name} missed its gate: {metric} is {value:.4g}, must be {wanted}; look at {directory}, change "
-                f"{name}.KEY=VALUE and run the pipeline again, or pass gates=false to go on regardless"
+                f"{name}.KEY=VALUE and run the pipeline again, or pass gates=false to continue anyway"
             )
 
 

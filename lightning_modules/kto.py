@@ -181,13 +181,13 @@ def balanced(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def unbalanced(algo: KTOConfig, rows: Sequence[Row]) -> str | None:
-    """What to say of weights under which one kind of answer counts far more than the other."""
+    """A warning for weights under which one label counts far more than the other; `None`: they are balanced."""
     labels = [label for row in rows for label in row.labels]
     good, bad = sum(labels), len(labels) - sum(labels)
     if not labels:
         return None
     if not good or not bad:
-        return f"data: all {len(labels)} labels say {'un' if bad else ''}desirable; KTO contrasts both kinds"
+        return f"data: all {len(labels)} labels are {'un' if bad else ''}desirable; KTO needs both"
     low, high = BALANCED
     ratio = algo.desirable_weight * good / max(algo.undesirable_weight * bad, 1e-9)
     # A little outside is no fault: labels are counted before any of them is weighed against its prompt.
@@ -199,6 +199,6 @@ def unbalanced(algo: KTOConfig, rows: Sequence[Row]) -> str | None:
         else ("undesirable", algo.desirable_weight * good / (high * bad))
     )
     return (
-        f"algo.{side}_weight: {good} answers are labelled desirable and {bad} undesirable; {weight:.2g} would weigh "
-        "both kinds as Ethayarajh et al. 2024 recommend"
+        f"algo.{side}_weight: {good} answers are labelled desirable and {bad} undesirable; {weight:.2g} would "
+        "balance them as Ethayarajh et al. 2024 recommend"
     )

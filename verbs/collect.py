@@ -85,7 +85,7 @@ def perform(config: CollectConfig, run: Run) -> int:
             "%d of %d prompts have an answer without a score, and are left out", counts["without_opinion"], len(prompts)
         )
     if not lines:
-        raise DataError("no prompt got two different answers and an opinion on them; raise collect.samples")
+        raise DataError("no prompt has two different completions with scores; raise collect.samples")
     with writing(run.dir / FILE):
         atomic_write_text(run.dir / FILE, "\n".join(lines) + "\n")
     final: dict[str, float] = {"rankings": len(lines), "pairs": counts["pairs"]}

@@ -25,7 +25,7 @@ def run_report(config: Config) -> None:
     assert isinstance(config, ReportConfig)
     if config.path is None:
         # Not a rule of the configuration, or --help would need a path too.
-        raise ConfigError("path: missing; pass path=DIR, a run, an evaluation, or a folder that holds such")
+        raise ConfigError("path: missing; pass path=DIR, a run, an evaluation, or a folder of them")
     out = Path(config.out) if config.out else None
     page = write_report(Path(config.path), out, config.language, config.files, config.png)
     log.info("report: %s (%.1f MB)", os.path.relpath(page), page.stat().st_size / 1e6)
@@ -37,7 +37,7 @@ def write_report(
     """Write one self-contained page about a run, a sweep or an evaluation; returns its path.
 
     Args:
-        path: the directory of a run or an evaluation, or a folder that holds such.
+        path: the directory of a run or an evaluation, or a folder of them.
         out: the page's file; `None`: `report.html` in that folder.
         language: that it opens in, `en` or `zh`.
         files: also write tables (CSV) and plots (SVG) to `report_files` beside it. png: plots as PNG too.

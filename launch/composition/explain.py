@@ -110,7 +110,7 @@ def _unknown_key(
     if name.startswith("model.architecture."):
         return f"{name}: not among the sizes of this model; add it with +{name}=…, if transformers knows it"
     if name.startswith("models."):
-        return f"{name}: not among the names that are there; add it with +{name}=RUN"
+        return f"{name}: no such name; add it with +{name}=RUN"
     if name.split(".")[0] == "hydra":
         return f"{name}: Hydra has no such key"
     ours = next((algo for algo, cls in algorithms().items() if cls is error.object_type), None)

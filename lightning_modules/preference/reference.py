@@ -138,7 +138,7 @@ class Reference:
             return "it holds no log-probabilities"
         if facts or "key" in wanted:  # runs of earlier versions wrote numbers alone
             if any(facts.get(name) != value for name, value in wanted.items()):
-                return "it is of other weights, rows or versions"
+                return "it belongs to other weights, rows or versions"
             if facts.get("sha256") != checksum(found):
                 return "its checksum is wrong"
         return None

@@ -84,7 +84,7 @@ def _load_tensors(module: nn.Module, optimizer: torch.optim.Optimizer, state: di
     if state.get("format") != FORMAT:
         raise TrainingError(
             f"the checkpoint is of format {state.get('format')}, and this version reads {FORMAT}; "
-            "start anew, or continue with the version that wrote it"
+            "start again in a new directory, or continue with the version that wrote it"
         )
     again = aliases(module)
     learned = {name for name, p in module.named_parameters() if p.requires_grad}
@@ -92,8 +92,8 @@ def _load_tensors(module: nn.Module, optimizer: torch.optim.Optimizer, state: di
     weights = dict(state["model"])
     if differing := sorted((learned | kept) ^ weights.keys()):
         raise TrainingError(
-            f"the checkpoint is of another model: {', '.join(differing[:3])}{', …' if len(differing) > 3 else ''} "
-            "stand on one side only"
+            f"the checkpoint belongs to another model: {', '.join(differing[:3])}"
+            f"{', …' if len(differing) > 3 else ''} are in only one of the two"
         )
     weights |= {other: weights[name] for other, name in again.items() if name in weights}
     options = StateDictOptions(full_state_dict=True, strict=False)

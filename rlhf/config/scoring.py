@@ -102,7 +102,7 @@ def reward_models(given: Any) -> list[str]:
             f"algo.reward_model: {given!r} is not auto, a run directory or a model folder, nor a list of those"[:300]
         )
     if len(set(members)) < len(members):
-        raise ConfigError("algo.reward_model: a member stands twice in the list, and would agree with itself")
+        raise ConfigError("algo.reward_model: a member is listed twice, and would agree with itself")
     if len(members) > 1 and "auto" in members:
         raise ConfigError("algo.reward_model: auto finds a single reward model; name each member of the list")
     return members
@@ -124,8 +124,8 @@ def check_scoring(
     members = reward_models(reward_model)
     if not scoring.uses_model and members != ["auto"]:
         raise ConfigError(
-            f"algo.reward_model: {', '.join(members)} would not be read with reward.sources={scoring.sources}; "
-            "add model to those, or leave it out"
+            f"algo.reward_model: {', '.join(members)} would not be used with reward.sources={scoring.sources}; "
+            "add model to the sources, or leave it out"
         )
     if scoring.combine != "mean" and len(members) == 1:
         raise ConfigError(

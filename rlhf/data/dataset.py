@@ -99,8 +99,8 @@ def load(
             part[:] = [r for r in part if (prompt := prompt_of(r)) is not None and belongs(prompt, kind, seed)]
     if level:
         log.warning(
-            "%s: its prompts were chosen by a split of data.seed=%d already, as in a file of collect.py, so they are "
-            "split anew (level %d)",
+            "%s: all its prompts belong to one part of the split by data.seed=%d, as in a file of collect.py, so they "
+            "are split once more (level %d)",
             shown,
             seed,
             level,
@@ -110,8 +110,8 @@ def load(
     elif val_fraction > 0 and not parts.val:
         prompts = len(set(map(key_of, items)))
         log.warning(
-            "data.val_fraction: %g of %d different prompts (%d %s) holds none out, so nothing is validated; raise it, "
-            "or pass data.val_path=FILE",
+            "data.val_fraction: %g of %d different prompts (%d %s) is less than one prompt, so there is no validation; "
+            "raise it, or pass data.val_path=FILE",
             val_fraction,
             prompts,
             len(items),

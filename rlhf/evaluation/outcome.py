@@ -103,9 +103,9 @@ class Evaluation:
         reference: the model from which KL is measured and best-of-n drawn.
         best: the best of `best_n` samples of the reference by the reward model; `None` without one.
         comparisons: by pair (`ppo>sft`), what a judge that reads says of both answers to each prompt.
-        categories: of the prompts; empty where nobody knows them.
+        categories: of the prompts; empty if unknown.
         reward_bench: the reward model on a file of pairs by subset. harness: model → task → metric → value.
-        best_curve: the same for fewer samples, see `best_of_curve`; empty where a judge is too dear to mark them all.
+        best_curve: for fewer samples, see `best_of_curve`; empty if the judge is too expensive to mark them all.
     """
 
     prompts: list[Prompt]

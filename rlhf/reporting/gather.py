@@ -36,7 +36,7 @@ def gather(path: Path) -> Material:
     if path.is_file() and path.name in ("evaluation.json", "summary.json"):
         path = path.parent
     if not path.is_dir():
-        raise DataError(f"path: {path} is not a folder; pass a run, an evaluation, or a folder that holds such")
+        raise DataError(f"path: {path} is not a folder; pass a run, an evaluation, or a folder of them")
     if (path / "evaluation.json").exists():
         evaluation = read_evaluation(path)
         material = Material("evaluation", path, list(_runs_of(evaluation)), [evaluation])

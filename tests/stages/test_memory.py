@@ -167,7 +167,7 @@ def test_another_reward_model_brings_its_own_backbone_and_the_critic_stands_on_i
 
 def test_pretraining_adapters_on_random_weights_is_refused(main: Any, capfd: Any) -> None:
     assert main("algo=pretrain model.adapter=lora") == 2
-    assert "model.adapter: lora keeps the weights below the adapters as they are" in capfd.readouterr().err
+    assert "model.adapter: lora " in capfd.readouterr().err
 
 
 # -- precision -----------------------------------------------------------------------------------------------------

@@ -119,8 +119,8 @@ def side_by_side(
     shown = [i for i in range(len(guide)) if all(i in model.guide for model in collected.values())]
     if not kept:
         raise DataError(
-            "rollout.max_new_tokens: one of the models has no room for any of the prompts beside so long an answer; "
-            "lower it"
+            "rollout.max_new_tokens: no prompt fits into the context of one of the models with a completion of this "
+            "length; lower it"
         )
     if dropped := len(held.prompts) - len(kept):
         log.warning(

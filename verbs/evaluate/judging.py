@@ -70,8 +70,8 @@ def apply_reading(config: EvaluateConfig, judge: ReadingJudge, evaluation: Evalu
     log.info("judge %s at %s: %s", settings.model, settings.url, estimate)
     if settings.max_cost is not None and estimate.cost is not None and estimate.cost > settings.max_cost:
         raise ConfigError(
-            f"evaluation.endpoint.max_cost: {settings.max_cost:g} could be passed, by at most {estimate.cost:.4g} for "
-            f"{estimate.calls:,} calls; raise it, or lower evaluation.prompts or evaluation.endpoint.max_tokens"
+            f"evaluation.endpoint.max_cost: {settings.max_cost:g}, but {estimate.calls:,} calls could cost up to "
+            f"{estimate.cost:.4g}; raise it, or lower evaluation.prompts or evaluation.endpoint.max_tokens"
         )
     with _Calls("judge", estimate.calls) as calls:
         for prompts, replies in scored:

@@ -67,8 +67,8 @@ def check_same_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
         theirs = content.get("tokenizer_fingerprint") or load_tokenizer("auto", str(folder)).fingerprint
     except DataError as error:
         raise ParentError(
-            f"algo.reward_model: {folder} has no tokenizer that can be read ({error}), so nobody knows whether it "
-            "reads the policy's tokens; put the tokenizer's files beside its weights"
+            f"algo.reward_model: {folder} has no tokenizer that can be read ({error}), so it can't be "
+            "checked against the policy's tokenizer; put the tokenizer's files beside its weights"
         ) from error
     if theirs != tokenizer.fingerprint:
         raise ParentError(

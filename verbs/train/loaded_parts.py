@@ -158,7 +158,7 @@ class LoadedParts:
                 halve(frozen)  # type: ignore[arg-type]
         if self._lora and self.run.parents["model.init"].kind == "random":
             log.warning(
-                "model.adapter=lora: the weights below the adapters are random and stay so; better train them first"
+                "model.adapter=lora: the weights below the adapters are random and are not trained; train them first"
             )
         for trained in module.trained().values():
             self._adapt(trained)

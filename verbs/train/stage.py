@@ -69,8 +69,8 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     template = template_for(tokenizer)
     if template.opened:
         log.warning(
-            "the chat template's generation prompt opens %r, which it doesn't write for an answer: answers are learnt "
-            "as they follow it, so each should hold its thoughts and close them",
+            "the chat template's generation prompt opens %r, which the template does not write into a finished "
+            "conversation: every completion should contain its reasoning and close it",
             template.opened,
         )
     rows = read_rows(config, template, config.algo.learns_from)
@@ -209,7 +209,7 @@ def round_to_export(config: TrainConfig, model: Any) -> torch.dtype:
     if dtype != torch.float32:
         reason = "as the weights it started from" if config.export.dtype == "auto" else "as asked"
         log.info(
-            "export: %s, %s; changes below its rounding are lost to a stage that goes on from it: export.dtype=float32 "
+            "export: %s, %s; a stage that starts from it loses the changes that this rounds away; export.dtype=float32 "
             "keeps them",
             str(dtype).removeprefix("torch."),
             reason,

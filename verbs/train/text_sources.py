@@ -62,7 +62,7 @@ class JudgeSource:
             could = used + (endpoint.estimate(asked).cost or 0.0)
             if could > self.max_cost:
                 raise TrainingError(
-                    f"reward.endpoint.max_cost: {self.max_cost:g} could be passed, by at most {could:.4g} with this "
-                    "iteration; raise it and continue with resume=true"
+                    f"reward.endpoint.max_cost: {self.max_cost:g}, but with this iteration the cost could reach "
+                    f"{could:.4g}; raise it and continue with resume=true"
                 )
         return [None if mark is None else mark.score for mark in self.judge(prompts, completions)]

@@ -162,13 +162,13 @@ class DPOConfig(AlgoConfig):
             )
         if self.weighting != "none" and any(name in self.SORTED for name in names):
             raise ConfigError(
-                f"algo.weighting: {self.weighting} weighs pairs, which algo.loss={', '.join(self.SORTED)} take apart; "
-                "with them it must be none"
+                f"algo.weighting: {self.weighting} weights pairs, but algo.loss={', '.join(self.SORTED)} sort single "
+                "responses; with these losses it must be none"
             )
         if self.reference_sync_steps is not None and config.model.adapter != "none":
             raise ConfigError(
-                f"algo.reference_sync_steps: {self.reference_sync_steps} moves a reference of its own, and with "
-                f"model.adapter={config.model.adapter} it is the policy without its adapter; leave one of both out"
+                f"algo.reference_sync_steps: {self.reference_sync_steps} needs a second model as reference, but with "
+                f"model.adapter={config.model.adapter} the reference is the policy without its adapter; leave one out"
             )
         if (self.beta_schedule == "constant") != (self.beta_end is None):
             raise ConfigError(

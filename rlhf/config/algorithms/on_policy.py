@@ -166,7 +166,7 @@ def _kl(algo: OnPolicyConfig, config: Sections) -> None:
 
 def _documents(algo: OnPolicyConfig, config: Sections) -> None:
     if algo.ptx_path is not None and algo.ptx_coef == 0:
-        raise ConfigError(f"algo.ptx_path: {algo.ptx_path} would not be read with algo.ptx_coef=0; give it a weight")
+        raise ConfigError(f"algo.ptx_path: {algo.ptx_path} is not used with algo.ptx_coef=0; raise algo.ptx_coef")
     if algo.ptx_coef > 0 and algo.ptx_path is None and config.data.source != "assistant":
         raise ConfigError(
             f"algo.ptx_coef: {algo.ptx_coef:g} mixes in a pretraining loss, which needs text; pass algo.ptx_path=FILE"

@@ -53,6 +53,6 @@ class RAFTConfig(OnPolicyConfig):
         super().rules(config)
         if self.target_kl is not None:
             raise ConfigError(
-                f"algo.target_kl: {self.target_kl:g} stops updates that go far from the samples, and algo=raft "
-                "imitates them; it must be null"
+                f"algo.target_kl: {self.target_kl:g} stops updates when the policy moves away from its samples, but "
+                "algo=raft imitates them; it must be null"
             )

@@ -41,6 +41,6 @@ class ReinforceConfig(CriticFreeConfig):
         super().rules(config)
         if self.variant == "plus_plus_baseline" and self.samples_per_prompt < 2:
             raise ConfigError(
-                "algo.samples_per_prompt: 1 is its own mean, so that algo.variant=plus_plus_baseline would learn "
-                "nothing; it must be at least 2"
+                "algo.samples_per_prompt: 1 leaves no other sample for the baseline of "
+                "algo.variant=plus_plus_baseline; it must be at least 2"
             )

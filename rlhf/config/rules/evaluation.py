@@ -38,7 +38,7 @@ def _ensemble(settings: EvaluateSettings) -> None:
             "evaluation.reward_model=RUN"
         )
     if len(set(members)) < len(members):
-        raise ConfigError("evaluation.ensemble: a member stands twice in it, and would agree with itself")
+        raise ConfigError("evaluation.ensemble: a member is listed twice, and would agree with itself")
     if not members and settings.judge == "ensemble":
         raise ConfigError("evaluation.judge: ensemble needs members; pass 'evaluation.ensemble=[RUN,RUN]'")
     if members and settings.judge == "reward":
@@ -48,7 +48,7 @@ def _ensemble(settings: EvaluateSettings) -> None:
         )
     if members and settings.reward_model not in (None, "auto"):
         raise ConfigError(
-            f"evaluation.reward_model: {settings.reward_model} would not be read beside evaluation.ensemble; "
+            f"evaluation.reward_model: {settings.reward_model} would not be used with evaluation.ensemble; "
             "list it there, or leave one of the two out"
         )
 

@@ -22,7 +22,7 @@ def adapter(config: TrainConfig) -> None:
                 raise ConfigError(f"model.{name}: {shown} would do nothing; add model.adapter=lora, or leave it out")
     elif config.algo.starts_from is None and (model.init == "random" or (model.init == "auto" and not model.path)):
         raise ConfigError(
-            "model.adapter: lora keeps the weights below the adapters as they are, and here they are random; pretrain "
+            "model.adapter: lora does not train the weights below the adapters, and here they are random; pretrain "
             "with model.adapter=none, or give model.init=FOLDER"
         )
     elif not model.lora_targets:
@@ -85,8 +85,8 @@ def tensor_parallel(config: TrainConfig) -> None:
         return
     if isinstance(config, PlanConfig):
         raise ConfigError(
-            f"strategy.tensor_parallel: {size} can't be planned for: how split layers share memory is not modelled; "
-            "pass strategy.tensor_parallel=1, which needs more"
+            f"strategy.tensor_parallel: {size} can't be planned: plan.py has no model of the memory of split layers; "
+            "pass strategy.tensor_parallel=1, which needs more memory"
         )
     if strategy.layout not in ("fsdp", "zero2"):
         raise ConfigError(

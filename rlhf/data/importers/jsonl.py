@@ -49,6 +49,5 @@ def check_rejected(fields: Fields, kind: Kind) -> None:
     ):
         raise BadRecord(
             UNKNOWN_FIELD,
-            "field rejected stands there without chosen, and could change what the record means; "
-            "data.ignore=[rejected] lets it pass",
+            "field rejected without chosen could change what the record means; data.ignore=[rejected] lets it pass",
         )

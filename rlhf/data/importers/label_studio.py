@@ -51,7 +51,7 @@ def parse(fields: Fields, kind: Kind) -> Iterator[Record | BadRecord]:
         raise BadRecord("wrong_format", "a task of Label Studio's JSON-MIN, which is not read; export as JSON")
     where = f"task {fields['id']}" if "id" in fields else ""
     if not fields["annotations"]:
-        raise BadRecord(UNTOUCHED, "nobody has annotated it", where)
+        raise BadRecord(UNTOUCHED, "it has no annotation", where)
     for number, annotation in enumerate(fields["annotations"], 1):
         name = annotation.get("id", number) if isinstance(annotation, dict) else number
         here = f"{where}, annotation {name}".removeprefix(", ")

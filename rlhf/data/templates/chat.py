@@ -188,8 +188,8 @@ class ChatLayout:
                 if prompt + responses[said] != self._encode([written]).ids:
                     roles = " + ".join(message["role"] for message in [*front, answer(said)])
                     raise DataError(
-                        f"data.chat_template: in a conversation of {roles}, a prompt and its answer have other tokens "
-                        "than the whole has by the tokenizer's chat template; pass a template that writes both alike"
+                        f"data.chat_template: the tokenizer's chat template gives a conversation of {roles} other "
+                        "tokens than its prompt and its answer have; pass a template that writes both in the same way"
                     )
 
     @property

@@ -59,8 +59,8 @@ class ChatText:
             common = _common(before, self.start)
             if QUESTION["content"] not in common:
                 raise DataError(
-                    "the chat template writes a question otherwise once it is answered, so answers can't be told from "
-                    "prompts; pass another one as data.chat_template"
+                    "the chat template writes a question differently once it is answered, so answers can't be "
+                    "separated from prompts; pass another one as data.chat_template"
                 )
             self.opened = self.start[len(common) :]
             if not self.opened.strip():  # `<think>\n` where answers without thoughts get `<think></think>`
@@ -89,9 +89,9 @@ class ChatText:
             opened = next((part for part in (self.opened, self.opened.strip()) if text.startswith(part)), "")
             said = text.removeprefix(opened) + self.after
         else:
-            raise Refused("the tokenizer's chat template writes a question otherwise in front of this answer")
+            raise Refused("the tokenizer's chat template writes the question in front of this answer differently")
         if not said.endswith(self.after):
-            raise Refused("the tokenizer's chat template does not end this answer as it ends others")
+            raise Refused("the tokenizer's chat template does not end this answer as it ends other answers")
         return said[: len(said) - len(self.after)] + self.end
 
     def render(self, messages: Sequence[Message], tools: str = "", ask: bool = False) -> str:

@@ -87,7 +87,7 @@ class HFTokenizer:
             return ids_of(text)
         ids = ids_of(self._anchor + text)
         if ids[: len(self._anchor_ids)] != self._anchor_ids:
-            raise DataError(f"{self.name}: the tokenizer joins text over a line's end, so prompts can't go in pieces")
+            raise DataError(f"{self.name}: the tokenizer merges text across a line break, so prompts can't be cut")
         return ids[len(self._anchor_ids) :]
 
     def encode(self, text: str) -> list[int]:

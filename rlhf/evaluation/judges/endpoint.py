@@ -201,8 +201,8 @@ class Endpoint:
         if in_a_row >= GIVE_UP and not (these and answered):
             raise EndpointError(
                 f"{self.section}.url: {self.url} failed {in_a_row} calls in a row, each {self.retries + 1} times "
-                f"where trying again could help ({reason}); answers so far are kept, and the same command goes on from "
-                "there"
+                f"where trying again could help ({reason}); answers so far are kept, and the same command continues "
+                "from there"
             )
         log.warning("%s: a call failed (%s); the same command asks it again", self.url, reason)
 

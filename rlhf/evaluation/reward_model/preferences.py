@@ -39,7 +39,7 @@ class Agreement:
     Attributes:
         accuracy: averaged within a prompt, then over prompts; a tie of the reward model counts one half.
         low, high: Wilson's 95% interval with n prompts: pairs of one prompt share its answers.
-        ceiling: the best possible accuracy on labels as noisy as these; `None` where nobody knows it.
+        ceiling: the best possible accuracy on labels as noisy as these; `None` if unknown.
         pairs: of the n prompts.
         slices: dimension (category, length, source, …) → slice → accuracy.
         calibration, length_bias: as the functions of these names say.

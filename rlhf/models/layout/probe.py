@@ -207,7 +207,7 @@ def _differs(hf: Any, layout: Layout, batch: Batch, truth: list[Tensor], toleran
     if distance(again, found) > tolerance:
         return CHANCE
     if (far := distance(found, truth)) > tolerance:
-        return f"a row reads what stands beside it (states differ by {far:.1g} of their norm)"
+        return f"rows in one line influence each other (states differ by {far:.1g} of their norm)"
     if unread := windows - trees.windows:
         return f"its attention hides a window of {min(unread)} tokens"
     return None
