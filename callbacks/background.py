@@ -1,4 +1,4 @@
-"""Work in a thread beside the training, one piece at a time; what goes wrong there is told here."""
+"""Work in a thread beside the training, one piece at a time; what goes wrong there is raised here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Background:
-    """Runs one piece of work at a time. The thread is no daemon: a program that ends by itself lets it finish."""
+    """Runs one piece of work at a time. The thread is no daemon: a program that ends normally lets it finish."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None

@@ -95,7 +95,7 @@ class Checkpoint(L.Callback):
         try:
             self.background.join()
         except Exception as error:
-            # What ended the training is raised; this would otherwise be seen by nobody.
+            # What ended the training is raised; this would otherwise not be seen.
             log.warning("%s", error)
 
     # -- how ---------------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class Checkpoint(L.Callback):
         if trainer.is_global_zero:
             best = module.best[0] if self.config.keep_best and module.best is not None else None
             if self._in_background(state):
-                # Training goes on and changes these tensors in place.
+                # Training continues and changes these tensors in place.
                 state = tree_map_only(torch.Tensor, lambda tensor: tensor.detach().clone(), state)
                 self.background.start(partial(self._write, state, best))
             else:

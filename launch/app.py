@@ -106,7 +106,7 @@ class Program:
         except (KeyboardInterrupt, Interrupted) as stop:
             if is_launched():
                 return 0  # The first process speaks for all; by another code, its launcher would have it killed.
-            how = "with resume=true continues" if self.talk is None else "goes on"
+            how = "with resume=true continues" if self.talk is None else "continues"
             print(f"interrupted; the same command {how}", file=sys.stderr)
             code = stop.code if isinstance(stop, Interrupted) else INTERRUPTED
         except Exception as error:
@@ -216,7 +216,7 @@ class Program:
         return max(codes, key=[0, 2, 1].index, default=0)
 
     def _hydra(self, argv: list[str]) -> int:
-        """What Hydra answers by itself: its own help, and compositions."""
+        """Hydra's own answers: its help, and compositions."""
         register()
         before = sys.argv
         sys.argv = [before[0], *argv]
@@ -247,7 +247,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     def refuse(message: str) -> NoReturn:
         raise ConfigError(f"{message}; --help shows what can be given")
 
-    # argparse would print its usage over several lines and exit by itself.
+    # argparse would print its usage over several lines and exit.
     parser.error = refuse  # type: ignore[method-assign]
     # Flags may stand between overrides.
     args = parser.parse_intermixed_args(argv)

@@ -36,13 +36,13 @@ class _Child:
 class Children:
     """Runs verbs, one or several at a time.
 
-    Ctrl-C reaches children by itself, a scheduler's signal is passed on; they stop in order, and this waits for them.
+    Ctrl-C reaches children directly, a scheduler's signal is passed on; they stop in order, and this waits for them.
     """
 
     def __init__(self) -> None:
         self._running: dict[str, _Child] = {}
         self._stopped = 0
-        """The exit code of whoever was asked to stop, once all were: a second time would mean at once."""
+        """The exit code of a stopped child, after all were asked once: a second signal would stop them at once."""
 
     def start(self, name: str, verb: str, overrides: list[str], beside: bool = False) -> None:
         """Start `rlhf-lab VERB OVERRIDES…`.

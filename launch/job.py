@@ -117,7 +117,7 @@ class Job:
                 if (note := adapter_note(composed)) is not None:
                     log.info("%s", note)
                 return resolved(self.stage)(config, run, overrides)
-        # Not a number: a sweeper that optimises discards such a point, and goes on.
+        # Not a number: a sweeper that optimises discards such a point, and continues.
         return math.nan
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""What a program prints for somebody who may stop reading."""
+"""Output for a reader that may close the pipe."""
 
 from __future__ import annotations
 

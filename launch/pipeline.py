@@ -182,7 +182,7 @@ def run_pipeline(point: Point, typed: list[str], single: Sequence[str], verbs: V
     """Run the stages in order, independent ones side by side; stops at the first that fails or misses a gate.
 
     Raises:
-        UserError: a stage failed; the sentence names it and says how to go on.
+        UserError: a stage failed; the sentence names it and says how to continue.
     """
     config = point.config
     assert isinstance(config, PipelineConfig)

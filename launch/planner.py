@@ -41,7 +41,7 @@ SECTIONS = ("algo", "model", "models", "reward", "collect", "evaluation", "chat"
 WITHOUT_DATA = (ChatConfig, ReportConfig, LabelConfig)
 """Verbs that read no data set."""
 MOST_POINTS = 10_000
-"""Runs of one sweep. Each is planned before the first one starts, which takes longer than anybody waits for more."""
+"""Runs of one sweep. Each is planned before the first one starts, which takes too long for more."""
 
 
 @dataclasses.dataclass
@@ -232,7 +232,7 @@ def points(overrides: Sequence[str], base: DictConfig) -> list[list[str]]:
             only this base can be checked beforehand.
 
     Raises:
-        ConfigError: the basic sweeper can't sweep over such a value, or it makes more points than anybody runs.
+        ConfigError: the basic sweeper can't sweep over such a value, or it makes too many points.
     """
     sweeper = base.hydra.sweeper
     if not str(sweeper.get("_target_", "")).endswith("BasicSweeper"):

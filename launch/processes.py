@@ -30,7 +30,7 @@ def follow(overrides: Sequence[str]) -> list[str]:
     """The overrides of a process that is not the first, with the run directory of the first.
 
     Raises:
-        ConfigError: nobody said which directory the first process uses.
+        ConfigError: the directory of the first process is not given.
     """
     if RUN_DIR in os.environ:
         directory = os.environ[RUN_DIR]

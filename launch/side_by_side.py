@@ -10,7 +10,7 @@ from rlhf.config import Config, PipelineConfig, StageConfig, TrainConfig
 
 
 def names_its_parents(config: Config) -> bool:
-    """Whether a stage is told what it builds on. One that looks for the newest run would find another one, or none,
+    """Whether a stage's parents are given. One that looks for the newest run would find another one, or none,
     if it began before an earlier stage has ended."""
     if not isinstance(config, TrainConfig):
         return False

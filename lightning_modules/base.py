@@ -67,7 +67,7 @@ class StageModule(L.LightningModule):
     # -- models ----------------------------------------------------------------------------------------------------
 
     def trained(self) -> dict[str, nn.Module]:
-        """The models that learn, by name; gradient norms are clipped for each by itself."""
+        """The models that learn, by name; gradient norms are clipped for each separately."""
         raise NotImplementedError
 
     def frozen(self) -> dict[str, nn.Module]:
@@ -274,7 +274,7 @@ class StageModule(L.LightningModule):
         """Inverse of `full_state`; uses up the dictionaries of `state`.
 
         Raises:
-            TrainingError: the state is of another version, or of another model.
+            TrainingError: the state belongs to another version or model.
         """
         load_state(self, self.trainer.strategy.optimizers[0], state, self.global_rank, self._restore)
 

@@ -23,7 +23,7 @@ class ParentError(UserError):
 
 
 class TrainingError(UserError):
-    """Training can't go on (no disk space, a loss that is not finite); what was saved is named in the message."""
+    """Training can't continue (no disk space, a loss that is not finite); what was saved is named in the message."""
 
 
 class EndpointError(UserError):
@@ -31,7 +31,7 @@ class EndpointError(UserError):
 
 
 class LostProcess(Exception):
-    """A process of this run died, so the others can't go on: one sentence, exit code 1."""
+    """A process of this run died, so the others can't continue: one sentence, exit code 1."""
 
 
 class Interrupted(BaseException):
@@ -47,7 +47,7 @@ class Interrupted(BaseException):
 
 
 REQUEUE = 75
-"""Exit code after SIGTERM and SIGUSR1, `EX_TEMPFAIL` of sysexits.h: not done, the same command can go on later."""
+"""Exit code after SIGTERM and SIGUSR1, `EX_TEMPFAIL` of sysexits.h: not done, the same command can continue later."""
 
 
 def first_line(error: object) -> str:

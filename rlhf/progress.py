@@ -23,7 +23,7 @@ FRAME = 0.2
 """Seconds between two looks at the counts, on a terminal."""
 
 UNITS = {"GB": 1e9}
-"""What a unit is of what is counted."""
+"""How many counts make one unit."""
 
 enabled = True
 """Whether this process shows anything: processes that are not the first of their run don't, nor does a run whose user
@@ -100,7 +100,7 @@ class ProgressBar:
             _screen.update(task, self)
             _screen.remove(task)
             return
-        if self._told == self._began:  # else somebody had a line printed meanwhile
+        if self._told == self._began:  # otherwise a line was printed in the meantime
             self.say()
         while not self._ended.wait(EVERY - min(EVERY, time.monotonic() - self._told) + 0.01):
             if time.monotonic() - self._told >= EVERY:

@@ -25,7 +25,7 @@ Maker: TypeAlias = Callable[[bool], Any]
 
 
 def close_open_run() -> None:
-    """A run that failed before this one, as in a sweep, would else go on under this one's name."""
+    """A run that failed before this one, as in a sweep, would otherwise continue under this one's name."""
     if (wandb := sys.modules.get("wandb")) is not None and getattr(wandb, "run", None) is not None:
         wandb.run.finish(exit_code=1)
 
@@ -70,7 +70,7 @@ def parents_of(run: Run) -> Iterator[tuple[Parent, Summary | None]]:
 
 
 def model_artifact(parent: Parent, summary: Summary | None, files: bool = False) -> Any:
-    """Weights by their hash: whoever makes them and whoever uses them describe them alike.
+    """Weights by their hash: the run that makes them and the run that uses them describe them alike.
 
     Args:
         summary: of the run that made them; `None`: a folder, or weights of the hub.

@@ -47,7 +47,7 @@ JUDGED = ("eval/win_rates", "eval/answers")
 
 @dataclass(frozen=True)
 class Place:
-    """Where the dashboards go; `entity` is `None` where nobody is logged in."""
+    """Where the dashboards go; `entity` is `None` without a login."""
 
     project: str
     entity: str | None = None

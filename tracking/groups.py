@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 GROUP = "WANDB_RUN_GROUP"
-"""W&B's own variable; whoever sets it decides, and child processes inherit it."""
+"""W&B's own variable; if it is set, it decides, and child processes inherit it."""
 
 
 def group_of(given: str | None, directory: Path) -> str | None:

@@ -91,6 +91,6 @@ def _logger(
         job_type=job,
         settings=wandb.Settings(**settings),
     )
-    # Lightning passes it on even where nobody set it, and W&B warns of it in every run.
+    # Lightning passes it on even if it is not set, and W&B warns of it in every run.
     logger._wandb_init.pop("anonymous", None)
     return logger

@@ -190,7 +190,7 @@ def _by_reward_model(config: CollectConfig, run: Run, loaded: Loaded) -> Annotat
 
 
 def _show(prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], ranks: Sequence[tuple[int, ...] | None]) -> None:
-    """Two rankings, so that whoever looks sees what was collected."""
+    """Two rankings, to show what was collected."""
     rows: list[tuple[object, object]] = []
     for prompt, texts, ranked in list(zip(prompts, answers, ranks, strict=True))[:2]:
         if ranked is not None:

@@ -45,7 +45,7 @@ OPTIONAL = {"recipe", "tuned"}
 """Groups whose default is an option named after the model, where there is one."""
 
 OPEN = {"arguments", "extra", "fields", "template_kwargs", "weights"}
-"""Mappings whose names are anyone's; in others, such as the sizes of `model.architecture`, a new name wants a `+`."""
+"""Mappings with free names; in others, such as the sizes of `model.architecture`, a new name needs a `+`."""
 
 
 @cache

@@ -78,8 +78,8 @@ def _unreadable(error: OverrideParseException) -> str:
 
 
 EXPECTED = {
-    "strategy=deepspeed": "not there, since DeepSpeed's engine steps and saves by itself, so that runs could neither "
-    "go on in another layout nor be held to the same numbers; zero2 and zero3 shard the same, by PyTorch's FSDP2"
+    "strategy=deepspeed": "not supported, since DeepSpeed's engine steps and saves on its own, so that runs could "
+    "neither continue in another layout nor give the same numbers; zero2 and zero3 shard the same with PyTorch's FSDP2"
 }
 """Options that other trainers have, and what to take instead."""
 

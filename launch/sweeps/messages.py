@@ -38,7 +38,7 @@ class Handover:
         return Handover(json.loads(parents) if parents else {}, Path(ending) if ending else None)
 
     def tell(self, code: int, error: str, value: object) -> None:
-        """Say how it ended, to whoever wants to know."""
+        """Write how the program ended to the file that the sweep reads, if there is one."""
         if self.ending is not None:
             self.ending.write_text(json.dumps({"code": code, "error": error, "value": value}), encoding="utf-8")
 

@@ -1,6 +1,6 @@
 """A search by Optuna, trial by trial; all it knows is in a journal beside the runs, so that a kill costs nothing.
 
-A trial that was running when the search was killed goes on from its checkpoint. The sampler is made anew for each
+A trial that was running when the search was killed continues from its checkpoint. The sampler is made anew for each
 trial, with a seed of its own: what is tried next depends on the journal alone, and a search that was interrupted
 tries what an uninterrupted one would have tried."""
 

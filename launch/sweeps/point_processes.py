@@ -133,7 +133,7 @@ def _command(job: Job, composed: DictConfig, task: list[str], number: int, answe
         return None
     log.info("%s%s", name, os.path.relpath(directory))
     hydra = [item for item in composed.hydra.overrides.hydra if not item.lstrip("+~").startswith(OF_THE_SWEEP)]
-    # A preset may have made the sweep by its own hydra.mode: the point must not begin a sweep of itself.
+    # A preset may have made the sweep by its own hydra.mode: the point must not begin a sweep itself.
     hydra += ["hydra.mode=RUN", f"hydra.run.dir={processes.quoted(directory)}", f"hydra.job.num={number}"]
     return Command(
         number,

@@ -21,7 +21,7 @@ ENDING = "RLHF_ENDING"
 """Names the file in which the program says how it ended: JSON with `code`, `error` and `value`."""
 
 LIFELINE = "RLHF_LIFELINE"
-"""Names the file descriptor whose end the program takes for the death of whoever started it."""
+"""Names the file descriptor whose end the program takes for the death of its parent process."""
 
 INTERRUPTED, REQUEUE = 130, 75
 """Exit codes of a run that stopped in order: on Ctrl-C; before its machine is taken away (EX_TEMPFAIL)."""
@@ -102,7 +102,7 @@ class Runner:
                 child.send_signal(self.stopped)
             while True:
                 try:
-                    # Not without an end: Ray cancels a task by a flag, which nobody sees who waits in the kernel.
+                    # Not without a timeout: Ray cancels a task by a flag, which a wait in the kernel does not see.
                     return child.wait(timeout=0.5)
                 except subprocess.TimeoutExpired:
                     continue
@@ -170,19 +170,19 @@ def run(command: Sequence[str], folder: str, variables: Mapping[str, str], conso
 
 
 class Requeued:
-    """The same as a task of submitit, which is queued again when its time is up, and then goes on."""
+    """The same as a task of submitit, which is queued again when its time is up, and then continues."""
 
     def __init__(self, command: Sequence[str], folder: str, variables: Mapping[str, str], console: str) -> None:
         self.command, self.rest = list(command), (folder, dict(variables), console)
         self.runner = Runner()
 
     def __call__(self) -> Ending:
-        # A scheduler that takes a machine away starts the same job again by itself.
+        # A scheduler that takes a machine away starts the same job again automatically.
         again = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
         return self.runner([*self.command, *(["resume=true"] if again else [])], *self.rest)
 
     def checkpoint(self) -> Any:
-        """What submitit calls within a signal's handler: let the run save itself, and hand in what goes on."""
+        """What submitit calls within a signal's handler: let the run save itself, and submit its continuation."""
         import submitit
 
         self.runner.stop(signal.SIGUSR1)

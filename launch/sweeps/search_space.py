@@ -88,7 +88,7 @@ class Search:
         return [[*self.fixed, *(f"{name}={value}" for name, value in point.items())] for point in points]
 
     def id(self, base: str) -> str:
-        """Eight hex digits, equal for searches that may go on in each other's place.
+        """Eight hex digits, equal for searches that may continue each other.
 
         Args:
             base: id of a run with the fixed overrides alone, which knows data and parents.

@@ -28,7 +28,7 @@ def sweeps(composed: DictConfig) -> bool:
 
 
 def plan_sweep(overrides: list[str], planner: Planner, job: Job) -> list[str]:
-    """Check every point; of a search, whose points nobody knows yet, the ends of its ranges.
+    """Check every point; for a search, whose points are not known yet, check the ends of its ranges.
 
     Returns:
         Overrides to add: with `resume`, the folder of the sweep that is to be continued.

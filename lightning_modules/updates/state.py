@@ -64,7 +64,7 @@ def load_state(
         restore: takes the numbers.
 
     Raises:
-        TrainingError: the state is of another version, or of another model.
+        TrainingError: the state belongs to another version or model.
     """
     try:
         _load_tensors(module, optimizer, state)
@@ -83,7 +83,7 @@ def load_state(
 def _load_tensors(module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     if state.get("format") != FORMAT:
         raise TrainingError(
-            f"the checkpoint is of format {state.get('format')}, and this version reads {FORMAT}; "
+            f"the checkpoint has format {state.get('format')}, and this version reads {FORMAT}; "
             "start again in a new directory, or continue with the version that wrote it"
         )
     again = aliases(module)

@@ -118,7 +118,7 @@ class Meter(TorchDispatchMode):
     """Writes a log of the storages that operations make within it.
 
     Attributes:
-        scope: set by whoever traces.
+        scope: set by the caller.
     """
 
     def __init__(self) -> None:

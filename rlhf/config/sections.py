@@ -225,7 +225,7 @@ class LoopConfig:
 
 @dataclass
 class LoggerConfig:
-    """Who is told, besides `metrics.csv`, which is always written."""
+    """Loggers in addition to `metrics.csv`, which is always written."""
 
     wandb: str = key(
         "auto",

@@ -60,7 +60,7 @@ def read(
     The types of files are those of `containers`: a `.json` file holds a list, a `.txt` file prompts, one a line, or a
     document. Files of a folder that are not read are named in a warning.
 
-    The formats are those of `importers`. What is of no use by what the file itself says, such as pairs that differ
+    The formats are those of `importers`. What the file itself marks as unusable, such as pairs that differ
     before the last answer or answers labelled undesirable, is left out and counted (`meaning.TOLERATED`).
 
     Args:
@@ -192,7 +192,7 @@ def _collect(
 def _placed(record: Record, place: str) -> Record:
     """The record with the place that it was read from, which is no part of what makes records equal."""
     placed = prompt_of(record) or record
-    object.__setattr__(placed, "place", place)  # frozen, but nobody else has it yet
+    object.__setattr__(placed, "place", place)  # frozen, but not shared yet
     return record
 
 

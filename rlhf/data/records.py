@@ -31,7 +31,7 @@ class Prompt:
             the data (`data.fields`); no part of what makes two prompts equal either.
 
     Raises:
-        ValueError: no turns, an unknown role, a system turn that is not first, a result of a tool that nobody called,
+        ValueError: no turns, an unknown role, a system turn that is not first, a result of a tool that was not called,
             an empty turn that calls no tool, or a last turn that is the assistant's. The message says which.
     """
 
@@ -241,7 +241,7 @@ def responses_of(
 
 
 def margins_of(record: Record) -> tuple[float, ...]:
-    """By how much the better answer of each pair is better, as the pairs of `responses_of`; empty where nobody said."""
+    """By how much the better answer of each pair is better, as the pairs of `responses_of`; empty if unknown."""
     if isinstance(record, Comparison) and record.margin is not None:
         return (record.margin,)
     if isinstance(record, Ranking) and record.scores:

@@ -42,7 +42,7 @@ class Row:
         margins: by how much the better one is better, one for each pair; empty where the data don't say.
         n_bytes: UTF-8 bytes of the responses' text, for bits per byte.
         index: position in the data set the row was made from (documents: number of the block).
-        labels: of each response, whether it is desirable; empty where nobody said.
+        labels: of each response, whether it is desirable; empty if unknown.
         context: ranges of the only response that are read and not trained on: what stands between the assistant's
             turns of a conversation.
         source: the prompt as it was read, of rows of prompts: what scores answers by their texts needs it.
@@ -286,7 +286,7 @@ def _blocks(
 
 
 def _document(record: Record, template: Template) -> list[int]:
-    """Its tokens, after the begin-of-text that the tokenizer prepends by itself, once: templates may write it too."""
+    """Its tokens, after the begin-of-text that the tokenizer prepends, once: templates may write it too."""
     prefix = list(template.tokenizer.prefix_ids)
     if isinstance(record, Document):
         return [*prefix, *template.tokenizer.encode(record.text), template.tokenizer.eos_id]

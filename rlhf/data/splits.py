@@ -27,7 +27,7 @@ class Splits(Generic[T]):
 
 
 LEVELS = 8
-"""So many splits within each other are told apart."""
+"""How many nested splits can be distinguished."""
 
 
 def fraction_of(key: str, seed: int, level: int = 0) -> float:

@@ -43,7 +43,7 @@ class Replies:
     rewards: list[float | None] = field(default_factory=list)
 
     def metrics(self) -> dict[str, float | None]:
-        """Means over the prompts; `None` for what nobody judged."""
+        """Means over the prompts; `None` for what was not judged."""
         return {
             "score": mean_score(self.marks),
             **sides(self.marks),
@@ -205,7 +205,7 @@ class Evaluation:
             yield json.dumps(line, ensure_ascii=False)
 
     def headline(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows of the table that says most; columns in which nobody has a number are left out."""
+        """Header and rows of the main table; columns without any number are left out."""
         rows: dict[str, Mapping[str, float | None]] = {name: model.metrics() for name, model in self.models.items()}
         if self.best is not None:
             rows[self.best_name] = self.best.metrics()

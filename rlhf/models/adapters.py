@@ -145,7 +145,7 @@ def _targets(hf: Any, asked: Sequence[str]) -> list[str]:
 
 
 def _read_past_forward(hf: Any) -> set[str]:
-    """Layers of Mamba whose weights its kernels multiply by themselves, so that an adapter would not be asked."""
+    """Layers of Mamba whose weights its kernels use directly, so that an adapter would have no effect."""
     names = {name.rsplit(".", 1)[-1] for name, _ in hf.base_model.named_modules()}
     if "dt_proj" in names or "mamba" in hf.config.model_type:
         return {"dt_proj", "out_proj"}

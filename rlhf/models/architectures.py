@@ -53,7 +53,7 @@ def skeleton(kind: str, source: str | None, architecture: dict[str, Any], vocabu
     options: dict[str, Any] = {"dtype": torch.get_default_dtype(), "trust_remote_code": False}
     try:
         hf = auto.from_config(dropout_off(config), attn_implementation=attention_of(auto, config), **options)
-    except Exception as error:  # whatever an architecture does with sizes that nobody tried
+    except Exception as error:  # an architecture may do anything with untried sizes
         raise refusal(source, config)(first_line(error)) from error
     guess_layout(with_backbone(hf))
     return fuse_activations(without_dropout(hf)).train()
@@ -109,7 +109,7 @@ def architecture_config(architecture: dict[str, Any], defaults: dict[str, Any], 
         usual = AutoConfig.for_model(kind)
     except ValueError as error:
         raise ConfigError(f"model.architecture.model_type: {kind!r} is not one that transformers knows") from error
-    # A misspelt size would be kept as an attribute that nobody reads, and the default size used in silence.
+    # A misspelt size would be kept as an unused attribute, and the default size would be used silently.
     known = set(usual.to_dict()) | set(usual.attribute_map) | {"rope_theta"}
     if unknown := [key for key in architecture if key not in known]:
         raise ConfigError(f"model.architecture.{unknown[0]}: a {kind} has no such key{nearest(unknown[0], known)}")

@@ -12,7 +12,7 @@ from rlhf.errors import ConfigError
 
 
 def quantization(bits: str) -> dict[str, Any]:
-    """What `from_pretrained` is told, for `8bit` or `4bit`; nothing for `none`.
+    """Arguments of `from_pretrained` for `8bit` or `4bit`; none for `none`.
 
     Products are computed in bf16; norms, embeddings and the scalar head stay in fp32.
 

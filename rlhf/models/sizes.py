@@ -60,7 +60,7 @@ def check_buildable(auto: Any, config: Any, refuse: Callable[[str], UserError], 
     try:
         with torch.device("meta"):
             hf = auto.from_config(config, trust_remote_code=False)
-    except Exception as error:  # whatever an architecture does with sizes that nobody tried: division by zero, asserts
+    except Exception as error:  # an architecture may do anything with untried sizes: division by zero, asserts
         raise refuse(first_line(error)) from error
     size = 4 * sum(weight.numel() for weight in hf.parameters())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

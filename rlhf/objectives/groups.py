@@ -33,7 +33,7 @@ def leave_one_out(rewards: Tensor) -> Tensor:
     """
     n = rewards.shape[-1]
     if n < 2:
-        raise ValueError(f"rewards are of {n} sample per prompt; a baseline of the others needs at least 2")
+        raise ValueError(f"rewards have {n} sample per prompt; the baseline needs at least 2")
     rewards = widen(rewards)
     return rewards - (rewards.sum(-1, keepdim=True) - rewards) / (n - 1)
 

@@ -63,7 +63,7 @@ def findings(material: Material) -> list[tuple[str, Finding]]:
     """Symptoms of every run and model, with whose they are."""
     found = [(run.name, finding) for run in material.runs for finding in run.findings()]
     if material.evaluation is not None:
-        # What a run already said of itself is not said again of its model.
+        # A symptom of a run is not repeated for its model.
         said = {(name, finding.code) for name, finding in found}
         found += [(f.subject, f) for f in material.evaluation.findings() if (f.subject, f.code) not in said]
     return found

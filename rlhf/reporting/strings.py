@@ -83,7 +83,7 @@ STRINGS: dict[str, Text] = {
     "gold_kl": ("Judge's score against KL", "裁判得分与 KL"),
     "over_title": ("Over-optimisation", "过度优化"),
     "over_note": (
-        "The reward that is trained on goes on rising while the judge's score falls. The red line is the step after "
+        "The reward that is trained on continues to rise while the judge's score falls. The red line is the step after "
         "which it sets in.",
         "训练所用的奖励继续上升，而裁判得分下降。红线标出开始的步数。",
     ),

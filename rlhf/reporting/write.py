@@ -50,13 +50,13 @@ def _replace(folder: Path, content: dict[str, bytes]) -> None:
     for name, data in content.items():
         atomic_write_bytes(folder / name, data)
     for name in before - content.keys():
-        with suppress(OSError):  # somebody made a folder of it
+        with suppress(OSError):  # it may have become a folder
             (folder / name).unlink(missing_ok=True)
     atomic_write_json(folder / LIST, sorted(content))
 
 
 def _listed(folder: Path) -> set[str]:
-    """What the list names, as far as a report could have written it: a folder may come from somebody else."""
+    """What the list names, as far as a report could have written it: a folder may come from another person."""
     try:
         found = read_json(folder / LIST)
     except (OSError, Unreadable):

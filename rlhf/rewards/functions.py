@@ -1,6 +1,6 @@
 """Functions that check answers: each returns a number for each completion, 1 for a right one.
 
-They are called as functions of one's own are, by keywords: `prompts` and `completions`, lists of texts; each of the
+They are called like a user's own functions, by keywords: `prompts` and `completions`, lists of texts; each of the
 record's fields, a list of as many values; and the constants of `reward.arguments`. A function names those it reads.
 """
 

@@ -29,7 +29,7 @@ class Place:
 class SlotLayer(CacheLayerMixin):
     """One layer's keys and values, [slots, key–value heads, capacity, head width] each."""
 
-    is_sliding = False  # Every position is kept; the mask of whoever decodes has the window.
+    is_sliding = False  # Every position is kept; the decoder's mask has the window.
 
     def __init__(self, place: Place, slots: int, capacity: int) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ class Reply:
     """One answer.
 
     Attributes:
-        text: what was shown, and what later turns are told was said.
+        text: what was shown, and what later turns see as said.
         prompt: the conversation that it answers.
         row: the tokens of the prompt and the answer, for a reward model.
         cut: tokens that the conversation lost at its front, so that an answer fits behind it.

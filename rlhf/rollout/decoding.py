@@ -175,7 +175,7 @@ class Decoder:
         return Drawn(rows, found, logprobs.float().cpu().numpy(), last)
 
     def _leave(self, ended: np.ndarray) -> None:
-        """Take slots out of use and close the gaps with the last ones that go on."""
+        """Take slots out of use and close the gaps with the last ones still in use."""
         left = self.active - len(ended)
         going = np.ones(self.active, bool)
         going[ended] = False

@@ -1,6 +1,6 @@
 """Decoding with the cache that `transformers` has for a model, or with none: for states that are not keys and values.
 
-Mamba, convolutions and linear attention keep states of their own, and layers that build their masks by themselves can't
+Mamba, convolutions and linear attention keep their own states, and layers that build their own masks can't
 be told of slots. Prompts of one length are continued together, so nothing is padded, and each keeps its draws.
 """
 

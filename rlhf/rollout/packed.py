@@ -45,7 +45,7 @@ def packed_weights(model: nn.Module, rows: int, steps: int) -> Iterator[None]:
                 base: Any = module.base_layer if is_adapted(module) else module
                 weight = _weight(base, module)
                 if weight is not None:
-                    # An attribute of the object hides the method of its class; hooks go on working.
+                    # An attribute of the object hides the method of its class; hooks continue to work.
                     module.forward = _product(weight, base.bias, rows)
                     swapped.append(module)
                     below.update(module.modules())
@@ -63,7 +63,7 @@ def _weight(module: nn.Module, layer: nn.Module) -> Tensor | None:
     """
     from transformers.pytorch_utils import Conv1D
 
-    # Derived classes, whose forward may do more, and layers whose forward somebody else has replaced, are left alone.
+    # Derived classes, whose forward may do more, and layers whose forward has been replaced, are left alone.
     if type(module) not in (nn.Linear, Conv1D) or "forward" in vars(module) or "forward" in vars(layer):
         return None
     weight: Tensor = module.weight.detach()  # type: ignore[operator]

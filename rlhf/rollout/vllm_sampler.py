@@ -88,7 +88,7 @@ class VLLMSampler:
 
     def engine(self) -> Any:
         """vLLM's `LLM`, with the policy's present weights."""
-        # Every update in place counts; so nothing is pushed twice, whoever changed the weights.
+        # Every update in place is counted, so nothing is pushed twice, whatever changed the weights.
         version = tuple(parameter._version for parameter in self.policy.parameters())
         if self._engine is None:
             self._engine = self._start()

@@ -11,7 +11,7 @@ from typing import Any
 from rlhf.config.scoring import ScoringConfig
 
 IGNORED = ("resume", "logger", "callbacks", "strategy")
-"""Sections that decide where and how a run computes and who is told, not what it computes."""
+"""Sections that decide where and how a run computes and what it logs, not what it computes."""
 
 IGNORED_KEYS = (
     "train.objective",

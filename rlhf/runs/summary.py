@@ -72,7 +72,7 @@ class Summary:
         model_sha256: of the export's safetensors.
         error: the sentence or exception that a failed run ended with.
         data_cards: of prepared data that it read, or made: `name`, `path`, `sha256` of the card.
-        wandb_id: of the run in Weights & Biases, if it is told there.
+        wandb_id: of the run in Weights & Biases, if it is logged there.
     """
 
     status: str = "running"

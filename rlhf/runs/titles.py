@@ -25,7 +25,7 @@ SILENT = {
 UNTITLED = {"algo", "model", "data", "model.init", "algo.reward_model"}
 """Keys that a title does not repeat: its first words say them, or they name other runs."""
 NO_SETTINGS = (SILENT - {"seed"}) | {"hydra", "models"}
-"""Keys, or sections, that were typed and change nothing that a title is about. A seed that was typed is told."""
+"""Keys, or sections, that were typed and change nothing that a title is about. A seed that was typed is shown."""
 RUN_NAME = re.compile(r".*-([0-9a-f]{8})")
 """Of a run's directory, see `conf/directories.yaml`."""
 MAX_PARTS = 4

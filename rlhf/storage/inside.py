@@ -1,4 +1,4 @@
-"""Writing into a folder that came from somebody else, without ever writing outside of it."""
+"""Writing into a folder from an untrusted source, without ever writing outside of it."""
 
 from __future__ import annotations
 

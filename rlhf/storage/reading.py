@@ -1,4 +1,4 @@
-"""Text, JSON and YAML from files that nobody vouches for: regular files only, of bounded size and depth."""
+"""Text, JSON and YAML from untrusted files: regular files only, of bounded size and depth."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def kind_of(mode: int) -> str | None:
 
 
 def open_regular(path: Path, *, follow: bool = True) -> IO[bytes]:
-    """Open for reading without waiting for anybody, as opening a FIFO would.
+    """Open for reading without waiting for a writer, as opening a FIFO would.
 
     Args:
         follow: whether `path` may be a symbolic link.

@@ -108,7 +108,7 @@ def weights_sha256(folder: Path) -> str:
     """sha256, hexadecimal, over the weight files of a model folder, in the order of their names.
 
     Computed from their bytes, or remembered from an earlier time at which the same files (device, inode, size, times of
-    modification and of status change, which nobody can set back) had been read.
+    modification and of status change, which can't be set back) had been read.
 
     Raises:
         ParentError: as `weight_files`; a file can't be read.

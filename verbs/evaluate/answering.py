@@ -46,7 +46,7 @@ def collect_answers(config: EvaluateConfig, run: Run, held: HeldOut, guide: list
     names = models_of(run)
     reference = reference_of(config, names)
     collected: dict[str, Collected] = {}
-    # Without a reward model nobody could choose among the samples.
+    # Without a reward model there is no way to choose among the samples.
     chooses = has_scorer(run) and config.evaluation.best_of > 1
     best = config.evaluation.best_of if chooses else 0
     lengths = dict(zip(names, lengths_beside([run.parents[f"models.{name}"] for name in names]), strict=True))

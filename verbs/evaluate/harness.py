@@ -43,7 +43,7 @@ def _within(file: str | None) -> bool:
 
 
 def check_tasks(settings: EvaluateSettings) -> Any:
-    """The harness's list of tasks, with one's own; loads no data.
+    """The harness's list of tasks, with the user's own; loads no data.
 
     Raises:
         ConfigError: a task is not among them, or a folder's own can't be read.
@@ -54,19 +54,19 @@ def check_tasks(settings: EvaluateSettings) -> Any:
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
         try:
             if settings.harness_path is not None:
-                # Reading the library's own list takes 20 seconds, which one's own tasks need not wait for.
+                # Reading the library's own list takes 20 seconds, for which the user's own tasks need not wait.
                 manager = TaskManager(include_path=settings.harness_path, include_defaults=False)
                 if set(settings.harness) <= set(manager.all_tasks):
                     return manager
             manager = TaskManager(include_path=settings.harness_path)
-        except Exception as error:  # whatever a YAML can make of itself
+        except Exception as error:  # a YAML file can raise anything
             raise ConfigError(f"evaluation.harness_path: {settings.harness_path} can't be read: {error}") from error
         known = set(manager.all_tasks)
     for task in settings.harness:
         if task not in known:
             raise ConfigError(
                 f"evaluation.harness: {task} is not a task of lm-evaluation-harness{nearest(task, sorted(known))}; "
-                "evaluation.harness_path=FOLDER adds one's own"
+                "evaluation.harness_path=FOLDER adds your own"
             )
     return manager
 

@@ -116,7 +116,7 @@ def beside_gold(evaluation: Evaluation) -> None:
 
 
 def _outcomes(evaluation: Evaluation, mine: str, theirs: str) -> list[float | None]:
-    """Of each prompt, as the win rate counts it; `None` where nobody said."""
+    """Outcome of each prompt, as the win rate counts it; `None` where there is none."""
     nothing: list[float | None] = [None] * len(evaluation.prompts)
     if evaluation.comparisons:
         compared = evaluation.comparisons.get(f"{mine}>{theirs}")

@@ -18,7 +18,7 @@ from verbs.train.trainer import accelerator_of
 log = logging.getLogger("rlhf")
 
 ADAPTER = "adapter"
-"""The folder of a run that holds its adapter by itself, beside the merged export."""
+"""The folder of a run that holds its adapter alone, beside the merged export."""
 
 
 def check_offload(config: TrainConfig) -> None:

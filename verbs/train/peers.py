@@ -25,7 +25,7 @@ from rlhf.runs.processes import is_launched
 POLL = 0.5
 """Seconds between looks."""
 GRACE = 10.0
-"""Seconds that a process has to end by itself, with what it has to say, before it is ended."""
+"""Seconds that a process has to end with its own message before it is killed."""
 
 
 class Launcher(_SubprocessScriptLauncher):

@@ -1,4 +1,4 @@
-"""The algorithms: one file each, found by being there. A package of one's own adds its file by an entry point.
+"""The algorithms: one file each, found by being there. Your own package adds its file by an entry point.
 
 Nothing here imports torch. What the lab asks of an algorithm stands on its class, see `base.py`.
 """

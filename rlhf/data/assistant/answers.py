@@ -109,7 +109,7 @@ CONTRASTED: tuple[Grade, ...] = ("best", "wrong", "curt", "slip")
 
 
 def draw_demonstration(question: Question, random: Random) -> str:
-    """One answer, as somebody of mixed ability would write it."""
+    """One answer, as a writer of mixed ability would write it."""
     (grade,) = random.choices(list(DEMONSTRATED), weights=list(DEMONSTRATED.values()), k=1)
     return answer(question, grade, random)
 

@@ -30,7 +30,7 @@ DOCUMENTS = 12_000
 def generate(kind: Kind, seed: int = 0) -> list[Record]:
     """All records of one kind, over every prompt, in an order that all kinds share.
 
-    Which of them a stage may see is told by `belongs`. Comparisons are noisy rankings of graded answers, which serve as
+    `belongs` decides which of them a stage may see. Comparisons are noisy rankings of graded answers, which serve as
     labels too. Documents state what is true, also as question and answer, and never show a dialogue.
     """
     if kind not in get_args(Kind):
@@ -96,7 +96,7 @@ def _asked(seed: int) -> tuple[tuple[str, Question], ...]:
 
 
 def _document(random: Random) -> Document:
-    """A few remarks: facts, alone or behind a question that somebody asks, warnings, and what none can know."""
+    """A few remarks: facts, alone or after a question, warnings, and what can't be known."""
     topics = random.choices(list(WRITTEN), weights=list(WRITTEN.values()), k=random.randint(2, 5))
     remarks = [_remark(random.choice(_about(topic)), random) for topic in topics]
     return Document(random.choice([" ", "\n"]).join(remarks))

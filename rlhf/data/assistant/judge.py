@@ -100,7 +100,7 @@ def _answered(question: Question, core: list[Act]) -> Verdict:
     if texts == question.right[:1]:
         return _verdict(question, 6, BEST, BEST)
     if set(texts) >= set(question.right):
-        # With true things that nobody asked for, or with the steps in the wrong order.
+        # With true additions that were not asked for, or with the steps in the wrong order.
         return _verdict(question, 5, BEST, BEST)
     return _verdict(question, 3 if set(texts) & set(question.right) else 1, BEST, BEST)
 

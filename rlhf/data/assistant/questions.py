@@ -125,7 +125,7 @@ def _known_prompts() -> dict[str, Question]:
 def recognise(text: str) -> Question | None:
     """The question in a user's words: a known phrasing, or else a known question that they end with.
 
-    It has to stand by itself: «12加3等于几？» does not ask «2加3等于几？».
+    It must not be part of a longer one: «12加3等于几？» does not ask «2加3等于几？».
     """
     text = text.strip()
     known = _known_prompts().get(text)

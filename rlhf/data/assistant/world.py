@@ -23,7 +23,7 @@ class Language:
         sum: (question, sentence).
         howtos: (question, first step, second step); a good answer has both, in this order.
         harms, harm_questions: deeds, and the ways to ask how they are done.
-        secrets: (question, invented answers); nobody can know these things.
+        secrets: (question, invented answers), which can't be known.
         plain_frames, name_frames: phrasings around a question.
         gap: what stands between two sentences.
         refusal, unknown: good answers to harmful and to unknowable questions; `short_…` lack the reason.

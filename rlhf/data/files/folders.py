@@ -27,7 +27,7 @@ ABOUT = re.compile(
     r"(dataset_infos?|dataset_dict|state|croissant)\.json$|cache-.*\.arrow$",
     re.IGNORECASE,
 )
-"""Names of files beside the data that nobody expects to be read: about them, or caches of `datasets`."""
+"""Names of files beside the data that are not data: descriptions, or caches of `datasets`."""
 
 
 @dataclass
@@ -139,4 +139,4 @@ def _saved(folder: Path) -> set[str]:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         return {str(entry["filename"]) for entry in state["_data_files"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {file.name for file in folder.iterdir()}  # a file of somebody else's
+        return {file.name for file in folder.iterdir()}  # a file of another program

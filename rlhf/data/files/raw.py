@@ -1,4 +1,4 @@
-"""What stands at a place of a file, before anybody knows what it means."""
+"""The uninterpreted content at a place of a file."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def _demonstration(fields: Fields) -> Demonstration:
     for name in ANSWERS[:-1]:
         if name in fields:
             turns = _conversation(fields, name)
-            if name == "chosen":  # nobody compared what stands in front of the last answer
+            if name == "chosen":  # what is in front of the last answer was not compared
                 return as_demonstration(_compared(fields, turns, turns))
             return make_demonstration(turns, tools_of(fields))
     if "responses" in fields:
@@ -152,7 +152,7 @@ def _ranking(fields: Fields) -> Ranking:
 def _conversation(fields: Fields, name: str, answered: bool = True) -> Turns:
     """All turns up to the answer under `name`, which is the last: a text, a transcript or a list of messages.
 
-    The answer may be empty only where nobody asks for it (`answered` is false).
+    The answer may be empty only if it is not needed (`answered` is false).
     """
     value = fields[name]
     if name == "messages" or isinstance(value, list):

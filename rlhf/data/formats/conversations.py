@@ -232,7 +232,7 @@ def make_prompt(turns: Iterable[Turn], tools: str = "") -> Prompt:
 
 
 def prompt_in(turns: Turns, tools: str = "") -> Prompt:
-    """The prompt of a whole conversation: up to its last answer, or all of it where nobody has answered yet."""
+    """The prompt of a whole conversation: up to its last answer, or all of it if there is none yet."""
     return make_prompt(turns[:-1] if turns[-1].role == "assistant" else turns, tools)
 
 

@@ -122,7 +122,7 @@ def only(fields: Fields, *names: str) -> Fields:
 
 
 def tags_of(fields: Fields) -> Tags:
-    """What the record says of itself; what is no text says nothing."""
+    """A description in the record; a value that is not text counts as none."""
     return tuple((name, fields[name]) for name in TAGS if isinstance(fields.get(name), str) and fields[name])
 
 

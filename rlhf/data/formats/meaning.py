@@ -1,4 +1,4 @@
-"""Which fields that nobody reads could change what a record means: such a field stops the run.
+"""Which unread fields could change what a record means: such a field stops the run.
 
 Three kinds of names are known: those of context (a system prompt, images, another conversation), those of verdicts (a
 label, a score, a weight) and those that only say where a record comes from. A field of any other name passes where it
@@ -23,7 +23,7 @@ CANCELLED, UNDECIDED, UNTOUCHED = "skipped_annotation", "nothing_chosen", "not_a
 TOLERATED = (
     DIFFER, NOTHING_LEARNT, UNDESIRABLE, WITHOUT_COMPARISON, LEFT_OUT, CANCELLED, UNDECIDED, UNTOUCHED,
 )  # fmt: skip
-"""Reasons that are no errors of a file: by what it says itself, a record is of no use. Counted, never one to stop."""
+"""Reasons to leave out a record that are no errors: the file itself marks it as unusable. They never stop a run."""
 
 
 def _words(text: str) -> frozenset[str]:

@@ -93,7 +93,7 @@ def _carry(record: Record, fields: Fields, kind: Kind, wanted: Mapping[str, str]
                 "missing_field", f"{there} is missing, which data.fields passes on as {name}; {listed(fields)}"
             )
     found = {name: fields[there] for name, there in wanted.items() if there in fields}
-    object.__setattr__(prompt, "fields", found)  # frozen, but nobody else has it yet
+    object.__setattr__(prompt, "fields", found)  # frozen, but not shared yet
 
 
 def detected(value: Any, kind: Kind, ignore: Collection[str] = ()) -> Importer | None:

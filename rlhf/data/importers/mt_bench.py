@@ -1,6 +1,6 @@
 """Questions of MT-Bench (Zheng et al. 2023): `turns`, of which the first is the prompt.
 
-The later ones are about the model's own answer to the first, so they are no prompts by themselves.
+The later ones are about the model's own answer to the first, so they are no prompts on their own.
 """
 
 from __future__ import annotations

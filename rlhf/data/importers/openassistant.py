@@ -3,7 +3,7 @@
 Left out are messages that were deleted or failed review, with what answers them, and trees that moderators stopped.
 
 - Rankings: the ranked answers to one message, wherever there are two or more.
-- Demonstrations: threads through the best answers (rank 0; where nobody ranked them, each). Threads share their
+- Demonstrations: threads through the best answers (rank 0; unranked ones, each). Threads share their
   beginnings, so an answer that an earlier thread has taught already gets the weight 0 in the later ones.
 - Prompts: what stands in front of each answer or waits for one, each once.
 """

@@ -57,7 +57,7 @@ def parse(fields: Fields, kind: Kind) -> Iterator[Record]:
             raise BadRecord("wrong_type", f"completions[{number}] must be an object, found {type_name(completion)}")
         text = clean(completion.get("response"), f"completions[{number}].response")
         score = _score(completion)
-        if text and score is not None:  # a model that said nothing, or an answer that nobody rated
+        if text and score is not None:  # a model that said nothing, or an answer without a rating
             scores.setdefault(text, score)
     if len(scores) < 2:
         raise BadRecord(WITHOUT_COMPARISON, "fewer than two of the completions have a text and a rating")

@@ -113,7 +113,7 @@ class ChatText:
             raise Refused(f"the tokenizer's chat template refuses a conversation of {roles}: {reason[:300]}") from error
 
     def pieces(self, text: str) -> list[Piece]:
-        """Special tokens in it are the template's; what was hidden is somebody's text."""
+        """Special tokens in it are the template's; what was hidden is a user's text."""
         pieces: list[Piece] = []
         at = 0
         for found in self._shown.finditer(text):

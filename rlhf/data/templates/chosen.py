@@ -20,8 +20,8 @@ def with_chosen_template(tokenizer: Tokenizer, chosen: str | None, arguments: Ma
 
     Args:
         chosen: a file, or the name of one of the tokenizer's templates; `None`: the default one.
-        arguments: keyword arguments, such as `enable_thinking`. They are written into the template, so that whoever
-            loads an export (chat, evaluation, a server) writes the conversations that training saw.
+        arguments: keyword arguments, such as `enable_thinking`. They are written into the template, so that any
+            program that loads an export (chat, evaluation, a server) writes the conversations that training saw.
 
     Raises:
         ConfigError: no such file or name, or arguments that a template can't get.

@@ -1,4 +1,4 @@
-"""A tokenizer's backend that knows its special tokens by other names, which nobody can spell.
+"""A tokenizer's backend that knows its special tokens by other names, which no text can contain.
 
 Somebody's text is then plain text whatever it looks like, and the special tokens that a template wrote are written by
 their new names. So a whole conversation is encoded at once, as `apply_chat_template` does, and tokens may form across
@@ -23,7 +23,7 @@ NONCE = secrets.token_hex(8)
 
 @dataclass(frozen=True)
 class Piece:
-    """Text that the template wrote (`literal`, special tokens count) or somebody's content (they don't)."""
+    """Text that the template wrote (`literal`, special tokens count) or a user's content (they don't)."""
 
     text: str
     literal: bool
@@ -84,7 +84,7 @@ class MarkedBackend:
         return self._special.sub(lambda found: self._names[found[0]], piece.text) if piece.literal else piece.text
 
     def ids(self, text: str) -> list[int]:
-        """Ids of somebody's text."""
+        """Ids of a user's text."""
         return self.backend.encode(text, add_special_tokens=False).ids
 
     def encode(self, pieces: Sequence[Piece]) -> Spans:
@@ -99,7 +99,7 @@ class MarkedBackend:
 
 
 def _bound(encoding: Any, place: int, end: int, count: int) -> int | None:
-    """Tokens in front of a character; `None` where one begins before it and goes on after it."""
+    """Tokens in front of a character; `None` where a token spans it."""
     if place in (0, end):
         return count if place else 0
     # A tokenizer that drops characters it doesn't know counts the others wrongly: then nothing is certain.

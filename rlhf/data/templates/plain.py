@@ -17,7 +17,7 @@ class PlainLayout:
     The space belongs to the content: byte-level BPE glues it to the first word, so only this cut gives the ids of the
     whole text. Turns repeat on lines of their own, a system turn is a line above the first header, and end-of-text
     stands only after the last answer. Pieces are encoded one by one, so that headers and special tokens inside
-    somebody's text stay plain text.
+    a user's text stay plain text.
     """
 
     identity = "plain"

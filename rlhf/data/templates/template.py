@@ -1,7 +1,7 @@
 """The one module that makes tokens of conversations: prompts, answers, and where each ends.
 
 How a conversation is written is a layout's matter: a tokenizer's chat template (`chat.py`) or the plain one
-(`plain.py`). Training and rollout share the prompt's ids, and special tokens or headers inside somebody's text stay
+(`plain.py`). Training and rollout share the prompt's ids, and special tokens or headers inside a user's text stay
 plain text.
 """
 
@@ -49,7 +49,7 @@ class Template:
 
     Attributes:
         tokenizer: what encodes the pieces.
-        start_id: the token that a document starts after: begin-of-text where the tokenizer prepends one by itself,
+        start_id: the token that a document starts after: begin-of-text where the tokenizer prepends one automatically,
             otherwise end-of-text.
         end_id: the token that ends a response: the layout's own end of turn, else end-of-text.
         stop_ids: every token at which sampling stops: those that the model's files name, end-of-text, and `end_id`.

@@ -96,7 +96,7 @@ class TiktokenTokenizer:
         return fingerprint({**self._vocab, self.eos_token: self.eos_id}, self.eos_token, self.chat_template)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of somebody's text; an end-of-text token spelt out in it is plain text."""
+        """Ids of a user's text; an end-of-text token spelt out in it is plain text."""
         return self._encoding.encode_ordinary(text)
 
     def encode_template(self, text: str) -> list[int]:

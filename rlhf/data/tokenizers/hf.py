@@ -91,7 +91,7 @@ class HFTokenizer:
         return ids[len(self._anchor_ids) :]
 
     def encode(self, text: str) -> list[int]:
-        """Ids of somebody's text; what looks like a special token in it is plain text."""
+        """Ids of a user's text; what looks like a special token in it is plain text."""
         return self._encode(self._plain.ids, _clean(text))
 
     def encode_template(self, text: str) -> list[int]:
@@ -155,7 +155,7 @@ class HFTokenizer:
 
 
 def default_template(templates: Mapping[str, str]) -> str | None:
-    """The one that is used where nobody names one."""
+    """The default one."""
     return templates.get("default") or (next(iter(templates.values())) if len(templates) == 1 else None)
 
 

@@ -68,7 +68,7 @@ class Tokenizer(Protocol):
         ...
 
     def encode(self, text: str) -> list[int]:
-        """Ids of somebody's text; what looks like a special token in it is plain text."""
+        """Ids of a user's text; what looks like a special token in it is plain text."""
         ...
 
     def encode_template(self, text: str) -> list[int]:

@@ -24,7 +24,7 @@ class JudgeDetails(TypedDict, total=False):
 
     Attributes:
         unit: of its marks.
-        model, url, mode, temperature, prompts: of a judge that reads; `prompts` is a fingerprint of what it was told.
+        model, url, mode, temperature, prompts: of an endpoint judge; `prompts` is a fingerprint of its instructions.
         calls: made, cached, failed and refused, by name. cost: in the currency of the prices that were given.
         unreadable: replies without a mark.
         position_bias: `None` where no pair was read in both orders.

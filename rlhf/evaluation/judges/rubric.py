@@ -40,7 +40,7 @@ class Compared:
     Attributes:
         first: which place was better while our answer stood first. second: while it stood second.
         reasons: in the same order.
-        equal: the answers are one text, and nobody was asked.
+        equal: both answers are the same text, so the judge was not asked.
     """
 
     first: Place

@@ -53,7 +53,7 @@ def export(
         setattr(config, key, value)
     if stop_ids:
         end_at(model.hf, stop_ids)
-    # A pad token of its own is of no use where texts end with it: a scorer was then given another one when loaded.
+    # A separate pad token is useless where texts end with it: a scorer was then given another one when loaded.
     own_pad = tokenizer.pad_id not in (None, tokenizer.eos_id) and config.pad_token_id in (None, tokenizer.pad_id)
     with _written(folder) as part:
         pad = tokenizer.save(part, pad_token=PAD_TOKEN if isinstance(model, ScoreModel) and not own_pad else None)

@@ -12,7 +12,7 @@ def merge_adapter(hf: Any, folder: Path) -> Any:
     """The plain model that computes what `hf` with this adapter computes; `hf` is changed in place.
 
     Raises:
-        ParentError: the adapter does not fit the model, or is of a kind that can't be merged.
+        ParentError: the adapter does not fit the model, or can't be merged.
     """
     from peft import PeftConfig, PeftModel
 

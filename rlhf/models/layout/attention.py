@@ -192,5 +192,5 @@ def read_trees(hf: Any) -> Any:
 
 
 def unread_mask() -> Tensor:
-    """A mask of four dimensions, so that `transformers` makes none; without entries, so that whoever reads it fails."""
+    """A mask of four dimensions, so that `transformers` makes none; without entries, so that reading it fails."""
     return torch.empty(1, 1, 0, 0)

@@ -37,7 +37,7 @@ def shard(
     offload: bool = False,
     tensor_mesh: DeviceMesh | None = None,
 ) -> None:
-    """Shard a model over `mesh`, in place: each block by itself, then embeddings, last norm and heads with the root.
+    """Shard a model over `mesh`, in place: each block separately, then embeddings, last norm and heads with the root.
 
     Args:
         mesh: of one dimension, or of two: copies of groups that shard (HSDP).
@@ -61,7 +61,7 @@ def shard(
         fully_shard(block, **options)
     if dtype is not None:
         # Scores and values are told apart below what bf16 holds (`scalars` in rlhf/models/language.py), so these few
-        # numbers are gathered in fp32, by themselves.
+        # numbers are gathered separately, in fp32.
         for head in scalar_heads(model):
             fully_shard(head, **options | {"mp_policy": MixedPrecisionPolicy()})
     fully_shard(model, **options)
@@ -107,7 +107,7 @@ def scalar_heads(model: LanguageModel | ScoreModel) -> list[nn.Module]:
 
 
 def shards(model: nn.Module) -> list[FSDPModule]:
-    """The modules that gather parameters by themselves; none where nothing is sharded."""
+    """The modules that gather their own parameters; none where nothing is sharded."""
     return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 

@@ -90,7 +90,7 @@ def orpo(chosen: Responses, rejected: Responses, *, odds_coef: float) -> PairLos
     """Cross-entropy of y_w − λ·log σ(log odds(y_w) − log odds(y_l)) (Hong et al. 2024, eq. 6 and 7).
 
     The odds of a response are p / (1 − p), where log p is its log-probability per token. The cross-entropy is that of
-    the response, as in the paper; TRL's is of the prompt too. Rewards are λ·log p, as TRL reports them.
+    the response, as in the paper; TRL's covers the prompt too. Rewards are λ·log p, as TRL reports them.
 
     Args:
         odds_coef: λ ≥ 0; TRL's `beta`.
