@@ -80,5 +80,5 @@ def test_a_checkpoint_of_another_model_is_refused() -> None:
     state = saved(trained(ppo(1)))
     with pytest.raises(TrainingError, match=r"another model: critic\."):
         trained(ppo(1, "shared")).load_full_state(state)
-    with pytest.raises(TrainingError, match="of format 0"):
+    with pytest.raises(TrainingError, match="format 0"):
         trained(ppo(1)).load_full_state(state | {"format": 0})
