@@ -49,7 +49,7 @@ class Samples(L.Callback):
         self.keep_tokens = keep_tokens
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
-        """After a resume, forget what was written after the step it continues from."""
+        """After a resume, remove what was written after the step from which the run continues."""
         if trainer.is_global_zero and self.path.exists():
             with writing(self.path):
                 rows = [row for row in read_json_lines(self.path) if fits(row.get("step"), int)]

@@ -156,7 +156,7 @@ class Job:
 
 
 def facts_of(point: Point, verb: str) -> dict[str, Any]:
-    """What `summary.json` says of a run beside its numbers; `algo` is the verb where nothing is trained."""
+    """Fields of `summary.json` beside its numbers; `algo` is the verb where nothing is trained."""
     config = point.config
     facts: dict[str, Any] = {"algo": verb, "model": "", "data": "", "seed": getattr(config, "seed", 0)}
     if isinstance(config, TrainConfig):

@@ -155,7 +155,8 @@ def overrides_of(name: str, planned: Plan, config: PipelineConfig, done: dict[st
 
 
 def check(planned: Plan, config: PipelineConfig) -> set[str]:
-    """Compose every stage before the first one runs: a misspelt key of the last would else be told after minutes.
+    """Compose every stage before the first one runs: a misspelt key of the last would otherwise be reported after
+    minutes.
 
     Returns the stages that name their parents, and so may start before all earlier ones have ended.
 
@@ -229,7 +230,7 @@ def finished(ended: Ending, stage: StageConfig, overrides: Sequence[str], config
 
 
 def show_report(planned: Plan, done: dict[str, Path]) -> None:
-    """Say where the page about all of it is: an evaluation has written it; else one about the last stage is written."""
+    """Log where the report is: an evaluation has written one; else one about the last stage is written."""
     if not done:
         return
     evaluations = [done[name] for name, stage in planned.stages.items() if stage.verb == "evaluate"]

@@ -154,7 +154,8 @@ class Planner:
         return found
 
     def subdirectory(self, composed: DictConfig) -> str:
-        """Of a sweep's point: `<number>-<id>`, or, with `resume`, the absolute path of the run that it continues."""
+        """The subdirectory of a sweep's point: `<number>-<id>`, or, with `resume`, the absolute path of the run that it
+        continues."""
         point = self.plan(composed)
         name = f"{composed.hydra.job.num}-{point.id}"
         if resumes(point.config) and not (Path(composed.hydra.sweep.dir) / name).exists():

@@ -1,5 +1,5 @@
 """The verbs as command-line programs. What they do is imported once the configuration is valid: a mistyped key should
-be told without waiting for torch."""
+be reported without waiting for torch."""
 
 from __future__ import annotations
 

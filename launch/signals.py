@@ -16,7 +16,7 @@ PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)
 
 @contextmanager
 def raising() -> Iterator[None]:
-    """Within, SIGTERM and SIGUSR1 raise `Interrupted`, as Ctrl-C raises `KeyboardInterrupt`."""
+    """A context in which SIGTERM and SIGUSR1 raise `Interrupted`, as Ctrl-C raises `KeyboardInterrupt`."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python handles signals in the main thread alone.
         return

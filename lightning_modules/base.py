@@ -179,7 +179,7 @@ class StageModule(L.LightningModule):
 
     @property
     def place(self) -> Place:
-        """Where this process stands in the step under way."""
+        """The position of this process in the current step."""
         return Place(
             self.step + 1,
             Path(self.trainer.default_root_dir),

@@ -14,7 +14,7 @@ from rlhf.rollout.uniforms import TRAIN
 
 
 class GRPOModule(CriticFreeModule):
-    """Each response against its group's mean, divided by the group's standard deviation unless told otherwise."""
+    """Compares each response with its group's mean, divided by the group's standard deviation by default."""
 
     algo: GRPOConfig
 

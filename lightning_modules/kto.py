@@ -171,7 +171,7 @@ def report(result: KTOResult, desirable: Tensor, threshold: float) -> Means:
 
 
 def balanced(metrics: dict[str, float]) -> dict[str, float]:
-    """With `accuracy`, the mean of either kind's, so that a label that is rare counts as much; and the margin."""
+    """The metrics with `accuracy`, the mean over both labels, so that a rare label counts as much; and the margin."""
     found = [metrics[f"{name}_accuracy"] for name in ("desirable", "undesirable")]
     known = [value for value in found if math.isfinite(value)]
     margin = metrics["desirable_reward"] - metrics["undesirable_reward"]

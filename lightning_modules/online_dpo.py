@@ -58,7 +58,7 @@ class OnlineDPOModule(OnPolicyModule):
         better, worse = batch.pairs.unbind(-1)
 
         def losses(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            """Where the first of each pair is the one preferred."""
+            """Losses of the pairs, if the first response of each is the preferred one."""
             return dpo(
                 select(ours, first),
                 select(ours, second),

@@ -159,5 +159,5 @@ class PPOModule(OnPolicyModule):
 
 
 def deviation(statistics: Moments) -> float:
-    """By what `whiten` divides."""
+    """The deviation by which `whiten` divides."""
     return float((statistics.variance + 1e-8).sqrt())

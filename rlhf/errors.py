@@ -51,7 +51,7 @@ REQUEUE = 75
 
 
 def first_line(error: object) -> str:
-    """The first line of an exception's text; its type where it says nothing."""
+    """The first line of an exception's text; its type if the text is empty."""
     return str(error).strip().split("\n")[0].strip() or type(error).__name__
 
 

@@ -26,7 +26,7 @@ def printable(text: object) -> str:
 
 
 def one_line(text: object) -> str:
-    """The same on a single line, white space as single spaces: what an error says."""
+    """The same on a single line, white space as single spaces, for error messages."""
     return printable(" ".join(str(text).split()))
 
 

@@ -1,4 +1,4 @@
-"""Symptoms while a run is under way: told to Weights & Biases as alerts, once each."""
+"""Symptoms while a run is in progress, sent to Weights & Biases as alerts, once each."""
 
 from __future__ import annotations
 

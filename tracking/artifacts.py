@@ -39,7 +39,7 @@ def log_lineage(trainer: L.Trainer, config: TrainConfig, run: Run) -> None:
 
 
 def log_artifacts(wandb_run: Any, config: Logged, run: Run, made: Maker) -> None:
-    """What a run used, its data and all of its parents, then what it made; as `logger.artifacts` says."""
+    """Log what a run used, its data and all of its parents, then what it made; as `logger.artifacts` says."""
     if config.logger.artifacts != "off":
         attempt("artifacts", _log_artifacts, wandb_run, config, run, config.logger.artifacts == "files", made)
 

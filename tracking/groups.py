@@ -11,7 +11,7 @@ GROUP = "WANDB_RUN_GROUP"
 
 
 def group_of(given: str | None, directory: Path) -> str | None:
-    """The one that was given, else the environment's; points of a sweep lie in one folder; a single run has none."""
+    """The group that was given, else the environment's, else one for the folder of a sweep; a single run has none."""
     if chosen := given or os.environ.get(GROUP):
         return chosen
     return f"sweep-{directory.parent.name}" if directory.parent.parent.name == "multirun" else None

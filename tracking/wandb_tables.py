@@ -29,7 +29,7 @@ def wandb_runs(trainer: L.Trainer) -> Iterator[Any]:
 
 
 def axes(module: Any) -> dict[str, float]:
-    """Where the run stands, on every axis."""
+    """The run's position on every axis."""
     config = module.config
     seen = EPISODES if config.algo.on_policy else EXAMPLES
     return {STEP: module.step, seen: module.step * config.train.batch_size, TOKENS: module.trained_tokens}

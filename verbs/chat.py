@@ -113,7 +113,7 @@ class Talk:
                 self._turn(line.removeprefix(" ") if line.startswith(" /") else line)
 
     def note(self, text: str) -> None:
-        """A line that neither side of the conversation said."""
+        """A line outside of the conversation."""
         self.console.print(plain(text, "dim"), soft_wrap=True)
 
     def _command(self, name: str, value: str) -> None:

@@ -156,7 +156,7 @@ def mix_in(config: CollectConfig, prompt: Prompt, texts: list[str]) -> list[str]
 
 
 def shuffled(seed: int, prompt: Prompt, texts: list[str]) -> list[str]:
-    """In an order that says nothing about where an answer comes from."""
+    """The answers in an order that does not depend on where they come from."""
     return Random(f"order {seed} {prompt.key}").sample(texts, len(texts))
 
 

@@ -69,13 +69,13 @@ class Lengths:
 
 
 def lengths_of(parent: Parent) -> Lengths:
-    """Those that a run was trained with; a folder does not tell."""
+    """The lengths that a run was trained with; a folder has none."""
     run = read_config(parent.dir) if parent.kind == "run" and parent.dir is not None else {}
     return Lengths(run.get("data", {}).get("max_length"), run.get("rollout", {}).get("max_new_tokens"))
 
 
 def lengths_beside(parents: Sequence[Parent]) -> list[Lengths]:
-    """Of each; those that don't tell read and write as much as the longest run beside them."""
+    """Lengths of each parent; unknown ones take the longest known value."""
     known = [lengths_of(parent) for parent in parents]
     total = max((mine.total for mine in known if mine.total is not None), default=None)
     response = max((mine.response for mine in known if mine.response is not None), default=None)
@@ -111,17 +111,17 @@ def load_model(
 
 
 def device_of(strategy: StrategyConfig) -> torch.device:
-    """Where a single process computes."""
+    """The device on which a single process computes."""
     return torch.device("cuda" if accelerator_of(strategy)[0] == "gpu" else "cpu")
 
 
 def dtype_of(strategy: StrategyConfig) -> torch.dtype:
-    """Of the weights of models that only answer: without an optimiser nothing needs fp32 masters."""
+    """The type of the weights of models that only answer: without an optimiser nothing needs fp32 masters."""
     return torch.float32 if strategy.precision == "fp32" else torch.bfloat16
 
 
 def load_reward_judge(key: str, parent: Parent, strategy: StrategyConfig, reads: int | None = None) -> RewardJudge:
-    """The reward model that `key` names, behind its own tokenizer and template; its head must be trained.
+    """The reward model that `key` names, with its own tokenizer and template; its head must be trained.
 
     Args:
         reads: longest prompt and answer, tokens; `None`: as the reward model was trained.

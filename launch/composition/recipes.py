@@ -43,7 +43,7 @@ def is_rate(node: Any) -> bool:
 
 
 def adapter_note(composed: DictConfig) -> str | None:
-    """What is to be said where the learning rate was raised for adapters; `None` where it was not, or was given."""
+    """The log line about a learning rate that was raised for adapters; `None` where it was not, or was given."""
     algo = composed.get("algo")
     if algo is None or not OmegaConf.is_interpolation(algo, "lr") or "model" not in composed:
         return None

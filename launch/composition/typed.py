@@ -24,7 +24,7 @@ def check_flags(args: argparse.Namespace) -> None:
 
 
 def check_typed(overrides: Sequence[str], groups: Collection[str], verb: str) -> None:
-    """To be called with overrides that compose.
+    """Check overrides that compose.
 
     Args:
         groups: of `conf/`.

@@ -1,4 +1,4 @@
-"""What a sweep hands to the process of a point, and what that tells back; `runner.py` is the other end."""
+"""What a sweep passes to the process of a point, and what that returns; `runner.py` is the other end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Handover:
 
     @staticmethod
     def take() -> Handover:
-        """Out of the environment, so that processes which this one starts don't take it for theirs."""
+        """Take it out of the environment, so that processes which this one starts don't use it."""
         parents, ending, life = (os.environ.pop(name, None) for name in (PARENTS, ENDING, LIFELINE))
         if life is not None:
             threading.Thread(target=_die_at_end_of, args=(int(life),), daemon=True).start()

@@ -1,4 +1,4 @@
-"""A search by Optuna, trial by trial; all it knows is in a journal beside the runs, so that a kill costs nothing.
+"""A search by Optuna, trial by trial; its state is a journal beside the runs, so that a kill loses nothing.
 
 A trial that was running when the search was killed continues from its checkpoint. The sampler is made anew for each
 trial, with a seed of its own: what is tried next depends on the journal alone, and a search that was interrupted
@@ -108,7 +108,8 @@ class Study:
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.name in states]
 
     def run(self, launcher: Launcher, n_trials: int, n_jobs: int) -> None:
-        """Until `n_trials` have a result, those of earlier sessions included; a trial that fails now counts as well."""
+        """Run trials until `n_trials` have a result, those of earlier sessions included; a trial that fails now counts
+        as well."""
         aims = ", ".join(
             f"{way} {name}" for name, way in zip(self.search.objectives, self.search.directions, strict=True)
         )

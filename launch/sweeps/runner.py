@@ -121,7 +121,7 @@ class Runner:
 
 @contextmanager
 def noticing(handle: Callable[[int], Any]) -> Iterator[None]:
-    """Meanwhile the signals that ask to stop are given to `handle`, and do nothing else."""
+    """A context in which the signals that ask to stop are passed to `handle`, and do nothing else."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -163,7 +163,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def run(command: Sequence[str], folder: str, variables: Mapping[str, str], console: str) -> Ending:
-    """As a `Runner` for this command alone."""
+    """Run one command with a `Runner` of its own."""
     runner = Runner()
     with noticing(runner.stop):
         return runner(command, folder, variables, console)

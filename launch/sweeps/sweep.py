@@ -64,7 +64,7 @@ def plan_sweep(overrides: list[str], planner: Planner, job: Job) -> list[str]:
 
 
 def conclude(job: Job) -> None:
-    """After a sweep, however it ended: the table, and a report. Neither changes how the sweep ends."""
+    """Write the table and a report after a sweep, however it ended. Neither changes how the sweep ends."""
     if not job.directories:
         return
     try:

@@ -128,7 +128,7 @@ class OnPolicyModule(StageModule):
         return Episodes.of(prompts, completions, self.device, [row.source for row in rows])
 
     def number(self, place: int) -> int:
-        """In the batch over all ranks, of the row at a place among this rank's."""
+        """The number, in the batch over all ranks, of the row at a place among this rank's."""
         return self.data_rank + place * self.data_ranks
 
     @phase("time/scoring")

@@ -37,7 +37,8 @@ class Regularisers:
         return gathered(self.scorers.reference, root_only=True) if self.full_kl else nullcontext()
 
     def policy_stats(self, policy: LanguageModel, batch: Batch) -> TokenStats:
-        """What the policy says of a micro-batch's tokens: with entropy and full KL where they are part of the loss."""
+        """The policy's log-probabilities of a micro-batch's tokens, with entropy and full KL where the loss needs
+        them."""
         reference = None
         if self.full_kl:
             model = self.scorers.reference

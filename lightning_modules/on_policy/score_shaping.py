@@ -1,4 +1,4 @@
-"""From what the sources say of an iteration's responses to the scores that are learned from."""
+"""From the sources' scores of an iteration's responses to the scores that are learned from."""
 
 from __future__ import annotations
 

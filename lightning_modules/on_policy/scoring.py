@@ -66,7 +66,7 @@ class Scorers:
 
 
 def episode_report(episodes: Episodes, kl_coef: float) -> Means:
-    """What a practitioner watches, per response unless it says per token."""
+    """Metrics to watch, per response unless the name says per token."""
     mask = episodes.mask
     logprobs, reference = episodes.logprobs, episodes.reference_logprobs
     kl = episodes.kl()

@@ -21,7 +21,7 @@ log = logging.getLogger("rlhf")
 
 
 class AgainstReference(StageModule):
-    """A policy and what a frozen reference says of the rows that it learns from.
+    """A policy, and a frozen reference's log-probabilities of the rows that it learns from.
 
     The reference is the policy before its first update. What it says of every row is computed once, kept on disk,
     and read from there after a resume: the reference model itself need not stay in memory.

@@ -35,7 +35,7 @@ class Step:
 def cut(
     rows: Sequence[Row], tokens_per_microbatch: int, rank: int = 0, world: int = 1, first: int | None = None
 ) -> list[Micro]:
-    """This rank's micro-batches of an optimisation batch; with `first`, of its first so many micro-batches.
+    """This rank's micro-batches of an optimisation batch; with `first`, only its first `first` micro-batches.
 
     Micro-batches are formed once for all ranks, then dealt out, so that no rank count changes what is computed. All
     ranks get equally many: a collective that one rank skips would hang the others.

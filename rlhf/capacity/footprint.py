@@ -175,11 +175,12 @@ class Line:
         return cls(low - slope * x, slope)
 
     def bytes(self, tokens: float) -> float:
-        """Memory with so many tokens."""
+        """Memory with `tokens` tokens."""
         return self.fixed + self.slope * tokens
 
     def tokens(self, memory: float) -> float:
-        """Tokens that fit into so many bytes: infinite where they cost nothing, below 0 where nothing fits."""
+        """The number of tokens that fit into `memory` bytes: infinite where they cost nothing, below 0 where nothing
+        fits."""
         if self.slope == 0:
             return float("inf") if memory >= self.fixed else -1.0
         return (memory - self.fixed) / self.slope

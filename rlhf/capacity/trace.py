@@ -174,7 +174,7 @@ def pretend(model: nn.Module) -> None:
 
 @contextmanager
 def precision(dtype: torch.dtype) -> Iterator[None]:
-    """Within, new weights are of this type."""
+    """A context in which new weights have this type."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

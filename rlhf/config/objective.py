@@ -41,7 +41,7 @@ def objective_value(config: TrainConfig, final: Mapping[str, float]) -> Value:
 
 
 def check_objective(config: TrainConfig, measured: Mapping[str, float]) -> None:
-    """After the first validation already, so that a slip is not noticed at the end of training only.
+    """Check the metrics' names after the first validation, so that a misspelling is not noticed only after training.
 
     Raises:
         ConfigError: `train.objective` names a held-out metric that this stage doesn't measure.

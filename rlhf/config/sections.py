@@ -134,7 +134,7 @@ class DataConfig:
 
 @dataclass
 class StrategyConfig:
-    """On what the run computes; never what it computes."""
+    """The hardware and layout that a run computes with; never what it computes."""
 
     accelerator: str = key("auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "gpu"))
     devices: int | str = key("auto", "processes per node; auto: every GPU, or one CPU process", ge=1, choices=("auto",))

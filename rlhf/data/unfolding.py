@@ -10,7 +10,7 @@ from rlhf.data.batch import PADDING, Batch
 
 
 def unfolded(batch: Batch) -> Batch:
-    """The same responses, pairs and targets in the same order, each response behind a prompt of its own.
+    """The same responses, pairs and targets in the same order, each response after its own copy of the prompt.
 
     Padding stands on the right, where a causal model never looks. Rows without responses have nothing that is read and
     are left out; without any response, one line of one token stays, so that a pass over it costs and fails nothing.

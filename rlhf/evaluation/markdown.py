@@ -131,7 +131,7 @@ def _legend(evaluation: Evaluation) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """In Markdown, first column to the left, numbers to the right."""
+    """A table in Markdown, first column to the left, numbers to the right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -1,4 +1,4 @@
-"""What can be said of one model's answers as a whole."""
+"""Metrics of all answers of one model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def distinct(texts: Iterable[str], n: int) -> float | None:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Of those that are there; `None` where there are none."""
+    """The mean of the values that are not `None`; `None` where there are none."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
 

@@ -140,7 +140,7 @@ class Evaluation:
         return found + [(self.guide, model.guide) for model in self.models.values()]
 
     def win_rates(self) -> dict[str, WinRate]:
-        """Of every later model over every earlier one, and of best-of-n over one sample of the same model.
+        """Win rates of every later model over every earlier one, and of best-of-n over one sample of the same model.
 
         Where a judge has read both answers side by side, that decides; elsewhere the marks do.
         """
@@ -240,7 +240,7 @@ class Evaluation:
 
 
 def compared_record(compared: Compared | None) -> dict[str, Any] | None:
-    """As in `answers.jsonl`: 1 where the first of the pair won, and which place was better in each order."""
+    """The entry of `answers.jsonl`: 1 where the first of the pair won, and which place was better in each order."""
     if compared is None:
         return None
     places = {"mine_first": compared.first, "mine_second": compared.second}
@@ -248,7 +248,7 @@ def compared_record(compared: Compared | None) -> dict[str, Any] | None:
 
 
 def bench_record(found: Agreement) -> dict[str, Any]:
-    """As of a reward model, with RewardBench's sections where its subsets are there."""
+    """The record of a reward model, with RewardBench's sections where its subsets are present."""
     return {**found.record(), "sections": sections(found.slices.get("subset", {}))}
 
 

@@ -17,7 +17,7 @@ RESAMPLES, SEED = 10_000, 0
 
 @dataclass(frozen=True)
 class WinRate:
-    """Of one model over another.
+    """Win rate of one model over another.
 
     Attributes:
         rate: (wins + ties / 2) / n.
@@ -39,11 +39,11 @@ class WinRate:
 
     @property
     def sign(self) -> SignTest:
-        """Of the prompts that were not tied."""
+        """The sign test over the prompts that were not tied."""
         return sign_test(self.wins, self.losses)
 
     def record(self) -> dict[str, Any]:
-        """As in `evaluation.json`."""
+        """The entry of `evaluation.json`."""
         return {**asdict(self), "sign_test": asdict(self.sign)}
 
 

@@ -96,7 +96,7 @@ def has_adapter(model: nn.Module) -> bool:
 
 
 def linear_layers(hf: Any) -> dict[str, nn.Module]:
-    """Those of the backbone by name; the output layer is not part of it.
+    """The linear layers of the backbone by name; the output layer is not part of it.
 
     Layers that share a weight (Zamba2) are left out: what several adapters add to it can't be merged into one.
     """

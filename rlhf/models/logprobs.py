@@ -25,7 +25,7 @@ Head = Callable[[Tensor], Tensor]
 
 @dataclass
 class TokenStats:
-    """What a language model says of N chosen tokens; fp32, each of shape [N], `None` where it was not asked for.
+    """Log-probabilities and the like of N chosen tokens; fp32, each of shape [N], `None` where it was not asked for.
 
     `log_squares` is log Σ_v π(v)² of the distribution that a token was chosen from, without gradient.
     """

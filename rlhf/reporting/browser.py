@@ -41,7 +41,7 @@ def browser(material: Material) -> dict[str, Any]:
 
 
 def as_json(content: Any) -> Markup:
-    """For a `<script type="application/json">`: nothing in it can end the element or start a comment."""
+    """JSON for a `<script type="application/json">`: nothing in it can end the element or start a comment."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")

@@ -1,4 +1,4 @@
-"""What the page says of runs and evaluations, section by section."""
+"""The page's text about runs and evaluations, section by section."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Rewards:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a single model says all, so that its part is the score."""
+        """Whether a single model gives the whole score."""
         return not self.texts and len(self.models) == 1 and self.weights[MODEL] == 1
 
     def modules(self) -> dict[str, nn.Module]:

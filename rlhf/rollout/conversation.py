@@ -65,7 +65,7 @@ class Conversation:
         self.reseed(seed)
 
     def reset(self) -> None:
-        """Forget what was said; what comes next is drawn anew all the same."""
+        """Forget the conversation; the next answer is drawn with new randomness all the same."""
         self.turns: tuple[tuple[str, str], ...] = self._opening
 
     def reseed(self, seed: int) -> None:

@@ -23,7 +23,8 @@ FEWEST_STEPS = 12
 
 @contextmanager
 def packed_weights(model: nn.Module, rows: int, steps: int) -> Iterator[None]:
-    """Within, linear layers multiply by a copy of their weights that oneDNN has laid out for itself, where that pays.
+    """A context in which linear layers multiply by a copy of their weights that oneDNN has laid out for itself, where
+    that pays.
 
     `F.linear` lays them out anew at every product, or has it done with a slower kernel: with 4–64 rows, the copy makes
     matrices of 768 columns 1.2–1.9 times as fast, and an output layer of 50,257 rows 2–3 times. It is made on entering,

@@ -16,7 +16,7 @@ from rlhf.storage.disk import reason_of
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Within, a file of a run is written.
+    """A context in which a file of a run is written.
 
     Raises:
         TrainingError: it could not be written, for example on a full disk.
@@ -57,7 +57,7 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
 
 
 def atomic_write_json(path: Path, value: Any) -> None:
-    """As `atomic_write_text`, indented, non-ASCII kept readable."""
+    """Write JSON like `atomic_write_text`, indented, with readable non-ASCII text."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     try:
         text.encode("utf-8")

@@ -60,7 +60,7 @@ class Parent:
         return Parent(kind, folder, record.get("sha256"), record.get("reason", ""), None if here else directory)
 
     def record(self) -> dict[str, Any]:
-        """As in `summary.json`."""
+        """The entry of `summary.json`."""
         directory = str(self.dir) if self.dir is not None else self.name
         return {"kind": self.kind, "directory": directory, "sha256": self.sha256, "reason": self.reason}
 

@@ -43,7 +43,7 @@ def versions() -> dict[str, str]:
 
 
 class ParentRecord(TypedDict):
-    """What a summary says of a parent."""
+    """A parent in a summary."""
 
     kind: str
     directory: NotRequired[str | None]

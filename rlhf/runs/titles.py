@@ -73,7 +73,7 @@ def subject(models: Iterable[str], data: Iterable[str]) -> str:
 
 
 def brief(name: str) -> str:
-    """The last part of a dotted key, or all of it where that says too little."""
+    """The last part of a dotted key, or all of it where that is ambiguous."""
     last = name.rsplit(".", 1)[-1]
     return name if last in AMBIGUOUS else last
 

@@ -57,7 +57,7 @@ def holds_head(folder: Path) -> bool:
 
 
 def adapter_sha256(folder: Path, base: str) -> str:
-    """Of an adapter with its base: the weights where they are here, else their name."""
+    """Hash of an adapter with its base: of the base's weights where they are here, else of its name."""
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes())
     digest.update((folder / SETTINGS).read_bytes())
     digest.update((weights_sha256(Path(base)) if Path(base).is_dir() else base).encode())

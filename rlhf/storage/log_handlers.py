@@ -33,5 +33,5 @@ class LogFile(logging.FileHandler, Terminal):
 
     @property
     def place(self) -> str:
-        """Its path."""
+        """The path of the file."""
         return self.baseFilename

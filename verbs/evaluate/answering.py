@@ -23,7 +23,7 @@ log = logging.getLogger("rlhf")
 
 @dataclass
 class Collected:
-    """What one model left behind; answers by the number of their prompt, since one too long for it has none.
+    """Results of one model; answers by the number of their prompt, since one too long for it has none.
 
     Attributes:
         template: fingerprint of how it reads prompts and answers.
@@ -138,7 +138,7 @@ class Watch(ProgressBar):
         self.began, self.what = time.monotonic(), f"answers of {name}"
 
     def progress(self, done: int, total: int) -> None:
-        """So many samples of the present call are there."""
+        """Show how many samples of the present call are finished."""
         self.done = self.before + done
         if done == total:
             self.before = self.done

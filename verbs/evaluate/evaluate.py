@@ -149,7 +149,8 @@ def side_by_side(
 
 
 def categories(config: EvaluateConfig, held: HeldOut, prompts: list[Prompt]) -> list[str]:
-    """Of each prompt: its kind in the embedded task, else what a file's comparison calls its category or subset."""
+    """The category of each prompt: its kind in the embedded task, else what a file's comparison calls its category or
+    subset."""
     if config.data.source == "assistant":
         found = [recognise(prompt.text) for prompt in prompts]
         return ["" if question is None else question.kind for question in found]
@@ -206,7 +207,7 @@ def facts(config: EvaluateConfig, run: Run, evaluation: Evaluation) -> dict[str,
 
 
 def write(evaluation: Evaluation, run: Run, shown: int) -> None:
-    """Files, summary, and what the terminal says."""
+    """Write files, summary, and the lines in the terminal."""
     atomic_write_json(run.dir / "evaluation.json", evaluation.record())
     atomic_write_text(run.dir / "answers.jsonl", "".join(f"{line}\n" for line in evaluation.lines()))
     atomic_write_text(run.dir / "report.md", report(evaluation, shown))

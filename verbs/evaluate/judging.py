@@ -98,7 +98,7 @@ def apply_reading(config: EvaluateConfig, judge: ReadingJudge, evaluation: Evalu
 
 
 def beside_gold(evaluation: Evaluation) -> None:
-    """On the embedded task: how often another judge sees the winner that the gold judge sees."""
+    """Add, on the embedded task, how often another judge sees the winner that the gold judge sees."""
     gold = GoldJudge()
     marks = {
         name: gold(evaluation.prompts, [answer.text for answer in replies.answers])
@@ -131,7 +131,7 @@ class _Calls(ProgressBar):
     """A bar over the requests to a judge, which come in several lists."""
 
     def next(self) -> Callable[[int, int], None]:
-        """For the next list, which counts from one again."""
+        """The progress display for the next list, which counts from one again."""
         before = self.done
 
         def advance(done: int, total: int) -> None:

@@ -35,7 +35,7 @@ log = logging.getLogger("rlhf")
 
 
 def load_scorer_of(config: EvaluateConfig, run: Run, reads: int | None) -> Scorer | None:
-    """The reward model, or the ensemble in its place, each behind its own tokenizer; `None` where there is none.
+    """The reward model, or the ensemble in its place, each with its own tokenizer; `None` where there is none.
 
     Args:
         reads: longest prompt and answer of the models, tokens; `None` without models: as the reward model was trained.

@@ -41,7 +41,8 @@ class Machine:
 
 
 def machine_of(config: PlanConfig) -> Machine:
-    """As `strategy` and `plan` say. `auto` is a GPU where this machine has one, or where there are several devices."""
+    """The machine that `strategy` and `plan` describe. `auto` is a GPU where this machine has one, or where there are
+    several devices."""
     strategy = config.strategy
     here = torch.cuda.device_count()
     several = strategy.devices != "auto" and int(strategy.devices) > 1
@@ -75,7 +76,7 @@ class Capacity:
 
     @property
     def sizes(self) -> dict[str, Sizes]:
-        """Of every model."""
+        """Sizes of every model."""
         return {**self.stage.trained, **self.stage.frozen}
 
     # -- memory ----------------------------------------------------------------------------------------------------
@@ -233,7 +234,8 @@ class Capacity:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Of a step, by part of the work; empty where `plan.tflops` is not given. Preparation is not of a step."""
+        """Seconds of a step, by part of the work; empty where `plan.tflops` is not given. Preparation is not of a
+        step."""
         plan = self.config.plan
         if plan.tflops is None:
             return {}

@@ -58,7 +58,7 @@ def build_tokenizer(config: TrainConfig, parent: Parent) -> Tokenizer:
 
 
 def prompt_limit(config: TrainConfig) -> int:
-    """Tokens that a prompt may have, so that a sampled answer fits behind it."""
+    """Tokens that a prompt may have, so that a sampled answer fits after it."""
     return config.data.max_length - config.rollout.max_new_tokens
 
 

@@ -203,8 +203,8 @@ def keeps_tokens(config: TrainConfig) -> bool:
 
 
 def round_to_export(config: TrainConfig, model: Any) -> torch.dtype:
-    """In what a model will be written. Its weights are rounded to that first, so that what is measured from now on is
-    what others load; adapters aren't, since they are merged in fp32 and rounded then."""
+    """The precision in which a model will be written. Its weights are rounded to that first, so that what is measured
+    from now on is what others load; adapters aren't, since they are merged in fp32 and rounded then."""
     dtype = export_dtype(model.hf, config.export.dtype)
     if dtype != torch.float32:
         reason = "as the weights it started from" if config.export.dtype == "auto" else "as asked"
@@ -240,7 +240,7 @@ def report(config: TrainConfig, run: Run, module: StageModule) -> None:
 
 
 def warn(alerts: Alerts, trainer: L.Trainer, final: dict[str, float]) -> None:
-    """Symptoms of the finished run: to the terminal, and to W&B where it was not told yet."""
+    """Report symptoms of the finished run in the terminal, and in W&B those that were not sent yet."""
     findings = alerts.find(final)
     for finding in findings:
         title, reason, knob = describe(finding)

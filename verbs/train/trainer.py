@@ -97,7 +97,8 @@ their weights in bf16, see rlhf/models/parallel/sharding.py."""
 
 
 def build_trainer(config: TrainConfig, run: Run, callbacks: list[L.Callback]) -> L.Trainer:
-    """One Lightning epoch is the stretch from one evaluation to the next; the module says when to stop."""
+    """The Trainer of a run. A Lightning epoch lasts from one validation to the next; the module decides when to
+    stop."""
     quiet_libraries()
     if config.strategy.threads is not None:
         torch.set_num_threads(config.strategy.threads)

@@ -91,7 +91,7 @@ class AlgoConfig:
         return batch_size
 
     def learnt_of(self, samples: int) -> int:
-        """Responses that an update learns from, of so many that were sampled for a prompt."""
+        """How many of the responses sampled for a prompt an update learns from."""
         return samples
 
     def stores_reference(self) -> bool:

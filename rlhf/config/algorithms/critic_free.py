@@ -33,7 +33,7 @@ class UpdateRule:
 
 @dataclass
 class CriticFreeConfig(OnPolicyConfig):
-    """What on-policy algorithms without a critic share: one update per rollout, unless told otherwise."""
+    """What on-policy algorithms without a critic share: one update per rollout by default."""
 
     rate_as: ClassVar[str | None] = "ppo"
 

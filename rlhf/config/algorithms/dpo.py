@@ -119,7 +119,7 @@ class DPOConfig(AlgoConfig):
         return list(zip(names, self.loss_weights or [1.0] * len(names), strict=True))
 
     def sorts(self) -> tuple[str, ...]:
-        """Those of the losses that sort the whole batch, for which it is read once more."""
+        """The losses that sort the whole batch, for which it is read once more."""
         return tuple(name for name, _ in self.mixture() if name in self.SORTED)
 
     def stores_reference(self) -> bool:

@@ -39,7 +39,7 @@ _NUMBER = re.compile(r"\d+[.。]")
 
 
 def sentences(text: str) -> list[str]:
-    """A text cut behind each full stop, exclamation and question mark."""
+    """A text cut after each full stop, exclamation mark and question mark."""
     return [part.strip() for part in _SENTENCES.findall(text.strip())]
 
 

@@ -37,7 +37,7 @@ class Question:
 
 
 def capital(text: str) -> str:
-    """With its first letter large."""
+    """The text with a capital first letter."""
     return text[:1].upper() + text[1:]
 
 

@@ -47,7 +47,7 @@ class Source:
 
 
 def too_long() -> str:
-    """What is said of a record above the limit."""
+    """The error message for a record above the limit."""
     return f"longer than {LONGEST >> 20} MiB, the most that a record may have"
 
 
@@ -90,7 +90,7 @@ def is_hidden(path: PurePosixPath) -> bool:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Within it, whatever is wrong with a file as a whole becomes a sentence.
+    """A context in which whatever is wrong with a file as a whole becomes one sentence.
 
     Raises:
         DataError: it is damaged, or can't be read.

@@ -116,7 +116,7 @@ def _within(path: Path, file: Path) -> PurePosixPath:
 
 
 def split_of(name: PurePosixPath, named: Collection[str] = ()) -> str | None:
-    """The split that a file's name tells, or the nearest folder's; `None` where neither does.
+    """The split named by a file, or by the nearest folder; `None` where neither names one.
 
     Args:
         named: folders that are splits whatever they are called.

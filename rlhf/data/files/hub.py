@@ -26,7 +26,7 @@ def reachable() -> bool:
 
 @contextmanager
 def only_cached() -> Iterator[None]:
-    """Within it, `datasets` reads what it downloaded before, without the network."""
+    """A context in which `datasets` reads what it downloaded before, without the network."""
     import datasets
     from huggingface_hub import constants
 

@@ -97,7 +97,7 @@ def _carry(record: Record, fields: Fields, kind: Kind, wanted: Mapping[str, str]
 
 
 def detected(value: Any, kind: Kind, ignore: Collection[str] = ()) -> Importer | None:
-    """The format that `auto` reads a value as; `None` where none can be told."""
+    """The format that `auto` reads a value as; `None` if it is unknown."""
     try:
         return _choose(_fields(value, kind, ignore), kind, "auto")
     except (BadRecord, RecursionError):

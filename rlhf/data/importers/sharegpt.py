@@ -21,7 +21,7 @@ OVER = ("messages", "hh")
 
 
 def matches(fields: Fields) -> bool:
-    """The name alone tells it: messages elsewhere are called `messages`."""
+    """The name is enough: other formats call their messages `messages`."""
     return "conversations" in fields or "conversation" in fields
 
 

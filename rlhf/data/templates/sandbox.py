@@ -70,7 +70,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             self.filters[name] = _guarded(self.filters[name], guard, self._listed if name == "join" else None)
 
     def reset(self, given: int = 0) -> None:
-        """Start counting anew, for values of so many characters."""
+        """Start counting anew, for values of `size` characters."""
         self.turns = self.length = self.work = 0
         self.size = SIZE + 4 * given
         self.most = TURNS + 10 * given

@@ -18,7 +18,8 @@ class Annotator(Protocol):
     """Anything that ranks answers."""
 
     def rank(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[tuple[int, ...] | None]:
-        """For each prompt the ranks of its answers, 1 is best and equal ranks are ties; `None`: no opinion."""
+        """For each prompt the ranks of its answers, 1 is best and equal ranks are ties; `None`: the answers were not
+        ranked."""
         ...
 
 

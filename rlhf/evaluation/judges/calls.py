@@ -80,7 +80,7 @@ def _sha256(text: str) -> str:
 
 @dataclass(frozen=True)
 class Prices:
-    """Of a million tokens, in any currency; `None`: unknown."""
+    """Prices of a million tokens, in any currency; `None`: unknown."""
 
     input: float | None = None
     output: float | None = None

@@ -103,7 +103,7 @@ class Endpoint:
             raise self._not_allowed(status)
 
     def estimate(self, asked: Iterable[Messages]) -> Estimate:
-        """Of these requests, each counted once."""
+        """The cost of these requests, each counted once."""
         different = {self.digest(messages): messages for messages in asked}
         new = [messages for digest, messages in different.items() if self.cache.read(digest) is None]
         tokens = sum(map(tokens_of, new))
@@ -238,7 +238,7 @@ class Endpoint:
         )
 
     def clean(self, said: object) -> str:
-        """What was said on one line, without the key, which some servers repeat."""
+        """A server's text on one line, without the key, which some servers repeat."""
         return one_line(self._secret.taken_out(str(said) or type(said).__name__))
 
 

@@ -21,7 +21,7 @@ from rlhf.models.sizes import context_of
 def reward_judge(
     key: str, source: str, max_length: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> RewardJudge:
-    """The reward model of a folder, frozen, behind the tokenizer that lies beside it.
+    """The reward model of a folder, frozen, with the tokenizer in the same folder.
 
     Args:
         key: where it was given, for messages.

@@ -29,7 +29,8 @@ Tokenised = tuple[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Rubric:
-    """What a judge that reads says of one answer, 0 to 10 each, and why; every side counts, whatever the prompt."""
+    """The marks of an endpoint judge for one answer, 0 to 10 each, with a reason; every side counts for every
+    prompt."""
 
     helpfulness: float
     harmlessness: float
@@ -80,7 +81,7 @@ class GoldJudge:
 
 
 class RewardJudge:
-    """A reward model, read as in its training: the answer's text behind the prompt, then end-of-text.
+    """A reward model, used as in its training: the prompt, the answer's text, then end-of-text.
 
     It reads text, not the tokens that were drawn, so that models of any tokenizer can be compared. An answer that was
     cut off is thus marked as if it had ended there. Each answer to a prompt is scored once, however often it is asked

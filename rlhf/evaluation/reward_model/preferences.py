@@ -59,7 +59,7 @@ class Agreement:
     agreement: MemberAgreement | None = None
 
     def record(self) -> dict[str, Any]:
-        """As in `evaluation.json`."""
+        """The entry of `evaluation.json`."""
         return asdict(self)
 
 
@@ -148,7 +148,7 @@ def best_of(scores: Sequence[float | None]) -> int:
 
 
 def best_of_bound(n: int) -> float:
-    """log n − (n − 1)/n: KL of the best of n samples to the model they came from is at most so much, in nats.
+    """log n − (n − 1)/n, an upper bound in nats on the KL of the best of n samples to the model that they came from.
 
     Often given as the value itself (Stiennon et al. 2020); Beirami et al. 2024 (arXiv 2401.01879) show that it is a
     bound, and loose where few different answers are likely.

@@ -1,4 +1,4 @@
-"""In which precision weights lie in files: that of what a model was read from, and that of its export."""
+"""The precision of weights in files: that of what a model was read from, and that of its export."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def remember(hf: Any, dtype: torch.dtype) -> Any:
 
 
 def export_dtype(hf: Any, asked: str = "auto") -> torch.dtype:
-    """In what an export is written.
+    """The precision in which an export is written.
 
     Args:
         asked: `export.dtype`; `auto` is what the model was read from, for new weights what they are in.

@@ -64,7 +64,8 @@ class Trees:
         return reads
 
     def masks(self, dtype: torch.dtype, window: int | None) -> list[Tensor | None]:
-        """Of each row, what is added to its scores [1, 1, T, T]: 0 or −∞; `None` where causal attention is exact."""
+        """The mask that is added to each row's scores, [1, 1, T, T]: 0 or −∞; `None` where causal attention is
+        exact."""
         if (dtype, window) not in self._made:
             found: list[Tensor | None] = []
             begin = 0

@@ -37,7 +37,8 @@ def recompute_activations(hf: Any) -> None:
 
 @contextmanager
 def offloaded(parameters: Iterable[nn.Parameter], kind: str = "cuda") -> Iterator[None]:
-    """Within, tensors of `kind` of device that autograd saves go to pinned host memory, and come back when asked for.
+    """A context in which tensors of `kind` of device that autograd saves go to pinned host memory, and come back when
+    asked for.
 
     `torch.autograd.graph.save_on_cpu` does so too, but takes the weights along, which matrix products save as well:
     they stay on the device anyway, so that a copy of them would only cost time.

@@ -120,7 +120,8 @@ def settle(models: Sequence[nn.Module]) -> None:
 
 @contextmanager
 def gathered(model: nn.Module, *, root_only: bool = False) -> Iterator[None]:
-    """Within, parameters stay gathered: once for a rollout, not at each of its tokens. All ranks enter together.
+    """A context in which parameters stay gathered: once for a rollout, not at each of its tokens. All ranks enter
+    together.
 
     Args:
         root_only: only embeddings and heads, for calls of a head outside of a forward pass.

@@ -187,7 +187,7 @@ def reach(chart: Chart) -> tuple[float, float]:
 
 
 def thin(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[float]]:
-    """At most `MAX_POINTS`: means over equal stretches, the last point kept."""
+    """At most `MAX_POINTS` points: means over equal stretches, the last point kept."""
     n = len(xs)
     if n <= MAX_POINTS:
         return list(xs), list(ys)

@@ -43,7 +43,7 @@ FAR = 3
 
 
 def curves(material: Material, palette: Palette) -> dict[str, tuple[list[Chart], list[Chart]]]:
-    """By stage: the charts that matter, and all others."""
+    """Charts by stage: the main ones, and all others."""
     found = {}
     # What was made last is what people look for first.
     present = dict.fromkeys(run.algo for run in material.runs)
@@ -217,7 +217,8 @@ def distributions(groups: dict[str, dict[str, list[float]]], palette: Palette) -
 
 
 def numbers_of(material: Material) -> dict[str, dict[str, list[float]]]:
-    """What distributions are drawn of: an evaluation's answers, else the last samples of runs beside the first."""
+    """The values whose distributions are drawn: an evaluation's answers, else the last and the first samples of
+    runs."""
     if material.evaluation is not None:
         return _of_evaluation(material.evaluation)
     found: dict[str, dict[str, list[float]]] = {}
