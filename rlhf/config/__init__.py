@@ -10,11 +10,7 @@ from rlhf.config.algorithms.ppo import PPOConfig
 from rlhf.config.algorithms.pretrain import PretrainConfig
 from rlhf.config.algorithms.reward import RewardConfig
 from rlhf.config.algorithms.sft import SFTConfig
-from rlhf.config.evaluation import EndpointConfig, EvaluateSettings
 from rlhf.config.keys import Key, KeyInfo, key, keys, lookup
-from rlhf.config.label import LabelConfig
-from rlhf.config.planning import PlanConfig, PlanSettings
-from rlhf.config.preparation import PrepareConfig
 from rlhf.config.schema import TrainConfig
 from rlhf.config.scoring import ScoringConfig, reward_models, source_name
 from rlhf.config.sections import (
@@ -28,7 +24,11 @@ from rlhf.config.sections import (
     StrategyConfig,
 )
 from rlhf.config.validation import validate
-from rlhf.config.verbs import (
+from rlhf.config.verbs.evaluation import EndpointConfig, EvaluateSettings
+from rlhf.config.verbs.label import LabelConfig
+from rlhf.config.verbs.planning import PlanConfig, PlanSettings
+from rlhf.config.verbs.preparation import PrepareConfig
+from rlhf.config.verbs.schemas import (
     VERBS,
     ChatConfig,
     CollectConfig,

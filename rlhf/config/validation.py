@@ -7,7 +7,6 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from rlhf.config.keys import KeyInfo, keys, lookup
-from rlhf.config.label import LabelConfig
 from rlhf.config.paths import check_exists
 from rlhf.config.rules.data import check_data
 from rlhf.config.rules.evaluation import check_evaluation
@@ -17,7 +16,8 @@ from rlhf.config.rules.memory import adapter, offload, quantized, quantizer, ten
 from rlhf.config.rules.preparation import check_preparation
 from rlhf.config.schema import TrainConfig
 from rlhf.config.sections import SAFE_NAME
-from rlhf.config.verbs import (
+from rlhf.config.verbs.label import LabelConfig
+from rlhf.config.verbs.schemas import (
     ChatConfig,
     CollectConfig,
     Config,

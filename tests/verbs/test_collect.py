@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from collect import collect
-from rlhf.config.verbs import CollectSettings
+from rlhf.config.verbs.schemas import CollectSettings
 from rlhf.data.assistant import belongs
 from rlhf.data.assistant.annotator import NOISE
 from rlhf.data.assistant.answers import CANDIDATES

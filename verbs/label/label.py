@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rlhf.config import Config, LabelConfig
-from rlhf.config.label import TOKEN
+from rlhf.config.verbs.label import TOKEN
 from rlhf.errors import ConfigError, Interrupted, UserError
 from rlhf.labelling.arena import Arena
 from rlhf.labelling.consensus import together

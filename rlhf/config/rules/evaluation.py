@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rlhf.config.endpoint import check_server
-from rlhf.config.evaluation import EvaluateSettings
 from rlhf.config.paths import check_exists
 from rlhf.config.sections import DataConfig
+from rlhf.config.verbs.evaluation import EvaluateSettings
 from rlhf.errors import ConfigError
 
 

@@ -6,8 +6,8 @@ import ipaddress
 import os
 from importlib.util import find_spec
 
-from rlhf.config.label import SHORTEST, TOKEN, LabelConfig
 from rlhf.config.paths import check_exists
+from rlhf.config.verbs.label import SHORTEST, TOKEN, LabelConfig
 from rlhf.errors import ConfigError
 
 

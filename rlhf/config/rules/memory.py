@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from rlhf.config.planning import PlanConfig
 from rlhf.config.schema import TrainConfig
 from rlhf.config.sections import ModelConfig
+from rlhf.config.verbs.planning import PlanConfig
 from rlhf.errors import ConfigError
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rlhf.config.paths import check_exists
-from rlhf.config.preparation import PrepareConfig
 from rlhf.config.rules.data import HUB_NAME, check_fractions, check_shape
 from rlhf.config.sections import SAFE_NAME, DataConfig
+from rlhf.config.verbs.preparation import PrepareConfig
 from rlhf.errors import ConfigError, nearest
 
 EXTRA = "pip install -e '.[prepare]'"

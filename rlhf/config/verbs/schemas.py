@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
-from rlhf.config.evaluation import EvaluateSettings
 from rlhf.config.keys import key
-from rlhf.config.label import LabelConfig
-from rlhf.config.planning import PlanConfig
-from rlhf.config.preparation import PrepareConfig
 from rlhf.config.schema import TrainConfig
 from rlhf.config.sections import (
     CallbacksConfig,
@@ -21,6 +17,10 @@ from rlhf.config.sections import (
     StrategyConfig,
 )
 from rlhf.config.sources import SamplingConfig, SourceConfig
+from rlhf.config.verbs.evaluation import EvaluateSettings
+from rlhf.config.verbs.label import LabelConfig
+from rlhf.config.verbs.planning import PlanConfig
+from rlhf.config.verbs.preparation import PrepareConfig
 
 
 @dataclass
