@@ -41,8 +41,7 @@ class Machine:
 
 
 def machine_of(config: PlanConfig) -> Machine:
-    """The machine that `strategy` and `plan` describe. `auto` is a GPU where this machine has one, or where there are
-    several devices."""
+    """The planned machine. `auto` is a GPU where this machine has one, or where there are several devices."""
     strategy = config.strategy
     here = torch.cuda.device_count()
     several = strategy.devices != "auto" and int(strategy.devices) > 1
@@ -234,8 +233,7 @@ class Capacity:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Seconds of a step, by part of the work; empty where `plan.tflops` is not given. Preparation is not of a
-        step."""
+        """Seconds of a step, by part; empty without `plan.tflops`. Preparation is not part of a step."""
         plan = self.config.plan
         if plan.tflops is None:
             return {}
