@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.on_policy.flow import OnPolicyModule
+from lightning_modules.on_policy.scoring import reference_of
 from lightning_modules.parts import Parts
 from lightning_modules.updates.averages import Means
 from rlhf.config import PPOConfig, TrainConfig
@@ -42,7 +43,7 @@ class PPOModule(OnPolicyModule):
         total_steps: int,
         policy: LanguageModel,
         critic: ScoreModel | None,
-        reference: LanguageModel,
+        reference: LanguageModel | None,
         reward: Score | Rewards,
         sampler: Sampler,
         ptx: Callable[[int], Sequence[Row]] | None = None,
@@ -60,7 +61,7 @@ class PPOModule(OnPolicyModule):
             parts.config,
             parts.total_steps,
             policy=parts.policy(value_head=kind == "shared"),
-            reference=parts.reference(),
+            reference=reference_of(parts),
             reward=parts.reward(),
             critic=parts.critic() if kind == "separate" else None,
             sampler=parts.sampler(),

@@ -13,7 +13,7 @@ from lightning_modules.base import StageModule
 from lightning_modules.on_policy.kl_control import KLControl
 from lightning_modules.on_policy.regularisers import Regularisers
 from lightning_modules.on_policy.score_shaping import ScoreShaping
-from lightning_modules.on_policy.scoring import Scorers, episode_report
+from lightning_modules.on_policy.scoring import Scorers, episode_report, reference_of
 from lightning_modules.parts import Parts
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.micro_batches import Micro, Step, cut, equalise
@@ -40,7 +40,7 @@ class OnPolicyModule(StageModule):
 
     Args:
         policy: what learns.
-        reference: the frozen policy of before.
+        reference: the frozen policy of before; `None` with `algo.reference=false`.
         reward: where scores come from, or a function that maps a batch to one score a response, [R].
         sampler: draws from `policy` as it is at that moment.
         ptx: rows of documents whose language-model loss is mixed in (PPO-ptx), by the number of the update.
@@ -54,7 +54,7 @@ class OnPolicyModule(StageModule):
         config: TrainConfig,
         total_steps: int,
         policy: LanguageModel,
-        reference: LanguageModel,
+        reference: LanguageModel | None,
         reward: Score | Rewards,
         sampler: Sampler,
         ptx: Callable[[int], Sequence[Row]] | None = None,
@@ -75,14 +75,15 @@ class OnPolicyModule(StageModule):
 
     @classmethod
     def build(cls, parts: Parts) -> Self:
-        models = parts.policy(), parts.reference(), parts.reward()
+        models = parts.policy(), reference_of(parts), parts.reward()
         return cls(parts.config, parts.total_steps, *models, parts.sampler(), parts.documents())
 
     def trained(self) -> dict[str, nn.Module]:
         return {"policy": self.policy}
 
     def frozen(self) -> dict[str, nn.Module]:
-        return {"reference": self.scorers.reference} | self.scorers.rewards.modules()
+        reference, rewards = self.scorers.reference, self.scorers.rewards.modules()
+        return rewards if reference is None else {"reference": reference} | rewards
 
     # -- one iteration ---------------------------------------------------------------------------------------------
 
@@ -91,10 +92,18 @@ class OnPolicyModule(StageModule):
         episodes = self.gather(step.rows)
         self.estimate_advantages(episodes)
         found = self.report(episodes)
-        self.kl.check(found["objective/kl"], self.step + 1)
+        if self.kl_known:
+            self.kl.check(found["objective/kl"], self.step + 1)
         updates = self.update(episodes)
-        self.kl.adapt(found["objective/kl"], self.over_ranks(len(episodes)), self.step + 1, told=self.global_rank == 0)
+        if self.kl_known:
+            count = self.over_ranks(len(episodes))
+            self.kl.adapt(found["objective/kl"], count, self.step + 1, told=self.global_rank == 0)
         return updates | found
+
+    @property
+    def kl_known(self) -> bool:
+        """Whether there is a reference, from which KL is measured."""
+        return self.scorers.reference is not None
 
     def gather(self, rows: Sequence[Row]) -> Episodes:
         """Sampled and scored responses to an iteration's prompts."""
@@ -165,9 +174,9 @@ class OnPolicyModule(StageModule):
     @phase("time/scoring")
     def report(self, episodes: Episodes) -> dict[str, float]:
         """What the iteration's episodes are like, over all ranks."""
-        means = episode_report(episodes, self.kl.value)
+        means = episode_report(episodes, self.kl.value, kl_known=self.kl_known)
         means.total("generated_tokens", episodes.mask.sum())
-        return means.reduce(self.all_reduce) | {"objective/kl_coef": self.kl.value}
+        return means.reduce(self.all_reduce) | ({"objective/kl_coef": self.kl.value} if self.kl_known else {})
 
     @phase("time/learning")
     def update(self, episodes: Episodes) -> dict[str, float]:
@@ -275,7 +284,7 @@ class OnPolicyModule(StageModule):
                 for name, said in found.parts.items():
                     parts.setdefault(name, torch.zeros(len(rows)))[index] = said.cpu()
                 kls[index] = found.batch.pad_responses(gap).sum(-1).cpu()
-        scores = {"score": rewards.total(parts).tolist(), "kl": kls.tolist()}
+        scores = {"score": rewards.total(parts).tolist()} | ({"kl": kls.tolist()} if self.kl_known else {})
         return (
             scores if rewards.is_plain else scores | {f"reward/{name}": said.tolist() for name, said in parts.items()}
         )
@@ -289,7 +298,7 @@ class OnPolicyModule(StageModule):
         sampling = Sampling(self.config.rollout.max_new_tokens, self.config.rollout.temperature)
         episodes = self.roll_out(micro.rows, sampling, EVALUATE)
         self.score(episodes, learns=False)
-        report = episode_report(episodes, self.kl.value)
+        report = episode_report(episodes, self.kl.value, kl_known=self.kl_known)
         self._val.merge(report if micro.live else report.zeroed())
 
     def finish_validation(self, metrics: dict[str, float]) -> dict[str, float]:

@@ -34,7 +34,8 @@ class Regularisers:
 
     def reference_head(self) -> AbstractContextManager[None]:
         """For the full KL the reference's head is read outside of its forward pass, in backward passes too."""
-        return gathered(self.scorers.reference, root_only=True) if self.full_kl else nullcontext()
+        model = self.scorers.reference
+        return gathered(model, root_only=True) if self.full_kl and model is not None else nullcontext()
 
     def policy_stats(self, policy: LanguageModel, batch: Batch) -> TokenStats:
         """The policy's log-probabilities of a micro-batch's tokens, with entropy and full KL where the loss needs
@@ -42,6 +43,7 @@ class Regularisers:
         reference = None
         if self.full_kl:
             model = self.scorers.reference
+            assert model is not None
             with torch.no_grad():
                 reference = (model.target_states(batch), model.head)
         return policy(

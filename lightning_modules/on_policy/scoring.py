@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_modules.parts import Parts
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.micro_batches import cut, equalise
 from rlhf.data.batch import Batch, collate
@@ -42,12 +43,12 @@ class Scorers:
     """What answers and doesn't learn.
 
     Attributes:
-        reference: the policy as it was before.
+        reference: the policy as it was before; `None` where no KL is measured, and the policy stands in for it.
         rewards: where scores come from.
         temperature: of the rollouts.
     """
 
-    reference: LanguageModel
+    reference: LanguageModel | None
     rewards: Rewards
     temperature: float
     tokens_per_microbatch: int
@@ -61,19 +62,24 @@ class Scorers:
         for micro in equalise(cut(rows, self.tokens_per_microbatch), rows):
             batch = collate(micro.rows).to(device)
             stats = policy(batch, temperature=self.temperature)
-            reference = self.reference(batch, temperature=self.temperature)
-            yield Scored(batch, micro.live, stats, reference.logprobs, self.rewards.of_batch(batch))
+            other = stats if self.reference is None else self.reference(batch, temperature=self.temperature)
+            yield Scored(batch, micro.live, stats, other.logprobs, self.rewards.of_batch(batch))
 
 
-def episode_report(episodes: Episodes, kl_coef: float) -> Means:
-    """Metrics to watch, per response unless the name says per token."""
+def episode_report(episodes: Episodes, kl_coef: float, *, kl_known: bool = True) -> Means:
+    """Metrics to watch, per response unless the name says per token.
+
+    Args:
+        kl_known: whether there is a reference.
+    """
     mask = episodes.mask
     logprobs, reference = episodes.logprobs, episodes.reference_logprobs
     kl = episodes.kl()
     means = Means()
     means.add("objective/score", episodes.scores)
-    means.add("objective/kl", kl)
-    means.add("objective/kl3", (k3(logprobs, reference) * mask).sum(-1))
+    if kl_known:
+        means.add("objective/kl", kl)
+        means.add("objective/kl3", (k3(logprobs, reference) * mask).sum(-1))
     means.add("objective/total_reward", episodes.shaped_scores - kl_coef * kl)
     means.add("policy/entropy", -logprobs[mask])  # per token: E[−log π] over what π itself drew
     for name, values in episodes.components.items():
@@ -81,3 +87,8 @@ def episode_report(episodes: Episodes, kl_coef: float) -> Means:
     means.add("response/length", mask.sum(-1))
     means.add("response/eos_rate", episodes.finished.double())
     return means
+
+
+def reference_of(parts: Parts) -> LanguageModel | None:
+    """The frozen policy of before, unless `algo.reference=false`."""
+    return parts.reference() if parts.config.algo.keeps_reference() else None

@@ -86,7 +86,7 @@ def useful(
     learnt, value = _passes(algo, shape, prompt, responses[: algo.learnt_of(len(responses))])
     return {
         "sampling": policy,
-        "scoring": 2 * policy + scalar * (algo.needs_reward * reward_models + separate),
+        "scoring": (1 + algo.keeps_reference()) * policy + scalar * (algo.needs_reward * reward_models + separate),
         "learning": epochs * train * (learnt + value * separate),
     }
 

@@ -64,6 +64,12 @@ def test_an_iteration_of_ppo_by_hand(critic: str) -> None:
     }
 
 
+def test_without_a_reference_the_policy_alone_reads_the_samples() -> None:
+    options = {"kl_coef": 0.0, "critic": "shared"}
+    whole, without = (useful(PPOConfig(**options, reference=kept), SHAPE, 2, [1]) for kept in (True, False))  # type: ignore[arg-type]
+    assert whole["scoring"] - without["scoring"] == whole["sampling"]
+
+
 def test_raft_learns_from_one_of_its_samples() -> None:
     """Responses of 2 tokens: three are sampled and scored by policy, reference and reward model, one is learnt."""
     found = useful(algorithms()["raft"](), SHAPE, 2, [2, 2, 2], epochs=5)

@@ -192,6 +192,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "algo.kl_controller: adaptive steers the KL penalty in the reward; with algo.kl_in=loss it must be fixed",
     ),
     (
+        {"algo": PPOConfig(reference=False)},
+        "algo.kl_coef: 0.05 asks for the KL to a reference",
+    ),
+    (
+        {"algo": PPOConfig(reference=False, kl_coef=0, kl_guard="stop")},
+        "algo.kl_guard: stop asks for the KL to a reference",
+    ),
+    (
+        {"algo": PPOConfig(reference=False, kl_coef=0, kl_in="loss")},
+        "algo.kl_estimator: full asks for the KL to a reference",
+    ),
+    (
         {"algo": PPOConfig(kl_controller="adaptive", kl_horizon=6)},
         "algo.kl_horizon: 6 is too short for 32 episodes an iteration",
     ),

@@ -98,6 +98,10 @@ class AlgoConfig:
         """Whether what the reference says of the data is computed once, before the first update, and kept."""
         return self.needs_reference and not self.on_policy
 
+    def keeps_reference(self) -> bool:
+        """Whether the reference stays in memory, and reads the samples that are learnt from."""
+        return self.needs_reference and self.on_policy
+
     def more_passes(self) -> int:
         """Forward passes over the rows of an update, besides the one that it learns from."""
         return 0

@@ -58,6 +58,11 @@ class OnPolicyConfig(AlgoConfig):
         "when KL passes kl_limit: off, stop the run, or raise the coefficient by half",
         choices=("off", "stop", "raise"),
     )
+    reference: bool = key(
+        True,
+        "whether the model that training starts from stays in memory, to measure KL; false needs kl_coef=0, and no KL "
+        "is reported then",
+    )
     kl_limit: float = key(50.0, "KL that kl_guard watches for", gt=0, unit="nats/response")
     target_kl: float | None = key(
         None, "an iteration's updates stop once approximate KL passes this; null: never", gt=0, unit="nats/token"
@@ -86,12 +91,15 @@ class OnPolicyConfig(AlgoConfig):
         """Prompts whose samples make up `train.batch_size` episodes."""
         return batch_size // self.samples_per_prompt
 
+    def keeps_reference(self) -> bool:
+        return self.reference
+
     def files(self) -> dict[str, str]:
         return {} if self.ptx_path is None else {"algo.ptx_path": self.ptx_path}
 
     def rules(self, config: Sections) -> None:
         check_scoring(config.reward, self.reward_model, self.samples_per_prompt, list(config.data.fields), self.name)
-        for rule in (_sampling, _batch, _ranks, _kl, _documents, _frozen):
+        for rule in (_sampling, _batch, _ranks, _reference, _kl, _documents, _frozen):
             rule(self, config)
 
 
@@ -142,6 +150,22 @@ def _ranks(algo: OnPolicyConfig, config: Sections) -> None:
             f"algo.samples_per_prompt={algo.samples_per_prompt}, fewer than the {ranks} {who} of strategy.devices; "
             f"pass at least {ranks * algo.samples_per_prompt}"
         )
+
+
+def _reference(algo: OnPolicyConfig, config: Sections) -> None:
+    if algo.reference:
+        return
+    full = algo.kl_in == "loss" and algo.kl_estimator == "full"
+    for name, value, wanted in (
+        ("kl_coef", f"{algo.kl_coef:g}", algo.kl_coef == 0 or "0"),
+        ("kl_guard", algo.kl_guard, algo.kl_guard == "off" or "off"),
+        ("kl_estimator", algo.kl_estimator, not full or "k3, or algo.kl_in=reward"),
+    ):
+        if wanted is not True:
+            raise ConfigError(
+                f"algo.{name}: {value} asks for the KL to a reference, and algo.reference=false keeps none; it must be "
+                f"{wanted}"
+            )
 
 
 def _kl(algo: OnPolicyConfig, config: Sections) -> None:

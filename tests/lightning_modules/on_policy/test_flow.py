@@ -42,7 +42,7 @@ def built(
         config,
         steps,
         policy=policy,
-        reference=world.reference,
+        reference=world.reference if algo.keeps_reference() else None,
         reward=reward or world.reward,
         sampler=TorchSampler(policy, EOS),
         **critic,
@@ -198,6 +198,19 @@ def test_greedy_scores_leave_the_running_statistics_alone(how: str) -> None:
     raw = module.greedy_scores * moments.deviation + (moments.mean if how == "whiten" else 0.0)
     for prompt in range(2):
         assert (world.scores[prompt] - raw[prompt]).abs().min() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [("grpo", {}), ("ppo", {"critic": "shared"}), ("raft", {})], ids=lambda x: str(x)
+)
+def test_without_a_reference_the_same_is_learnt_and_no_kl_is_reported(name: str, changes: dict[str, Any]) -> None:
+    whole, without = (trained(made(name, kl_coef=0.0, reference=kept, **changes)) for kept in (True, False))
+    assert torch.equal(weights(whole), weights(without))
+    kls = {"objective/kl", "objective/kl3", "objective/kl_coef"}
+    assert whole.train_metrics.keys() - without.train_metrics.keys() == kls
+    assert "reference" in whole.frozen() and "reference" not in without.frozen()
+    rows = [Row(PROMPTS[0], ((1, EOS),), index=0)]
+    assert "kl" in whole.judge(rows) and without.judge(rows) == {"score": whole.judge(rows)["score"]}
 
 
 @pytest.mark.parametrize("critic", ["shared", "separate"])

@@ -178,6 +178,13 @@ def test_what_raft_learns_from_is_one_response_of_each_prompt() -> None:
     assert raft.arithmetic["learning"] < 0.5 * all_of_them.arithmetic["learning"]
 
 
+def test_a_reference_that_is_not_kept_takes_no_memory() -> None:
+    usual = ["algo=grpo", "algo.kl_coef=0", *LENGTHS]
+    whole, without = capacity(*usual), capacity(*usual, "algo.reference=false")
+    assert whole.sizes.keys() - without.sizes.keys() == {"reference"}
+    assert whole.peak.total - without.peak.total == pytest.approx(4 * whole.sizes["reference"].total)
+
+
 def test_the_largest_micro_batch_just_fits() -> None:
     """Rows of 60 tokens, in memory for 30 and a half of them."""
     options = ["algo=sft", "train.batch_size=64", *LENGTHS, "plan.reserve=0"]
