@@ -92,17 +92,15 @@ class OnPolicyModule(StageModule):
         episodes = self.gather(step.rows)
         self.estimate_advantages(episodes)
         found = self.report(episodes)
-        if self.kl_known:
-            self.kl.check(found["objective/kl"], self.step + 1)
+        kl = found.get("objective/kl", 0.0)
+        self.kl.check(kl, self.step + 1)
         updates = self.update(episodes)
-        if self.kl_known:
-            count = self.over_ranks(len(episodes))
-            self.kl.adapt(found["objective/kl"], count, self.step + 1, told=self.global_rank == 0)
+        self.kl.adapt(kl, self.over_ranks(len(episodes)), self.step + 1, told=self.global_rank == 0)
         return updates | found
 
     @property
     def kl_known(self) -> bool:
-        """Whether there is a reference, from which KL is measured."""
+        """Whether there is a reference to measure KL from."""
         return self.scorers.reference is not None
 
     def gather(self, rows: Sequence[Row]) -> Episodes:
