@@ -82,8 +82,7 @@ class OnPolicyModule(StageModule):
         return {"policy": self.policy}
 
     def frozen(self) -> dict[str, nn.Module]:
-        reference, rewards = self.scorers.reference, self.scorers.rewards.modules()
-        return rewards if reference is None else {"reference": reference} | rewards
+        return self.scorers.modules()
 
     # -- one iteration ---------------------------------------------------------------------------------------------
 
@@ -97,11 +96,6 @@ class OnPolicyModule(StageModule):
         updates = self.update(episodes)
         self.kl.adapt(kl, self.over_ranks(len(episodes)), self.step + 1, told=self.global_rank == 0)
         return updates | found
-
-    @property
-    def kl_known(self) -> bool:
-        """Whether there is a reference to measure KL from."""
-        return self.scorers.reference is not None
 
     def gather(self, rows: Sequence[Row]) -> Episodes:
         """Sampled and scored responses to an iteration's prompts."""
@@ -172,9 +166,9 @@ class OnPolicyModule(StageModule):
     @phase("time/scoring")
     def report(self, episodes: Episodes) -> dict[str, float]:
         """What the iteration's episodes are like, over all ranks."""
-        means = episode_report(episodes, self.kl.value, kl_known=self.kl_known)
+        means = episode_report(episodes, self.kl.value, with_kl=self.scorers.knows_kl)
         means.total("generated_tokens", episodes.mask.sum())
-        return means.reduce(self.all_reduce) | ({"objective/kl_coef": self.kl.value} if self.kl_known else {})
+        return means.reduce(self.all_reduce) | ({"objective/kl_coef": self.kl.value} if self.scorers.knows_kl else {})
 
     @phase("time/learning")
     def update(self, episodes: Episodes) -> dict[str, float]:
@@ -282,7 +276,7 @@ class OnPolicyModule(StageModule):
                 for name, said in found.parts.items():
                     parts.setdefault(name, torch.zeros(len(rows)))[index] = said.cpu()
                 kls[index] = found.batch.pad_responses(gap).sum(-1).cpu()
-        scores = {"score": rewards.total(parts).tolist()} | ({"kl": kls.tolist()} if self.kl_known else {})
+        scores = {"score": rewards.total(parts).tolist()} | ({"kl": kls.tolist()} if self.scorers.knows_kl else {})
         return (
             scores if rewards.is_plain else scores | {f"reward/{name}": said.tolist() for name, said in parts.items()}
         )
@@ -296,7 +290,7 @@ class OnPolicyModule(StageModule):
         sampling = Sampling(self.config.rollout.max_new_tokens, self.config.rollout.temperature)
         episodes = self.roll_out(micro.rows, sampling, EVALUATE)
         self.score(episodes, learns=False)
-        report = episode_report(episodes, self.kl.value, kl_known=self.kl_known)
+        report = episode_report(episodes, self.kl.value, with_kl=self.scorers.knows_kl)
         self._val.merge(report if micro.live else report.zeroed())
 
     def finish_validation(self, metrics: dict[str, float]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_modules.parts import Parts
 from lightning_modules.updates.averages import Means
@@ -53,6 +53,16 @@ class Scorers:
     temperature: float
     tokens_per_microbatch: int
 
+    @property
+    def knows_kl(self) -> bool:
+        """Whether there is a reference to measure KL from."""
+        return self.reference is not None
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The models, to be frozen and moved with the rest."""
+        found = self.rewards.modules()
+        return found if self.reference is None else {"reference": self.reference} | found
+
     def score(self, policy: LanguageModel, rows: Sequence[Row], device: torch.device) -> Iterator[Scored]:
         """This rank's rows in micro-batches; to be used up without gradients, by all ranks together.
 
@@ -66,18 +76,18 @@ class Scorers:
             yield Scored(batch, micro.live, stats, other.logprobs, self.rewards.of_batch(batch))
 
 
-def episode_report(episodes: Episodes, kl_coef: float, *, kl_known: bool = True) -> Means:
+def episode_report(episodes: Episodes, kl_coef: float, *, with_kl: bool = True) -> Means:
     """Metrics to watch, per response unless the name says per token.
 
     Args:
-        kl_known: whether there is a reference.
+        with_kl: whether there is a reference to measure it from.
     """
     mask = episodes.mask
     logprobs, reference = episodes.logprobs, episodes.reference_logprobs
     kl = episodes.kl()
     means = Means()
     means.add("objective/score", episodes.scores)
-    if kl_known:
+    if with_kl:
         means.add("objective/kl", kl)
         means.add("objective/kl3", (k3(logprobs, reference) * mask).sum(-1))
     means.add("objective/total_reward", episodes.shaped_scores - kl_coef * kl)
