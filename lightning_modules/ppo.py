@@ -20,8 +20,9 @@ from rlhf.models.logprobs import TokenStats
 from rlhf.objectives.numeric import Moments, moments
 from rlhf.objectives.policy import Aggregate, denominator, token_weights
 from rlhf.objectives.ppo import explained_variance, gae, policy_loss, shaped_rewards, value_loss, whiten
+from rlhf.objectives.process import credit_to_steps
 from rlhf.objectives.shaping import later_kl_rewards
-from rlhf.rewards.sources import Rewards, Score
+from rlhf.rewards.sources import MODEL, Rewards, Score
 from rlhf.rollout.episodes import Episodes
 from rlhf.rollout.sampling import Sampler
 
@@ -101,6 +102,9 @@ class PPOModule(OnPolicyModule):
         rewards = shaped_rewards(episodes.shaped_scores, logprobs, reference, mask, kl_coef)
         if algo.kl_in == "loss":
             rewards = rewards + later_kl_rewards(logprobs, reference, mask, self.kl.value, algo.gamma)
+        if self.scorers.rewards.at_steps:
+            weight = self.scorers.rewards.weights[MODEL]
+            rewards = rewards + weight * credit_to_steps(episodes.step_rewards, mask)
         self.deviation = 1.0
         if algo.whiten_rewards:
             statistics = moments(rewards, mask, self.all_reduce)

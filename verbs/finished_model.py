@@ -120,15 +120,18 @@ def dtype_of(strategy: StrategyConfig) -> torch.dtype:
     return torch.float32 if strategy.precision == "fp32" else torch.bfloat16
 
 
-def load_reward_judge(key: str, parent: Parent, strategy: StrategyConfig, reads: int | None = None) -> RewardJudge:
+def load_reward_judge(
+    key: str, parent: Parent, strategy: StrategyConfig, reads: int | None = None, combine: str = "min"
+) -> RewardJudge:
     """The reward model that `key` names, with its own tokenizer and template; its head must be trained.
 
     Args:
         reads: longest prompt and answer, tokens; `None`: as the reward model was trained.
+        combine: how the steps of a process reward model become one score.
 
     Raises:
         ParentError: it can't be loaded, or has no tokenizer of its own.
     """
     assert parent.source is not None
     max_length = reads or lengths_of(parent).total or DEFAULT_LENGTH
-    return reward_judge(key, parent.source, max_length, device_of(strategy), dtype_of(strategy))
+    return reward_judge(key, parent.source, max_length, device_of(strategy), dtype_of(strategy), combine)

@@ -147,6 +147,8 @@ class OnPolicyModule(StageModule):
                 episodes.store("reference_logprobs", found.batch, found.reference_logprobs)
                 if values is not None:
                     episodes.store("values", found.batch, values)
+                if found.changes is not None:
+                    episodes.store("step_rewards", found.batch, found.changes)
                 for name, scores in found.parts.items():
                     episodes.put(name, found.batch, scores)
         self.shaping.finish(episodes, self.all_reduce, learns=learns)

@@ -29,6 +29,7 @@ class Scored:
         policy: of the N tokens, at the sampling temperature.
         reference_logprobs: [N], likewise.
         parts: [R] each, by name: what the learned models say.
+        changes: [N], what steps change of the score, where that is asked for.
     """
 
     batch: Batch
@@ -36,6 +37,7 @@ class Scored:
     policy: TokenStats
     reference_logprobs: Tensor
     parts: dict[str, Tensor]
+    changes: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ class Scorers:
             batch = collate(micro.rows).to(device)
             stats = policy(batch, temperature=self.temperature)
             other = stats if self.reference is None else self.reference(batch, temperature=self.temperature)
-            yield Scored(batch, micro.live, stats, other.logprobs, self.rewards.of_batch(batch))
+            changes = self.rewards.changes(batch)
+            parts = self.rewards.of_batch(batch, changes)
+            yield Scored(batch, micro.live, stats, other.logprobs, parts, changes)
 
 
 def episode_report(episodes: Episodes, kl_coef: float, *, with_kl: bool = True) -> Means:

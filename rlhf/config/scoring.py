@@ -56,6 +56,18 @@ class ScoringConfig:
     combine_coef: float = key(
         0.1, "price of disagreement between the members", ge=0, unit="1/score or 1", source="Coste et al. 2023"
     )
+    step_combine: str | None = key(
+        None,
+        "a process reward model's score: min (the lowest probability of a step), product (that all are right), mean, "
+        "last (of the last step alone); null: min",
+        choices=("min", "product", "mean", "last"),
+        source="Wang et al. 2023; product: Lightman et al. 2023",
+    )
+    step_rewards: bool = key(
+        False,
+        "PPO: a process reward model pays where steps end, each step what it changes of the score; the sum is the same",
+        source="shaping by a potential: Ng et al. 1999",
+    )
     normalise: str = key(
         "none",
         "scores by the statistics of all episodes so far: scale divides by their standard deviation, whiten takes "
@@ -132,6 +144,7 @@ def check_scoring(
             f"reward.combine: {scoring.combine} would do nothing with a single reward model; pass "
             "'algo.reward_model=[RUN,RUN]'"
         )
+    _steps(scoring, members)
     for name, weight in scoring.weights.items():
         if name not in names:
             raise ConfigError(
@@ -166,6 +179,25 @@ def check_scoring(
         raise ConfigError(
             f"reward.endpoint.url: {scoring.endpoint.url} would not be asked; add judge to reward.sources, or leave it "
             "out"
+        )
+
+
+def _steps(scoring: ScoringConfig, members: Sequence[str]) -> None:
+    """What a process reward model is asked for, as far as the configuration alone tells."""
+    given = f"step_combine: {scoring.step_combine}" if scoring.step_combine is not None else "step_rewards: true"
+    if (scoring.step_combine is not None or scoring.step_rewards) and not scoring.uses_model:
+        raise ConfigError(
+            f"reward.{given} would do nothing without a process reward model; add model to reward.sources, or leave it "
+            "out"
+        )
+    if scoring.step_rewards and len(members) > 1:
+        raise ConfigError(
+            "reward.step_rewards: true takes a single process reward model, and algo.reward_model is a list"
+        )
+    if scoring.step_rewards and scoring.normalise != "none":
+        raise ConfigError(
+            "reward.step_rewards: true pays what steps change of the score, which "
+            f"reward.normalise={scoring.normalise} would put into another unit; it must be none"
         )
 
 

@@ -57,9 +57,9 @@ class DataConfig:
     name: str = key("assistant", "name in directories and tables; letters, digits and ._-")
     source: str = key(
         "assistant",
-        "an embedded task (assistant, sums), your own file, or the Hugging Face hub (a path that exists is read as a "
-        "file there too)",
-        choices=("assistant", "sums", "file", "hub"),
+        "an embedded task (assistant, sums, worked_sums), your own file, or the Hugging Face hub (a path that exists "
+        "is read as a file there too)",
+        choices=("assistant", "sums", "worked_sums", "file", "hub"),
     )
     path: Any = key(
         None, "file or folder, or with source=hub the data set's name; a list, as in [A,B], is read one after another"
@@ -114,7 +114,7 @@ class DataConfig:
     @property
     def is_embedded(self) -> bool:
         """Whether the examples are generated from `seed`, without a file."""
-        return self.source in ("assistant", "sums")
+        return self.source in ("assistant", "sums", "worked_sums")
 
     @property
     def paths(self) -> tuple[str, ...]:

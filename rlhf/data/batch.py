@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlhf.data.rows import Row
+from rlhf.data.row import Row
 
 PADDING = -1
 
@@ -45,6 +45,10 @@ class Batch:
         pair_weights: [P] 1 / number of pairs of the row, float.
         pair_margins: [P] by how much the chosen response is better, float; 0 where the data don't say.
         desirable: [R] bool, what the rows' labels say of their responses; false where they say nothing.
+        step_rows, step_indices: [S] where the judged steps of responses end, ordered by response, then by time.
+        step_response: [S] the flat response number of each.
+        step_times: [S] the place in its response at which it ends.
+        step_labels: [S] the probability that it is right, float.
         row_index: [rows] `Row.index`.
         n_bytes: UTF-8 bytes of all responses.
         n_tokens: tokens that are not padding.
@@ -66,6 +70,11 @@ class Batch:
     pair_weights: Tensor
     pair_margins: Tensor
     desirable: Tensor
+    step_rows: Tensor
+    step_indices: Tensor
+    step_response: Tensor
+    step_times: Tensor
+    step_labels: Tensor
     row_index: Tensor
     n_bytes: int
     n_tokens: int
@@ -137,6 +146,8 @@ def collate(rows: Sequence[Row], pad_id: int = 0) -> Batch:
     weights: list[float] = []
     margins: list[float] = []
     desirable: list[bool] = []
+    steps: list[tuple[int, int, int, int]] = []
+    step_labels: list[float] = []
     line, first = 0, 0
     for row in rows:
         _check(row)
@@ -152,6 +163,9 @@ def collate(rows: Sequence[Row], pad_id: int = 0) -> Batch:
                 token = response[time]
                 source = begin + time - 1 if time else first + start - 1
                 targets.append((line, source, begin + time, token, len(ends), time))
+            if row.step_ends:
+                steps += [(line, begin + time, len(ends), time) for time in row.step_ends[segment - 1]]
+                step_labels += row.step_labels[segment - 1]
             row_tokens += response
             row_positions += range(start, start + len(response))
             row_segments += [segment] * len(response)
@@ -167,7 +181,7 @@ def collate(rows: Sequence[Row], pad_id: int = 0) -> Batch:
 
     # [6, N] in one go: the transpose of the tuples above.
     columns = _long(targets, 6).T.contiguous()
-    end_columns = _long(ends, 2).T.contiguous()
+    end_columns, step_columns = _long(ends, 2).T.contiguous(), _long(steps, 4).T.contiguous()
     shape = (1, n_tokens) if side_by_side else (len(rows), size)
     return Batch(
         tokens=torch.tensor(tokens, dtype=torch.long).reshape(shape),
@@ -185,6 +199,11 @@ def collate(rows: Sequence[Row], pad_id: int = 0) -> Batch:
         pair_weights=torch.tensor(weights, dtype=torch.float32),
         pair_margins=torch.tensor(margins, dtype=torch.float32),
         desirable=torch.tensor(desirable, dtype=torch.bool),
+        step_rows=step_columns[0],
+        step_indices=step_columns[1],
+        step_response=step_columns[2],
+        step_times=step_columns[3],
+        step_labels=torch.tensor(step_labels, dtype=torch.float32),
         row_index=torch.tensor([row.index for row in rows], dtype=torch.long),
         n_bytes=sum(row.n_bytes for row in rows),
         n_tokens=n_tokens,

@@ -9,19 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from rlhf.data.arithmetic.sums import sums
+from rlhf.data.arithmetic.worked_sums import worked_sums
 from rlhf.data.assistant import belongs, generate
 from rlhf.data.files.prepared import prepared
 from rlhf.data.preparation.weights import repeated
 from rlhf.data.readers import OnError, Records, read, read_hub
 from rlhf.data.records import Kind, Record, key_of, prompt_of
 from rlhf.data.splits import Splits, level_of, split_records
-from rlhf.data.sums import sums
 from rlhf.errors import DataError
 
 log = logging.getLogger("rlhf")
 
-Source = Literal["assistant", "sums", "file", "hub"]
-EMBEDDED: Mapping[str, Callable[[Kind, int], Sequence[Record]]] = {"assistant": generate, "sums": sums}
+Source = Literal["assistant", "sums", "worked_sums", "file", "hub"]
+EMBEDDED: Mapping[str, Callable[[Kind, int], Sequence[Record]]] = {
+    "assistant": generate,
+    "sums": sums,
+    "worked_sums": worked_sums,
+}
 """Tasks that are generated from a seed."""
 
 

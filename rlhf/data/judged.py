@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rlhf.data.records import Comparison, Demonstration, Document, Labelled, Prompt, Ranking, Record
+from rlhf.data.records import Comparison, Demonstration, Document, Labelled, Prompt, Ranking, Record, StepLabelled
 
 TOGETHER = 16
 """Answers to one prompt in one row at most: a row is never cut, and must fit into a micro-batch."""
@@ -34,7 +34,7 @@ def labels_of(record: Record) -> list[tuple[str, bool]]:
         return [(record.response, record.desirable)]
     if isinstance(record, Comparison):
         return [(record.chosen, True), (record.rejected, False)]
-    if isinstance(record, Document | Prompt | Demonstration):
+    if isinstance(record, Document | Prompt | Demonstration | StepLabelled):
         raise TypeError(f"a {type(record).__name__.lower()} can't serve as one of the labels")
     assert isinstance(record, Ranking)
     votes = [sum((rank < other) - (rank > other) for other in record.ranks) for rank in record.ranks]

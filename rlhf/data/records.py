@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 Role = Literal["system", "user", "assistant", "tool"]
-Kind = Literal["documents", "demonstrations", "comparisons", "prompts", "labels"]
+Kind = Literal["documents", "demonstrations", "comparisons", "prompts", "labels", "steps"]
 
 Tags: TypeAlias = tuple[tuple[str, str], ...]
 """(name, value) pairs; names are those of `TAGS`."""
@@ -122,6 +122,26 @@ class Labelled:
 
 
 @dataclass(frozen=True)
+class StepLabelled:
+    """An answer in steps and what was said of each, as process rewards are learnt from (Lightman et al. 2023).
+
+    Attributes:
+        steps: texts, none of them blank.
+        labels: of each step the probability that it is right, 0 to 1; `None`: nobody judged it.
+        tags: as of a comparison.
+    """
+
+    prompt: Prompt
+    steps: tuple[str, ...]
+    labels: tuple[float | None, ...]
+    tags: Tags = ()
+
+    def text(self, separator: str = "\n") -> str:
+        """The answer as one text; white space around steps gives way to the separator."""
+        return separator.join(step.strip() for step in self.steps)
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two answers to one prompt, of which a person preferred the first.
 
@@ -170,7 +190,7 @@ class Document:
     place: str = field(default="", compare=False, repr=False)
 
 
-Record: TypeAlias = Prompt | Demonstration | Labelled | Comparison | Ranking | Document
+Record: TypeAlias = Prompt | Demonstration | Labelled | StepLabelled | Comparison | Ranking | Document
 
 
 def asked(prompt: Prompt) -> dict[str, Any]:
@@ -230,11 +250,13 @@ def as_demonstration(record: Demonstration | Labelled | Comparison | Ranking) ->
 
 
 def responses_of(
-    record: Demonstration | Labelled | Comparison | Ranking,
+    record: Demonstration | Labelled | StepLabelled | Comparison | Ranking,
 ) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
     """A record's responses and its (better, worse) pairs of indices into them."""
     if isinstance(record, Demonstration | Labelled):
         return (record.response,), ()
+    if isinstance(record, StepLabelled):
+        return (record.text(),), ()
     if isinstance(record, Comparison):
         return (record.chosen, record.rejected), ((0, 1),)
     return record.responses, record.pairs()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
@@ -16,64 +16,27 @@ from rlhf.data.records import (
     Kind,
     Prompt,
     Record,
+    StepLabelled,
     as_demonstration,
     margins_of,
     place_of,
     prompt_of,
     responses_of,
 )
+from rlhf.data.row import Row
+from rlhf.data.steps import labelled_ends
 from rlhf.data.templates.chat_text import Refused
 from rlhf.data.templates.template import Template
 from rlhf.errors import DataError
+
+__all__ = ["REFUSED", "Row", "TrainOn", "make_rows"]
 
 REFUSED = "refused_by_template"
 
 TrainOn = Literal["all", "last"]
 
-
-@dataclass(frozen=True)
-class Row:
-    """One example in tokens.
-
-    Attributes:
-        prompt: ids that are read and never trained on.
-        responses: ids of each response, end-of-text included; each continues the prompt on its own.
-        pairs: (better, worse) indices into `responses`.
-        margins: by how much the better one is better, one for each pair; empty where the data don't say.
-        n_bytes: UTF-8 bytes of the responses' text, for bits per byte.
-        index: position in the data set the row was made from (documents: number of the block).
-        labels: of each response, whether it is desirable; empty if unknown.
-        context: ranges of the only response that are read and not trained on: what stands between the assistant's
-            turns of a conversation.
-        source: the prompt as it was read, of rows of prompts: what scores answers by their texts needs it.
-    """
-
-    prompt: tuple[int, ...]
-    responses: tuple[tuple[int, ...], ...] = ()
-    pairs: tuple[tuple[int, int], ...] = ()
-    n_bytes: int = 0
-    index: int = 0
-    context: tuple[tuple[int, int], ...] = ()
-    margins: tuple[float, ...] = ()
-    source: Prompt | None = field(default=None, compare=False, repr=False)
-    labels: tuple[bool, ...] = ()
-
-    @property
-    def length(self) -> int:
-        """Tokens in the row: the prompt once and all responses."""
-        return len(self.prompt) + sum(map(len, self.responses))
-
-    def trained(self, response: Sequence[int]) -> Sequence[int]:
-        """Places in a response whose tokens are trained on."""
-        if not self.context:
-            return range(len(response))
-        read = {place for start, stop in self.context for place in range(start, stop)}
-        return [place for place in range(len(response)) if place not in read]
-
-    @property
-    def n_targets(self) -> int:
-        """Tokens that are trained on."""
-        return sum(len(self.trained(response)) for response in self.responses)
+RIGHT = 0.5
+"""A step whose label is at least this counts as right."""
 
 
 def make_rows(
@@ -84,6 +47,7 @@ def make_rows(
     on_error: str = "stop",
     train_on: TrainOn = "all",
     truncate: Truncate = "prompt",
+    separator: str = "\n",
 ) -> tuple[list[Row], dict[str, int]]:
     """Rows of at most `max_length` tokens on every path from the first prompt token to a response's end.
 
@@ -99,13 +63,16 @@ def make_rows(
             `skip` it and count it.
         train_on: of a demonstration of several turns, learn `all` of the assistant's, or the `last`.
         truncate: what may be cut; of documents, which go in blocks, nothing is.
+        separator: what stands between two steps of an answer, of records in steps.
 
     Returns:
         The rows, and counts: `rows`, `without_pairs` (rankings that are all ties), those of `cuts.Tally`, of labels
-        `desirable` and `undesirable`, and, where there are some, `refused_by_template`.
+        `desirable` and `undesirable`, of steps `right_steps` and `wrong_steps`, and, where there are some,
+        `refused_by_template` and `without_judged_step`.
 
     Raises:
-        DataError: the template refuses a conversation; the message begins with its `file:line`.
+        DataError: the template refuses a conversation, or its tokens don't show where steps end; the message begins
+            with its `file:line`.
         TypeError: a record that holds less than `kind` needs (readers refuse such files before).
     """
     if kind == "documents":
@@ -120,12 +87,15 @@ def make_rows(
                 counts["without_answer"] = counts.get("without_answer", 0) + (found is None)
                 rows += found or []
                 continue
-            prompt, texts, pairs = _parts(record, kind)
+            prompt, texts, pairs = _parts(record, kind, separator)
             if kind == "comparisons" and not pairs:
                 counts["without_pairs"] += 1
                 continue
             responses = [template.response(text) for text in texts]
             row = _fitted(template, prompt, texts, responses, pairs, max_length, index, truncate, tally)
+            if row is not None and kind == "steps":
+                row = _with_steps(row, record, responses[0], template, separator)
+                counts["without_judged_step"] = counts.get("without_judged_step", 0) + (row is None)
             if row is not None:
                 rows.append(_described(row, record, kind, pairs))
         except Refused as error:
@@ -134,6 +104,9 @@ def make_rows(
     if kind == "labels":
         labels = [label for row in rows for label in row.labels]
         counts |= {"desirable": sum(labels), "undesirable": len(labels) - sum(labels)}
+    if kind == "steps":
+        right = [said >= RIGHT for row in rows for labels in row.step_labels for said in labels]
+        counts |= {"right_steps": sum(right), "wrong_steps": len(right) - sum(right)}
     return rows, {"rows": len(rows), **tally.counts(), **counts}
 
 
@@ -169,6 +142,30 @@ def _fitted(
     return Row(found.prompt.ids, found.responses, left, n_bytes, index)
 
 
+def _with_steps(row: Row, record: StepLabelled, whole: Sequence[int], template: Template, separator: str) -> Row | None:
+    """With where its judged steps end; `None` where none of them is left of a response that lost its end.
+
+    Args:
+        whole: the response's tokens before it was cut.
+    """
+    ends = labelled_ends(record.steps, whole, template.tokenizer.token_bytes, separator)
+    if ends is None:
+        place = f"{found}: " if (found := place_of(record)) else ""
+        raise DataError(
+            f"{place}the tokens of {template.tokenizer.name} don't show where the {len(record.steps)} steps end; "
+            f"choose another algo.step_separator than {separator!r}"
+        )
+    kept = [
+        (end, label)
+        for end, label in zip(ends, record.labels, strict=True)
+        if label is not None and end < len(row.responses[0])
+    ]
+    if not kept:
+        return None
+    places, labels = zip(*kept, strict=True)
+    return replace(row, step_ends=(places,), step_labels=(labels,))
+
+
 def _described(row: Row, record: Any, kind: Kind, pairs: tuple[tuple[int, int], ...]) -> Row:
     """With what the record says of its responses, or of its prompt."""
     if kind == "labels":
@@ -185,15 +182,19 @@ def _refuse(error: Refused, record: Record, on_error: str) -> None:
         raise DataError(f"{place}{error}; change the conversation, or pass data.on_error=skip") from error
 
 
-def _parts(record: Record | Judged, kind: Kind) -> tuple[Prompt, Sequence[str], tuple[tuple[int, int], ...]]:
+def _parts(
+    record: Record | Judged, kind: Kind, separator: str
+) -> tuple[Prompt, Sequence[str], tuple[tuple[int, int], ...]]:
     if isinstance(record, Judged):
         return record.prompt, record.responses, ()
+    if isinstance(record, StepLabelled) and kind == "steps":
+        return record.prompt, (record.text(separator),), ()
     prompt = prompt_of(record)
     if prompt is None:
         raise TypeError(f"a document can't serve as one of the {kind}")
     if kind == "prompts":
         return prompt, (), ()
-    if isinstance(record, Document | Prompt):
+    if isinstance(record, Document | Prompt | StepLabelled) or kind == "steps":
         raise TypeError(f"a {type(record).__name__.lower()} can't serve as one of the {kind}")
     texts, pairs = responses_of(as_demonstration(record) if kind == "demonstrations" else record)
     return prompt, texts, pairs
@@ -201,7 +202,7 @@ def _parts(record: Record | Judged, kind: Kind) -> tuple[Prompt, Sequence[str], 
 
 def _of_several_turns(record: Record) -> Demonstration | None:
     """The demonstration of a record, where it is not just its last turn that may be learnt."""
-    if isinstance(record, Document | Prompt):
+    if isinstance(record, Document | Prompt | StepLabelled):
         return None
     found = as_demonstration(record)
     return found if any(found.learnt[:-1]) or not found.learnt[-1] or found.extras else None
@@ -290,8 +291,8 @@ def _document(record: Record, template: Template) -> list[int]:
     prefix = list(template.tokenizer.prefix_ids)
     if isinstance(record, Document):
         return [*prefix, *template.tokenizer.encode(record.text), template.tokenizer.eos_id]
-    if isinstance(record, Prompt):
-        raise TypeError("a prompt can't serve as one of the documents")
+    if isinstance(record, Prompt | StepLabelled):
+        raise TypeError(f"a {type(record).__name__.lower()} can't serve as one of the documents")
     demonstration = as_demonstration(record)
     response = template.response(demonstration.response, demonstration.extras)
     prompt = list(template.prompt(demonstration.prompt).ids)

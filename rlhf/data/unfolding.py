@@ -53,6 +53,8 @@ def unfolded(batch: Batch) -> Batch:
         target_indices=sources + 1,
         end_rows=torch.arange(len(lengths), device=device),
         end_indices=length[:, 0] - 1,
+        step_rows=batch.step_response,
+        step_indices=prompt_length[:, 0][batch.step_response] + batch.step_times,
         row_index=batch.row_index[torch.tensor(rows, device=device)],
         n_tokens=sum(lengths),
         lengths=tuple(lengths),

@@ -166,9 +166,16 @@ def _dead_critic(rows: Sequence[Row]) -> Iterator[Finding]:
 def _chance(rows: Sequence[Row]) -> Iterator[Finding]:
     low = series(rows, "val/accuracy_low")
     # The first is from before the first update, where chance is what there should be.
-    if len(low) > 1 and low[-1][1] <= CHANCE:
-        step = low[-1][0]
-        row = next(row for row in reversed(rows) if row.get("step") == step and "val/accuracy_low" in row)
+    if len(low) < 2:
+        return
+    step = low[-1][0]
+    row = next(row for row in reversed(rows) if row.get("step") == step and "val/accuracy_low" in row)
+    # Of a coin between two responses; of labels of steps, of whoever always says the commoner one.
+    chance = row.get("val/commoner_share")
+    if low[-1][1] <= (CHANCE if chance is None else chance):
         numbers = {name: row[f"val/accuracy{name and '_'}{name}"] for name in ("low", "high")}
         numbers |= {"accuracy": row["val/accuracy"], "n": row.get("val/prompts", math.nan)}
-        yield Finding("chance_reward_model", "chance", step, numbers)
+        if chance is None:
+            yield Finding("chance_reward_model", "chance", step, numbers)
+        else:
+            yield Finding("chance_reward_model", "chance_steps", step, numbers | {"chance": chance})

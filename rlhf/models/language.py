@@ -123,7 +123,8 @@ class LanguageModel(nn.Module):
 
 
 class ScoreModel(nn.Module):
-    """A backbone with one scalar a position: reward model (read at the last token) or critic (read at every state)."""
+    """A backbone with one scalar a position: reward model (read at the last token, or where steps end) or critic (read
+    at every state)."""
 
     keeps_gathered = False  # See rlhf/models/parallel/sharding.py
     __call__: Callable[..., Tensor]
@@ -146,7 +147,8 @@ class ScoreModel(nn.Module):
 
         Args:
             at: "ends": one score a response [R], at its last token;
-                "sources": one value a target token [N], at the state from which the token was chosen.
+                "sources": one value a target token [N], at the state from which the token was chosen;
+                "steps": one a judged step [S], at its last token.
 
         `reward_mean` is subtracted from both, so that a critic that starts as the reward model expects what it pays.
         """
@@ -154,6 +156,7 @@ class ScoreModel(nn.Module):
         where = {
             "ends": (batch.end_rows, batch.end_indices),
             "sources": (batch.target_rows, batch.target_sources),
+            "steps": (batch.step_rows, batch.step_indices),
         }[at]
         states = select_at(backbone_states(self.hf.base_model, batch), *where)
         return scalars(self.hf.score, states) - self.reward_mean

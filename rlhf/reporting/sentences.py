@@ -77,6 +77,12 @@ REASONS: dict[str, Text] = {
         "ruled out.",
         "留出准确率为 {accuracy:.1%}（95%：{low:.1%} 至 {high:.1%}，{n:.0f} 个提示）：不能排除抛硬币的 50%。",
     ),
+    "chance_steps": (
+        "Held-out accuracy on steps is {accuracy:.1%} (95%: {low:.1%} to {high:.1%}, {n:.0f} prompts): the "
+        "{chance:.1%} of always giving the more frequent label is not ruled out.",
+        "留出步骤的准确率为 {accuracy:.1%}（95%：{low:.1%} 至 {high:.1%}，{n:.0f} 个提示）："
+        "不能排除永远回答较常见标签的 {chance:.1%}。",
+    ),
 }
 
 KNOBS: dict[str, Text] = {
@@ -126,6 +132,12 @@ KNOBS: dict[str, Text] = {
         "algo.lr, and read some labelled pairs.",
         "不要用它训练策略。收集更多或更干净的比较数据，训练更久（train.epochs），换一个 algo.lr，"
         "并读几对带标签的样本。",
+    ),
+    "chance_steps": (
+        "Don't train a policy on it. Collect more or cleaner labels of steps or hold more prompts out "
+        "(data.val_fraction), train longer (train.epochs), try another algo.lr, and read some labelled completions.",
+        "不要用它训练策略。收集更多或更干净的步骤标签，或留出更多提示（data.val_fraction），训练更久（train.epochs），"
+        "换一个 algo.lr，并读几个带标签的回答。",
     ),
 }
 KNOBS |= dict.fromkeys(("self_bleu", "distinct"), KNOBS["same_answer"])

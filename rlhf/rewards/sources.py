@@ -15,8 +15,8 @@ from rlhf.objectives.ensembles import combined, disagreement
 
 MODEL = "model"
 
-Score = Callable[[Batch], Tensor]
-"""One score for each response of a batch, [R]."""
+Score = Callable[..., Tensor]
+"""Takes a `Batch`, and gives one score for each of its responses, [R]."""
 TextScore = Callable[[Sequence[Prompt], Sequence[str]], Sequence[float | None]]
 """One number for each completion, given its prompt; `None`: there is no opinion on it."""
 
@@ -30,6 +30,7 @@ class Rewards:
         weights: by name; 1 where nothing is said.
         combine, coef: how an ensemble becomes one score, see `combined`.
         text_of: the text of a response's tokens, as a reader sees it; needed where `texts` are.
+        at_steps: whether the only model, a process reward model, is to say what each step changes of its score.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class Rewards:
         combine: str = "mean",
         coef: float = 0.0,
         text_of: Callable[[Sequence[int]], str] | None = None,
+        at_steps: bool = False,
     ) -> None:
         self.models, self.texts = tuple(models), dict(texts or {})
-        self.combine, self.coef, self.text_of = combine, coef, text_of
+        self.combine, self.coef, self.text_of, self.at_steps = combine, coef, text_of, at_steps
         given = weights or {}
         self.weights = {name: given.get(name, 1.0) for name in self.names}
 
@@ -67,10 +69,21 @@ class Rewards:
         found = {f"reward_{i}" if i else "reward": model for i, model in enumerate(self.models)}
         return {name: model for name, model in found.items() if isinstance(model, nn.Module)}
 
-    def of_batch(self, batch: Batch) -> dict[str, Tensor]:
-        """What the models say, [R] each, fp32: `model`; of an ensemble also its members and their disagreement."""
+    def changes(self, batch: Batch) -> Tensor | None:
+        """What the steps of responses change of `model`'s score, one a target token [N], fp32; `None` unless
+        `at_steps`."""
+        return self.models[0](batch, at="changes") if self.at_steps else None
+
+    def of_batch(self, batch: Batch, changes: Tensor | None = None) -> dict[str, Tensor]:
+        """What the models say, [R] each, fp32: `model`; of an ensemble also its members and their disagreement.
+
+        Args:
+            changes: those of the batch, where they are known: their sums are the scores.
+        """
         if not self.models:
             return {}
+        if changes is not None:
+            return {MODEL: batch.pad_responses(changes).sum(-1)}
         members = torch.stack([model(batch).float() for model in self.models])
         if len(members) == 1:
             return {MODEL: members[0]}

@@ -27,6 +27,7 @@ class Episodes:
         mask: [E, L] bool, true at response tokens.
         finished: [E] bool, end-of-text was reached.
         logprobs, reference_logprobs, values, rewards, advantages, returns: [E, L] fp32, 0 outside the mask.
+        step_rewards: [E, L], what steps change of the score of a process reward model, where they end.
         scores: [E], the weighted sum of what the sources say, before shaping; shaped_scores: [E], after it.
         components: [E] each, by name: what each source says, and what shaping adds.
     """
@@ -41,6 +42,7 @@ class Episodes:
     rewards: Tensor
     advantages: Tensor
     returns: Tensor
+    step_rewards: Tensor
     scores: Tensor
     shaped_scores: Tensor
     components: dict[str, Tensor] = field(default_factory=dict, init=False)
@@ -73,7 +75,7 @@ class Episodes:
         lengths = torch.tensor([len(c.tokens) for c in flat], device=device)
         mask = torch.arange(longest, device=device)[None] < lengths[:, None]
         finished = torch.tensor([c.finished for c in flat], device=device)
-        zeros = [torch.zeros(len(flat), longest, device=device) for _ in range(6)]
+        zeros = [torch.zeros(len(flat), longest, device=device) for _ in range(7)]
         ends = [torch.zeros(len(flat), device=device) for _ in range(2)]
         return cls(rows, first, mask, finished, *zeros, *ends)
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from rlhf.data.arithmetic.sums import RIGHT
 from rlhf.data.dataset import load
 from rlhf.data.formats.parse import parse
 from rlhf.data.readers import FieldError, read
 from rlhf.data.records import Comparison, Demonstration, Prompt, as_prompts, key_of
 from rlhf.data.rows import make_rows
-from rlhf.data.sums import RIGHT
 from rlhf.data.templates.template import template_for
 from rlhf.data.tokenizers.tiny import tiny_tokenizer
 from rlhf.errors import DataError

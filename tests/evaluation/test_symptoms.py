@@ -122,6 +122,10 @@ def test_a_reward_model_near_chance() -> None:
     columns = {"val__accuracy": [0.5, 0.56], "val__accuracy_high": [0.6, 0.64], "val__prompts": [99.0, 99.0]}
     assert codes(rows(val__accuracy_low=[0.4, 0.46], **columns)) == [("chance", 10)]
     assert codes(rows(val__accuracy_low=[0.4, 0.51], **columns)) == []
+    # Where most labels of steps are the same, half of them is less than nothing.
+    steps = rows(val__accuracy_low=[0.4, 0.51], val__commoner_share=[0.7, 0.7], **columns)
+    assert codes(steps) == [("chance_steps", 10)] and describe(symptoms(steps, [])[0])[1].count("70.0%") == 1
+    assert codes(rows(val__accuracy_low=[0.4, 0.51], val__commoner_share=[0.5, 0.5], **columns)) == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -31,6 +31,8 @@ def starts(sft: str | Path, rm: str | Path) -> dict[str, str]:
                 *([f"algo.reward_model={rm}"] if cls.needs_reward else []),
                 # Two prompts in an iteration of 8 episodes, for two minibatches.
                 *(["algo.samples_per_prompt=4"] if cls.on_policy else []),
+                # The default data have labels of whole answers alone.
+                *(["data=worked_sums"] if cls.learns_from == "steps" else []),
             ]
         )
         for name, cls in algorithms().items()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from rlhf.config import EvaluateConfig
 from rlhf.data.readers import read
 from rlhf.data.records import Prompt
-from rlhf.errors import DataError
+from rlhf.errors import ConfigError, DataError
 from rlhf.evaluation.answers import Answer
 from rlhf.evaluation.judges.reward_models import check_scores
 from rlhf.evaluation.judges.scorers import EnsembleJudge, Judge, RewardJudge
@@ -22,6 +23,7 @@ from rlhf.evaluation.reward_model.preferences import (
     noisy_rankings,
     slicer_of,
 )
+from rlhf.models.process_scorer import is_process_model
 from rlhf.runs import Parent, Run
 from verbs.finished_model import load_reward_judge
 from verbs.unseen import HeldOut
@@ -40,16 +42,37 @@ def load_scorer_of(config: EvaluateConfig, run: Run, reads: int | None) -> Score
     Args:
         reads: longest prompt and answer of the models, tokens; `None` without models: as the reward model was trained.
     """
+    steps = config.evaluation.step_combine
     members = {key: parent for key, parent in run.parents.items() if key.startswith("evaluation.ensemble.")}
     if members:
         judges = {
-            name: load_reward_judge(key, members[key], config.strategy, reads) for key, name in _names(members).items()
+            name: load_reward_judge(key, members[key], config.strategy, reads, steps)
+            for key, name in _names(members).items()
         }
+        _check_steps(steps, list(judges.values()))
         return EnsembleJudge(judges, config.evaluation.combine, config.evaluation.combine_coef)
     parent = run.parents.get("evaluation.reward_model")
     if parent is None:
+        _check_steps(steps, [])
         return None
-    return load_reward_judge("evaluation.reward_model", parent, config.strategy, reads)
+    judge = load_reward_judge("evaluation.reward_model", parent, config.strategy, reads, steps)
+    _check_steps(steps, [judge])
+    return judge
+
+
+def _check_steps(combine: str, judges: Sequence[RewardJudge]) -> None:
+    """Refuse a way to combine steps that nothing would read, and an ensemble of logits and probabilities."""
+    known = [is_process_model(judge.model) for judge in judges]
+    if any(known) and not all(known):
+        raise ConfigError(
+            "evaluation.ensemble: some are process reward models, whose scores are probabilities, and some are not; "
+            "name models of one kind"
+        )
+    if combine != "min" and not any(known):
+        raise ConfigError(
+            f"evaluation.step_combine: {combine} is for process reward models, and none is used here; leave it out, or "
+            "pass evaluation.reward_model=RUN of algo=process-reward"
+        )
 
 
 def _names(members: dict[str, Parent]) -> dict[str, str]:

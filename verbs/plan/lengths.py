@@ -97,9 +97,10 @@ def _assumed(config: PlanConfig) -> Planned:
     prompt, response = assumed_lengths(config)
     n = 2 if config.algo.learns_from == "comparisons" else 1
     pairs = ((0, 1),) if n == 2 else ()
-    rows = [Row((TOKEN,) * prompt, ((TOKEN,) * response,) * n, pairs)] * config.algo.rows_a_step(
-        config.train.batch_size
-    )
+    row = Row((TOKEN,) * prompt, ((TOKEN,) * response,) * n, pairs)
+    if config.algo.learns_from == "steps":  # how many there are makes no difference worth planning for
+        row = replace(row, step_ends=((response - 1,),), step_labels=((1.0,),))
+    rows = [row] * config.algo.rows_a_step(config.train.batch_size)
     given = config.plan.prompt_tokens or config.plan.response_tokens
     source = "plan.prompt_tokens, plan.response_tokens" if given else f"data.max_length={config.data.max_length}"
     return Planned([_answered(config, rows)], config.train.max_steps, f"{source}: {prompt} + {response} tokens")

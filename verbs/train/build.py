@@ -74,8 +74,9 @@ def read_rows(config: TrainConfig, template: Template, kind: Kind) -> StageRows:
     truncate: Any = data.truncate
     with ProgressBar(f"reading {kind}"):
         dataset = load_data(data, kind)
-        train, counts = make_rows(dataset.train, kind, template, limit, data.on_error, train_on, truncate)
-        val, val_counts = make_rows(dataset.val, kind, template, limit, data.on_error, train_on, truncate)
+        rest: Any = template, limit, data.on_error, train_on, truncate, config.algo.separator()
+        train, counts = make_rows(dataset.train, kind, *rest)
+        val, val_counts = make_rows(dataset.val, kind, *rest)
     parts = (("examples", dataset.train, train, counts), ("validation examples", dataset.val, val, val_counts))
     for what, records, rows, found in parts:
         for said in (

@@ -19,12 +19,14 @@ from rlhf.data.templates.template import Template
 from rlhf.models.adapters import has_adapter, load_adapter, share
 from rlhf.models.files.loading import load_policy, load_scorer, scorer_on
 from rlhf.models.language import LanguageModel, ScoreModel, freeze, halve
+from rlhf.models.process_scorer import as_trained, forget_steps
 from rlhf.rewards.sources import Rewards
 from rlhf.rollout.engines import build_sampler
 from rlhf.rollout.sampling import Sampler
 from rlhf.runs import Parent, Run
 from rlhf.runs.resolve import is_reward_model_key
 from verbs.train.adapters import adapt, adapter_of, check_same_tokenizer
+from verbs.train.process_models import check_steps
 from verbs.train.text_sources import text_sources
 from verbs.train.trainer import accelerator_of
 
@@ -65,7 +67,7 @@ class LoadedParts:
         return self._policy
 
     def scorer(self) -> ScoreModel:
-        return load_scorer(
+        found = load_scorer(
             self.run.parents["model.init"].source,
             dict(self.config.model.architecture),
             self.template.tokenizer,
@@ -73,6 +75,8 @@ class LoadedParts:
             quantize=self.config.model.quantize,
             end_id=self.template.end_id,
         )
+        forget_steps(found)
+        return found
 
     def reference(self) -> LanguageModel:
         hf = self.policy().hf
@@ -91,13 +95,16 @@ class LoadedParts:
         scoring = self.config.reward
         # Texts first: a function that can't be called stops the run before models are loaded.
         texts = text_sources(scoring, list(self.config.data.fields))
+        models = [self._scorer(parent) for name, parent in self.run.parents.items() if is_reward_model_key(name)]
+        check_steps(scoring, models)
         return Rewards(
-            [self._scorer(parent) for name, parent in self.run.parents.items() if is_reward_model_key(name)],
+            models,
             texts,
             weights=scoring.weights,
             combine=scoring.combine,
             coef=scoring.combine_coef,
             text_of=self.template.parse,
+            at_steps=scoring.step_rewards,
         )
 
     def _scorer(self, parent: Parent) -> ScoreModel:
@@ -106,18 +113,19 @@ class LoadedParts:
         check_same_tokenizer(Path(parent.source), self.template.tokenizer)
         adapter = adapter_of(parent, self.run.parents["model.init"]) if self._lora else None
         if adapter is None:
-            return load_scorer(parent.source, {}, self.template.tokenizer, seed=self.config.seed)
-        log.info("reward model: the adapter %s, on the policy's backbone", adapter)
-        reward = scorer_on(self.policy(), parent.source)
-        load_adapter(reward.hf, adapter)
-        return reward
+            reward = load_scorer(parent.source, {}, self.template.tokenizer, seed=self.config.seed)
+        else:
+            log.info("reward model: the adapter %s, on the policy's backbone", adapter)
+            reward = scorer_on(self.policy(), parent.source)
+            load_adapter(reward.hf, adapter)
+        return as_trained(reward, self.template.tokenizer, self.config.reward.step_combine or "min")
 
     def critic(self) -> ScoreModel:
         model = next(iter(self._rewards.modules().values()), None)
         if model is None:
             return self.scorer()
         assert isinstance(model, ScoreModel)
-        return ScoreModel(share(model.hf)) if self._lora else copy.deepcopy(model)
+        return ScoreModel(share(model.hf) if self._lora else copy.deepcopy(model.hf))
 
     def sampler(self) -> Sampler:
         policy, rollout = self.policy(), self.config.rollout

@@ -16,7 +16,7 @@ from rlhf.config.sections import (
     StrategyConfig,
 )
 
-Records = Literal["documents", "demonstrations", "comparisons", "prompts", "labels"]
+Records = Literal["documents", "demonstrations", "comparisons", "prompts", "labels", "steps"]
 """Kinds of records, as in `rlhf.data.records.Kind`."""
 
 
@@ -105,6 +105,10 @@ class AlgoConfig:
     def more_passes(self) -> int:
         """Forward passes over the rows of an update, besides the one that it learns from."""
         return 0
+
+    def separator(self) -> str:
+        """What stands between two steps of an answer, where it learns from steps."""
+        return "\n"
 
     def value_model(self) -> Literal["none", "shared", "separate"]:
         """Whether there is a critic: a head on the policy, or a model of its own."""

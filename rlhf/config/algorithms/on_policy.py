@@ -99,8 +99,16 @@ class OnPolicyConfig(AlgoConfig):
 
     def rules(self, config: Sections) -> None:
         check_scoring(config.reward, self.reward_model, self.samples_per_prompt, list(config.data.fields), self.name)
-        for rule in (_sampling, _batch, _ranks, _reference, _kl, _documents, _frozen):
+        for rule in (_sampling, _batch, _ranks, _reference, _kl, _documents, _frozen, _steps):
             rule(self, config)
+
+
+def _steps(algo: OnPolicyConfig, config: Sections) -> None:
+    if config.reward.step_rewards and algo.value_model() == "none":
+        raise ConfigError(
+            f"reward.step_rewards: true needs a critic, and algo={algo.name} rewards whole responses; pass algo=ppo, "
+            "or leave it out: the combined score of the steps is then the reward"
+        )
 
 
 def _sampling(algo: OnPolicyConfig, config: Sections) -> None:

@@ -52,6 +52,12 @@ class EvaluateSettings:
     combine_coef: float = key(
         0.1, "price of disagreement between the members", ge=0, unit="1/score or 1", source="Coste et al. 2023"
     )
+    step_combine: str = key(
+        "min",
+        "how a process reward model's steps become a score: min, product, mean or last, see reward.step_combine",
+        choices=("min", "product", "mean", "last"),
+        source="Wang et al. 2023",
+    )
     reference: str | None = key("sft", "the model from which KL is measured, and whose samples best-of-n chooses from")
     prompts: int = key(400, "held-out prompts; each model draws one sample per prompt", ge=1)
     best_of: int = key(16, "samples of the reference that best-of-n chooses from; 1: no best-of-n", ge=1)

@@ -8,7 +8,7 @@ from typing import Any
 from rlhf.config.keys import key
 from rlhf.config.sections import DataConfig, LoggerConfig
 
-KINDS = ("auto", "demonstrations", "comparisons", "prompts", "labels", "documents")
+KINDS = ("auto", "demonstrations", "comparisons", "prompts", "labels", "steps", "documents")
 PERSONAL = ("email", "phone", "card", "iban", "ip")
 
 

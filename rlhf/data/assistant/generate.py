@@ -14,6 +14,7 @@ from rlhf.data.assistant.judge import judge
 from rlhf.data.assistant.questions import Question, capital, phrasings, questions
 from rlhf.data.assistant.world import LANGUAGES
 from rlhf.data.records import Demonstration, Document, Kind, Prompt, Ranking, Record
+from rlhf.errors import DataError
 
 QUOTAS = {"fact": 860, "sum": 560, "howto": 228, "harm": 500, "secret": 400}
 """Prompts of each topic in each language: most of what can be answered, which is hardest to learn."""
@@ -37,6 +38,8 @@ def generate(kind: Kind, seed: int = 0) -> list[Record]:
         raise ValueError(f"unknown kind {kind!r}")
     if kind == "labels":
         return generate("comparisons", seed)
+    if kind == "steps":
+        raise DataError("data=assistant: its answers are judged as a whole; pass data=worked_sums or a file with steps")
     random = Random(f"assistant {kind} {seed}")
     if kind == "documents":
         return [_document(random) for _ in range(DOCUMENTS)]

@@ -31,6 +31,7 @@ NEEDED: dict[Kind, str] = {
     "comparisons": "prompt with chosen and rejected, or prompt with responses (a list of text and rank)",
     "prompts": "prompt, or messages",
     "labels": "prompt with completion and label (true or false), or comparisons",
+    "steps": "prompt with completions (a list of steps) and as many labels (true or false)",
 }
 """What a record of each kind needs, for messages; other formats' names for it are not listed."""
 
@@ -54,7 +55,7 @@ def standard_records(fields: Fields, kind: Kind) -> Iterator[Record]:
         yield _prompt(fields)
     elif kind == "demonstrations":
         yield _demonstration(fields)
-    elif kind == "documents" and not fields.keys() & {*ANSWERS}:
+    elif (kind == "documents" and not fields.keys() & {*ANSWERS}) or kind == "steps":
         raise missing(fields, kind)
     else:
         yield _demonstration(fields) if kind == "documents" else _comparison(fields, kind)

@@ -18,6 +18,7 @@ from rlhf.data.records import (
     Labelled,
     Prompt,
     Record,
+    StepLabelled,
     as_demonstration,
     prompt_of,
 )
@@ -137,6 +138,10 @@ def from_record(record: Record, kind: Kind, fields: Fields) -> Record:
         if prompt is None:
             raise missing(fields, kind)
         return prompt
+    if isinstance(record, StepLabelled) or kind == "steps":
+        if isinstance(record, StepLabelled) and kind == "steps":
+            return record
+        raise missing(fields, kind)
     if kind in ("demonstrations", "documents"):
         if isinstance(record, Document) and kind == "documents":
             return record

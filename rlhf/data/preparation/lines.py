@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from rlhf.data.records import Comparison, Demonstration, Document, Labelled, Prompt, Ranking, Record
+from rlhf.data.records import Comparison, Demonstration, Document, Labelled, Prompt, Ranking, Record, StepLabelled
 
 TRANSCRIPT = re.compile(r"\s*(?:Human|Assistant):")
 """A text that readers would take for a transcript of HH stands in messages instead, which are taken as they are."""
@@ -37,6 +37,8 @@ def object_of(record: Record, dataset: str) -> dict[str, Any]:
         found["prompt"] = prompt.text if is_plain(prompt) else prompt.messages()
     if isinstance(record, Labelled):
         found |= {"completion": answer(record.response), "label": record.desirable}
+    elif isinstance(record, StepLabelled):
+        found |= {"completions": list(record.steps), "labels": list(record.labels)}
     elif isinstance(record, Comparison):
         found |= {"chosen": answer(record.chosen), "rejected": answer(record.rejected)}
         found |= {"margin": record.margin} if record.margin is not None else {}
@@ -48,7 +50,7 @@ def object_of(record: Record, dataset: str) -> dict[str, Any]:
         ]
     found |= {"tools": json.loads(prompt.tools)} if prompt.tools else {}
     found |= dict(prompt.fields)
-    found |= dict(record.tags) if isinstance(record, Labelled | Comparison | Ranking) else {}
+    found |= dict(record.tags) if isinstance(record, Labelled | StepLabelled | Comparison | Ranking) else {}
     return {**found, "dataset": dataset}
 
 

@@ -35,6 +35,7 @@ class Columns:
                 ("prompt", message), ("chosen", message), ("rejected", message), ("margin", pa.float64()),
                 ("responses", ranked),
             ],
+            "steps": [("prompt", message), ("completions", pa.list_(text)), ("labels", pa.list_(pa.float64()))],
         }  # fmt: skip
         own["labels"] = [*own["comparisons"], ("completion", message), ("label", pa.bool_())]
         more = [(name, text) for name in ("tools", "category", "subset", "source", "extra_fields", "dataset")]

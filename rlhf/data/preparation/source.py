@@ -18,7 +18,7 @@ from rlhf.errors import DataError
 
 LOOKED_AT = 200
 """Values of a source that are looked at to tell what it holds."""
-RICHEST: tuple[Kind, ...] = ("comparisons", "labels", "demonstrations", "prompts", "documents")
+RICHEST: tuple[Kind, ...] = ("comparisons", "labels", "steps", "demonstrations", "prompts", "documents")
 """Kinds that a source may hold, the richest first: each can be read as those that come later, but documents."""
 _LICENCE = re.compile(r"^\s*licen[cs]e\s*:\s*[\"']?([^\n,;(\"']{2,60}?)(?:[,;(\"']|\.?\s*$|\. )", re.I | re.MULTILINE)
 
@@ -164,6 +164,7 @@ def common_kind(sources: list[Source]) -> Kind:
         "demonstrations": "kind=demonstrations imitates the chosen answers of comparisons",
         "prompts": "kind=prompts keeps the questions alone",
         "documents": "kind=documents takes conversations as texts",
+        "steps": "kind=prompts keeps the questions alone",
         "labels": "kind=labels takes both answers of a comparison with their labels",
     }
     raise DataError(f"kind: the sources hold different ones ({held}); {says[poorest]}, or leave some of them out")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
-from rlhf.data.records import Comparison, Demonstration, Document, Labelled, Prompt, Ranking, Record
+from rlhf.data.records import Comparison, Demonstration, Document, Labelled, Prompt, Ranking, Record, StepLabelled
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ def texts_of(record: Record) -> Texts:
         return Texts(turns, (record.response,), 0, f"demonstration {record.weights} {record.extras}")
     if isinstance(record, Labelled):
         return Texts(turns, (record.response,), 0 if record.desirable else None, f"label {record.desirable}")
+    if isinstance(record, StepLabelled):
+        return Texts(turns, (record.text(),), None, f"steps {record.labels}")
     if isinstance(record, Comparison):
         return Texts(turns, (record.chosen, record.rejected), 0, "comparison")
     return Texts(turns, record.responses, record.responses.index(record.best), f"ranking {record.ranks}")
@@ -85,6 +87,8 @@ def with_texts(record: Record, change: Callable[[str], str]) -> Record:
         if any(ranks[text] != rank for text, rank in zip(responses, record.ranks, strict=True)):
             raise ValueError("two answers became equal")
         return replace(record, prompt=prompt, responses=responses)
+    if isinstance(record, StepLabelled):
+        return replace(record, prompt=prompt, steps=tuple(map(answer, record.steps)))
     extras = record.extras if isinstance(record, Demonstration) else ""
     return replace(record, prompt=prompt, response=answer(record.response, extras))
 

@@ -15,17 +15,24 @@ from rlhf.errors import DataError, ParentError
 from rlhf.evaluation.judges.scorers import RewardJudge
 from rlhf.models.files.loading import load_scorer
 from rlhf.models.language import freeze
+from rlhf.models.process_scorer import as_trained, is_process_model
 from rlhf.models.sizes import context_of
 
 
 def reward_judge(
-    key: str, source: str, max_length: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    key: str,
+    source: str,
+    max_length: int,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    combine: str = "min",
 ) -> RewardJudge:
     """The reward model of a folder, frozen, with the tokenizer in the same folder.
 
     Args:
         key: where it was given, for messages.
         max_length: tokens of a prompt and an answer, of its own; less where its positions end before.
+        combine: how the steps of a process reward model become one score.
 
     Raises:
         ParentError: it has no tokenizer of its own or not the one that it was trained with, or no trained head.
@@ -41,9 +48,13 @@ def reward_judge(
         model = load_scorer(source, {}, template.tokenizer, seed=0, new_head=False)
     except ParentError as error:
         raise ParentError(f"{key}: {error}") from error
+    model = as_trained(model, template.tokenizer, combine)
     freeze(model)
     context = context_of(model.hf)
-    return RewardJudge(model.to(device=device, dtype=dtype), template, min(max_length, context or max_length))
+    judge = RewardJudge(model.to(device=device, dtype=dtype), template, min(max_length, context or max_length))
+    if is_process_model(model):
+        judge.unit = "probability that the steps are right"
+    return judge
 
 
 def same_tokens(judge: RewardJudge, template: Template) -> bool:

@@ -27,6 +27,7 @@ FIRST = (
     "value/explained_variance",
     "policy/clip_fraction",
     "val/accuracy",
+    "val/first_wrong_accuracy",
     "val/margin",
     "val/loss",
     "val/calibration_error",

@@ -11,7 +11,7 @@ from typing import Any
 from rlhf.data.files.values import BadRecord
 from rlhf.data.formats.meaning import UNDESIRABLE
 from rlhf.data.formats.parse import parse
-from rlhf.data.records import Comparison, Demonstration, Document, Kind, Labelled, Prompt, Ranking
+from rlhf.data.records import Comparison, Demonstration, Document, Kind, Labelled, Prompt, Ranking, StepLabelled
 
 HI = Prompt.of("hi")
 SYSTEM = Prompt((("system", "be brief"), ("user", "hi")))
@@ -24,6 +24,10 @@ def says(role: str, text: str, **more: Any) -> dict[str, Any]:
 
 def from_(role: str, text: Any, **more: Any) -> dict[str, Any]:
     return {"from": role, "value": text, **more}
+
+
+def said(rating: int | None, text: str) -> dict[str, Any]:
+    return {"text": text, "rating": rating, "flagged": None}
 
 
 CHAT = [says("user", "hi"), says("assistant", "yo")]
@@ -124,8 +128,29 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[Kind, Any]]] = {
             {"id": 1, "result": [{"type": "pairwise", "to_name": "text1,text2", "value": {"selected": "left"}}]}]},
         {"comparisons": [Comparison(HI, "yo", "no")], "prompts": [HI]},
     ),
+    "stepwise": (
+        {"prompt": "hi", "completions": ["one", "two", "three"], "labels": [True, 0.25, None], "source": "mine"},
+        {"steps": [StepLabelled(HI, ("one", "two", "three"), (1.0, 0.25, None), (("source", "mine"),))], "prompts": [HI]},
+    ),
+    "math_shepherd": (
+        {"input": "hi Step 1: 1+1=2 ки\nStep 2: The answer is: 3 ки", "label": "hi Step 1: 1+1=2 +\nStep 2: The answer is: 3 -",
+         "task": "GSM8K"},
+        {"steps": [StepLabelled(HI, ("Step 1: 1+1=2 ", "\nStep 2: The answer is: 3 "), (1.0, 0.0))], "prompts": [HI]},
+    ),
+    "prm800k": (
+        {"labeler": "x", "timestamp": "2022", "generation": None, "is_quality_control_question": False,
+         "question": {"problem": "hi", "ground_truth_answer": "3"},
+         "label": {"finish_reason": "found_error", "total_time": 1, "steps": [
+             {"completions": [said(-1, "bad"), said(0, "so"), said(1, "good")], "human_completion": None, "chosen_completion": 2},
+             {"completions": [said(None, "x")], "chosen_completion": None,
+              "human_completion": {"text": "mine", "rating": None, "corrected_rating": 1}},
+             {"completions": [said(-1, "end")], "human_completion": None, "chosen_completion": None}]}},
+        {"steps": [
+            StepLabelled(HI, ("good", "mine", "end"), (1.0, 1.0, 0.0)),
+            StepLabelled(HI, ("bad",), (0.0,)), StepLabelled(HI, ("so",), (1.0,))], "prompts": [HI]},
+    ),
 }  # fmt: skip
-NAMED_ONLY = {"gsm8k", "saferlhf_safer"}
+NAMED_ONLY = {"gsm8k", "prm800k_strict", "saferlhf_safer"}
 
 
 def read(value: Any, kind: Kind, format: str = "auto", ignore: Collection[str] = ()) -> list[Any]:

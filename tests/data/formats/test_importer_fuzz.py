@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rlhf.data import importers
 from rlhf.data.files.values import BadRecord
 from rlhf.data.formats.parse import parse
-from rlhf.data.records import Comparison, Demonstration, Document, Kind, Labelled, Prompt, Ranking
+from rlhf.data.records import Comparison, Demonstration, Document, Kind, Labelled, Prompt, Ranking, StepLabelled
 from tests.data.formats.format_examples import (
     EXAMPLES,
     read,
@@ -50,11 +50,19 @@ def check(value: Any, kind: Kind, format: str) -> None:
             assert kind == "prompts"
         else:
             judged = Comparison | Ranking
-            expected = {"demonstrations": Demonstration, "labels": Labelled | judged, "comparisons": judged}
+            expected = {
+                "demonstrations": Demonstration,
+                "labels": Labelled | judged,
+                "comparisons": judged,
+                "steps": StepLabelled,
+            }
             assert isinstance(found, expected.get(kind, Document | Demonstration))
             if isinstance(found, Demonstration):
                 assert len(found.learnt) == sum(message["role"] == "assistant" for message in found.messages())
                 assert found.response or found.extras
+            if isinstance(found, StepLabelled):
+                assert len(found.steps) == len(found.labels) > 0 and all(map(str.strip, found.steps))
+                assert all(label is None or 0 <= label <= 1 for label in found.labels)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

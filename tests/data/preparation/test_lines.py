@@ -14,7 +14,7 @@ from rlhf.data.formats.parse import parse
 from rlhf.data.preparation.lines import object_of
 from rlhf.data.preparation.parquet import Columns
 from rlhf.data.readers import read
-from rlhf.data.records import Comparison, Demonstration, Document, Kind, Labelled, Prompt, Ranking, Record
+from rlhf.data.records import Comparison, Demonstration, Document, Kind, Labelled, Prompt, Ranking, Record, StepLabelled
 from tests.data.formats.format_examples import EXAMPLES
 
 TALK = Prompt((("system", "brief"), ("user", "a"), ("assistant", "b"), ("user", "hi")))
@@ -34,6 +34,7 @@ HARD: list[tuple[Kind, Record]] = [
     ("comparisons", Ranking(TALK, ("a", "b", "c"), (2, 1, 2), (("subset", "s"),), (1.0, 2.5, 0.0))),
     ("labels", Labelled(TALK, "a", False, (("category", "c"),))),
     ("labels", Labelled(Prompt.of("hi"), TRANSCRIPT, True)),
+    ("steps", StepLabelled(TALK, ("a", "b\nc"), (1.0, None), (("category", "c"),))),
     ("prompts", Prompt.of("hi")),
     ("prompts", ASKED),
     ("documents", Document("a\nb")),

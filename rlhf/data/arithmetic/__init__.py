@@ -1,0 +1,1 @@
+"""Embedded tasks whose answers can be checked, generated from a seed."""
