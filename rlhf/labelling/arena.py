@@ -57,6 +57,10 @@ class Arena(Desk):
         """The two answers that wait for this annotator's vote."""
         return self._talk(annotator).question
 
+    def done(self, annotator: str) -> int:
+        """Votes and skips so far."""
+        return len(self._history.get(annotator, ()))
+
     def total(self, annotator: str) -> int | None:
         """Nobody knows."""
         return None

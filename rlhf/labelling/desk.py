@@ -73,7 +73,7 @@ class Desk:
                 "annotator": annotator,
                 "task": self.task,
                 "turn": self._turns.get(annotator, 0),
-                "done": len(self._seen.get(annotator, ())),
+                "done": self.done(annotator),
                 "total": self.total(annotator),
                 "votes": self.tally.votes,
                 "annotators": len(self._turns),
@@ -103,13 +103,25 @@ class Desk:
             return question
         return None
 
+    @property
+    def events(self) -> int:
+        """Lines of the log so far."""
+        return sum(self._turns.values())
+
+    def done(self, annotator: str) -> int:
+        """Questions that an annotator voted on or skipped; of other questions the log may hold votes too."""
+        seen = self._seen.get(annotator, set())
+        return sum(question.id in seen for question in self.questions)
+
     def total(self, annotator: str) -> int | None:
         """Questions that an annotator will have been asked at the end, as far as it is known; `None`: without end."""
         if self.votes_per_question is None:
             return len(self.questions)
         seen = self._seen.get(annotator, set())
         left = (q for q in self.questions if q.id not in seen)
-        return len(seen) + sum(len(self._others(q, annotator)) < (self.votes_per_question or 0) for q in left)
+        return self.done(annotator) + sum(
+            len(self._others(q, annotator)) < (self.votes_per_question or 0) for q in left
+        )
 
     def _others(self, question: Question, annotator: str) -> set[str]:
         """Those who voted on a question, or are looking at it."""

@@ -11,6 +11,8 @@ from rlhf.evaluation.intervals import wilson
 from rlhf.labelling.tally import FIRST, TIE, items_of
 from rlhf.labelling.vote_log import Line
 
+SPOT_CHECK = "spot_check"
+"""Folder of a run with the votes about its own samples; the run's report shows them."""
 BINS = 4
 """Of score differences, of equally many votes each."""
 

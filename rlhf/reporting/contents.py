@@ -20,6 +20,7 @@ class RunData:
     Attributes:
         label: what sets it apart from the other runs of the report; `name` has the seed too.
         settings: dotted keys with their values.
+        spot_check: what people said of its samples, see `spot_check.py`; `None` where nobody was asked.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class RunData:
     samples: list[dict[str, Any]]
     label: str = ""
     name: str = ""
+    spot_check: dict[str, Any] | None = None
 
     @property
     def algo(self) -> str:

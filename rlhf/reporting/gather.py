@@ -12,6 +12,7 @@ from rlhf.reporting.contents import EvaluationData, Material, RunData
 from rlhf.reporting.evaluation_record import AnswerLine, checked_evaluation
 from rlhf.reporting.labels import label_runs
 from rlhf.reporting.run_files import read_lines, read_rows, read_samples
+from rlhf.reporting.spot_check import read_spot_check
 from rlhf.runs import Summary, all_runs
 from rlhf.runs.listing import read_config
 from rlhf.storage.reading import Unreadable, read_json
@@ -82,7 +83,8 @@ def read_run(path: Path) -> RunData:
         raise DataError(f"path: {error}") from error
     if not is_trained(summary):
         raise DataError(f"path: {path} is a run of {summary.algo}.py, which has no report; pass a trained run")
-    return RunData(path, summary, read_config(path), read_rows(path / "metrics.csv"), read_samples(path))
+    rows, samples = read_rows(path / "metrics.csv"), read_samples(path)
+    return RunData(path, summary, read_config(path), rows, samples, spot_check=read_spot_check(path))
 
 
 def read_evaluation(path: Path) -> EvaluationData:

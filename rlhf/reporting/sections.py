@@ -12,6 +12,7 @@ from rlhf.reporting.charts.chart import Forest, Palette, Text
 from rlhf.reporting.charts.frontier import Point, points
 from rlhf.reporting.contents import Material, RunData, flat
 from rlhf.reporting.page import Page, Section
+from rlhf.reporting.spot_check import spot_check_sections
 from rlhf.reporting.strings import STRINGS, text
 from rlhf.reporting.tables import Table
 from rlhf.runs.titles import comparison_title, run_title, shown, versus_title
@@ -35,6 +36,7 @@ def build(material: Material) -> Page:
         *_frontier(material, placed, found, palette),
         *_parallel(material, palette),
         *_calibration(material),
+        *spot_check_sections(material, palette),
         *_curves(material, palette),
         *_distributions(material, palette),
         *_samples(material),

@@ -100,6 +100,20 @@ STRINGS: dict[str, Text] = {
     ),
     "more_curves": ("All other metrics", "其他全部指标"),
     "step": ("step", "步数"),
+    "spot_check": ("Spot check by people", "人工抽查"),
+    "spot_check_text": (
+        "{run}: of two samples of the same prompt, the one with the higher score deserved it in {share} of {n} votes "
+        "(95%: {low} to {high}; ties one half) by {people} people.",
+        "{run}：同一提示的两个样本中，得分较高者在 {n} 票中的 {share} 名副其实（95%：{low} 至 {high}；平局计一半），"
+        "共 {people} 人投票。",
+    ),
+    "spot_check_note": (
+        "Near 50% the score says nothing that people agree with; it should rise with the difference of the scores.",
+        "接近 50% 说明得分与人的判断无关；这一比例应随两个得分之差增大而上升。",
+    ),
+    "score_gap": ("difference of the scores", "得分之差"),
+    "deserved": ("deserved", "名副其实的比例"),
+    "votes": ("votes", "票数"),
     "calibration": ("Calibration of the reward model", "奖励模型的校准"),
     "calibration_note": (
         "Predicted probability that the preferred answer is better, σ(difference of scores), against how often it is. "

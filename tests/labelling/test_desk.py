@@ -53,6 +53,13 @@ def test_two_annotators_are_asked_the_same_in_the_same_order(make_desk: MakeDesk
     assert all(one == other for one, other in pairs)
 
 
+def test_votes_on_other_questions_are_not_counted_as_progress(make_desk: MakeDesk, questions: list[Question]) -> None:
+    desk = make_desk()
+    first = vote(desk, "ada")
+    desk = make_desk([question for question in questions if question.id != first])
+    assert (desk.state("ada")["done"], desk.state("ada")["total"], desk.state("ada")["turn"]) == (0, 4, 1)
+
+
 def test_a_vote_that_is_sent_twice_counts_once(make_desk: MakeDesk) -> None:
     desk = make_desk()
     state = desk.state("ada")

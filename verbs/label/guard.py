@@ -30,8 +30,8 @@ class Guard:
     """Lets requests through that come from this server's own page.
 
     Args:
-        host: that the server is bound to. Bound to loopback, it answers to loopback's names alone: a web site whose
-            name was pointed to 127.0.0.1 (DNS rebinding) is another name.
+        host: that the server is bound to. Bound to loopback and without a token, it answers to loopback's names alone:
+            a web site whose name was pointed to 127.0.0.1 (DNS rebinding) is another name.
         token: that a request must know, by cookie, by `Authorization: Bearer`, or once by `?token=`; empty: none.
     """
 
@@ -52,7 +52,7 @@ class Guard:
 
     def _refusal(self, request: Request) -> Response | None:
         headers = request.headers
-        if is_loopback(self.host) and not is_loopback(_name(headers)):
+        if is_loopback(self.host) and not self.token and not is_loopback(_name(headers)):
             return PlainTextResponse("this server answers to 127.0.0.1 and localhost alone", 403)
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != headers.get("host"):

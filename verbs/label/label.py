@@ -13,16 +13,13 @@ from rlhf.config import Config, LabelConfig
 from rlhf.config.verbs.label import TOKEN
 from rlhf.errors import ConfigError, Interrupted, UserError
 from rlhf.labelling.arena import Arena
-from rlhf.labelling.consensus import together
 from rlhf.labelling.desk import Desk
-from rlhf.labelling.export import COMPARISONS, LABELS, write
-from rlhf.labelling.results import deserved_record, wins_of
+from rlhf.labelling.export import COMPARISONS, LABELS, comparisons_of, labels_of, write
+from rlhf.labelling.results import SPOT_CHECK, deserved_record, wins_of
 from rlhf.labelling.vote_log import FILE, VoteLog, read_votes, standing
 from rlhf.runs import Parent
 from rlhf.storage.disk import reason_of
 
-SPOT_CHECK = "spot_check"
-"""Folder of a run with the votes about its own samples; the run's report shows them."""
 EVERY = 5.0
 """Seconds between two exports while people vote."""
 
@@ -151,10 +148,10 @@ def serve_desk(config: LabelConfig, desk: Desk, folder: Path) -> None:
 
 def _export_now_and_then(config: LabelConfig, desk: Desk, folder: Path, stop: threading.Event) -> None:
     """Keep the training data up to date while people vote; a crash loses none of it, since it comes from the log."""
-    exported = desk.tally.votes
+    exported = desk.events
     while not stop.wait(EVERY):
-        if desk.tally.votes != exported:
-            exported = desk.tally.votes
+        if desk.events != exported:
+            exported = desk.events
             try:
                 export(config, folder, quiet=True)
             except UserError as error:
@@ -168,8 +165,14 @@ def export(config: LabelConfig, folder: Path, quiet: bool = False) -> None:
         ConfigError: it can't be written.
     """
     lines = list(standing(read_votes(folder / FILE)))
+    if config.votes == "each":
+        data = comparisons_of(lines), labels_of(lines)
+    else:
+        from rlhf.labelling.consensus import together  # with torch, which nothing else here needs
+
+        data = together(lines, config.votes)
     try:
-        written = write(folder, *together(lines, config.votes))
+        written = write(folder, *data)
     except OSError as error:
         raise ConfigError(f"out: {folder} can't be written: {reason_of(error)}") from error
     if quiet:

@@ -126,6 +126,13 @@ def test_a_token_where_others_can_reach_the_page(desk: Desk) -> None:
     assert TestClient(app, base_url="http://lab.example:7860").post("/api/vote", json={}).status_code == 401
 
 
+def test_behind_a_proxy_of_another_name(desk: Desk) -> None:
+    client = TestClient(build_app(desk, token=TOKEN), base_url="https://lab.example")
+    assert client.get("/").status_code == 401
+    client.get("/", params={"token": TOKEN})
+    assert client.post("/api/vote", json=first(client), headers={"origin": "https://lab.example"}).status_code == 200
+
+
 def test_places_that_can_not_be_had() -> None:
     at = listen("127.0.0.1", 0)
     at.listen()

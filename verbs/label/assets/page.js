@@ -37,6 +37,7 @@ async function request(path, body) {
   try {
     const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
     const answer = await fetch(path, options || {});
+    if (![200, 400, 409, 507].includes(answer.status)) return say(word("refused", { error: await answer.text() }));
     const found = await answer.json();
     say(answer.ok ? "" : answer.status === 409 ? word("stale") : word("refused", { error: found.error }));
     if (found.annotator === undefined) {
