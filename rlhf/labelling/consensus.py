@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rlhf.evaluation.agreement import FIRST, TIE, Labels, disputed, labels_from, majority_of, weighted_of
-from rlhf.labelling.export import comparison, comparisons_of, label, labels_of
+from rlhf.labelling.export import comparable, comparison, comparisons_of, label, labels_of
 from rlhf.labelling.tally import items_of
 from rlhf.labelling.vote_log import Line
 
@@ -47,7 +47,7 @@ def together(lines: Sequence[Line], way: str) -> tuple[list[dict[str, Any]], lis
             "comment": "",
         }
         n = len(last["responses"])
-        if n > 1 and len(set(last["responses"])) == 1:
+        if n > 1 and not comparable(last["responses"]):
             continue
         if n > 1:
             comparisons.append(comparison(last, _ranks(question, n, said)))

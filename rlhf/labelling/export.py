@@ -14,13 +14,19 @@ COMPARISONS, LABELS = "comparisons.jsonl", "labels.jsonl"
 
 def comparisons_of(lines: Iterable[Line]) -> list[dict[str, Any]]:
     """A record for each vote on several answers, with annotator and time, in the order of the votes. Equal answers
-    compare nothing, and are left out.
+    compare nothing, empty ones can't be trained on; both are left out.
 
     Of two answers, of which one is better, it has `chosen` and `rejected`; else `responses` with their ranks, ties
     included: readers count those, and make no pair of them.
     """
-    found = [(line, line.get("ranks")) for line in standing(lines) if len(set(line["responses"])) > 1]
+    found = [(line, line.get("ranks")) for line in standing(lines) if comparable(line["responses"])]
     return [comparison(line, ranks) for line, ranks in found if ranks is not None]
+
+
+def comparable(texts: Iterable[str]) -> bool:
+    """Whether answers can serve as training data: not all are equal, and none is empty."""
+    stripped = [text.strip() for text in texts]
+    return len(set(stripped)) > 1 and all(stripped)
 
 
 def comparison(line: Mapping[str, Any], ranks: Iterable[int], **more: Any) -> dict[str, Any]:

@@ -64,7 +64,9 @@ def test_dawid_skene_weighs_an_annotator_who_is_always_wrong() -> None:
     truth = torch.tensor([0, 1, 0, 1, 0, 1])
     found = dawid_skene(torch.stack([truth, truth, 1 - truth]), 2)
     assert found.posterior.argmax(1).tolist() == truth.tolist()
-    assert found.confusion[2].tolist() == [[0, 1], [1, 0]] and found.prior.tolist() == [0.5, 0.5]
+    inverted = torch.tensor([[0, 1], [1, 0]], dtype=torch.float64)
+    torch.testing.assert_close(found.confusion[2], inverted, atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.prior, torch.full((2,), 0.5, dtype=torch.float64))
 
 
 def test_dawid_skene_first_step_by_hand() -> None:

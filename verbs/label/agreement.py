@@ -22,7 +22,7 @@ from rlhf.labelling.vote_log import Line
 from rlhf.runs import Parent
 from rlhf.runs.files import atomic_write_json
 from rlhf.storage.disk import reason_of
-from rlhf.terminal import table
+from rlhf.terminal import plain, table
 from verbs.label.label import check_folder
 
 FILE = "agreement.json"
@@ -50,7 +50,7 @@ def report_agreement(config: LabelConfig, parents: Mapping[str, Parent]) -> None
     show(record)
     smoothing = override(record["noise"], config.votes)
     if smoothing is not None:
-        log.info("%s", smoothing)
+        Console().print(plain(smoothing), soft_wrap=True)
     if config.out is not None:
         folder = Path(config.out)
         check_folder(folder)

@@ -198,5 +198,5 @@ def export(config: LabelConfig, folder: Path, quiet: bool = False) -> None:
             config.run,
         )
     for path in written:
-        algos = "algo=reward, algo=dpo" if path.name == COMPARISONS else "algo=kto"
-        log.info("%s: python train.py %s data=jsonl data.path=%s", path.name, algos, path)
+        algo, others = ("reward", "; algo=dpo reads it too") if path.name == COMPARISONS else ("kto", "")
+        log.info("python train.py algo=%s data=jsonl data.path=%s%s", algo, path, others)

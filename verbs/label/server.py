@@ -169,5 +169,5 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(app: Starlette, at: socket.socket) -> None:
     """Serve until Ctrl-C or a signal."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, ws="none")
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off", ws="none")
     uvicorn.Server(config).run([at])

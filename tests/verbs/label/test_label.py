@@ -199,7 +199,8 @@ def test_pandalm(main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert record["items"] == 689 and record["agreement"]["n"] == 3 * 689
     assert record["noise"]["label"] == pytest.approx(0.0288, abs=1e-4)
     ours = read(tmp_path / "out" / "comparisons.jsonl", "comparisons").items
-    theirs = read(PANDALM, "comparisons").items
+    # Some of its answers are empty.
+    theirs = read(PANDALM, "comparisons", on_error="skip").items
 
     def pairs(records: list) -> list[tuple[str, str, str]]:
         found = []

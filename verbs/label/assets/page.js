@@ -164,7 +164,7 @@ function header() {
   const agreed = state.agreement;
   $("agreement").textContent = agreed
     ? word("agreement", { share: Math.round(100 * agreed.share) + "%", pairs: agreed.pairs })
-    : state.annotators > 1 ? "" : word("no_agreement");
+    : open ? "" : word("no_agreement");
   const task = q ? q.task : state.task;
   $("ask").textContent = !q && task !== "arena"
     ? word("done")
