@@ -1,6 +1,6 @@
 """Kill the page's server again and again while votes are sent to it; none may be lost, and none may count twice.
 
-    python -m benchmarks.kill_and_vote --votes 10000 --kills 20
+    pytest -m slow tests/integration/test_kill_and_vote.py
 
 A real server (`python label.py`) is killed by SIGKILL at random moments and started again, by which time the annotators
 have got no answer to what they sent last, and send it again. At the end each annotator must have answered each question
@@ -10,7 +10,6 @@ records.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -18,7 +17,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -27,8 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
-ROOT = Path(__file__).parents[1]
+pytest.importorskip("uvicorn", reason="the page needs Uvicorn: pip install -e '.[web]'")
+
+ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
 """Seconds in which a server must have started."""
 
@@ -156,17 +157,10 @@ def check(folder: Path, annotators: list[Annotator], questions: int) -> dict[str
     return {"votes": len(logged), "acknowledged": sum(len(one.acknowledged) for one in annotators), "torn_lines": torn}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--votes", type=int, default=10_000)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--people", type=int, default=4)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(given.votes, given.kills, given.people, given.seed, Path(folder))
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()
+@pytest.mark.parametrize(
+    ("votes", "kills"),
+    [pytest.param(100, 2, marks=pytest.mark.ci), pytest.param(10_000, 20, marks=pytest.mark.slow)],
+)
+def test_no_vote_is_lost_and_none_counts_twice(tmp_path: Path, votes: int, kills: int) -> None:
+    found = measure(votes, kills, people=4, seed=1, folder=tmp_path)
+    assert (found["votes"], found["acknowledged"]) == (votes, votes) and found["retries"] >= kills
