@@ -29,4 +29,6 @@ def load_data(data: DataConfig, kind: Kind) -> Dataset:
         ignore=data.ignore,
         val_path=data.val_path,
         fields=data.fields,
+        train_examples=data.train_examples,
+        train_responses=data.train_responses,
     )

@@ -110,6 +110,19 @@ class DataConfig:
     test_fraction: float = key(0.05, "share of prompts held out for the final test", ge=0, lt=1)
     val_path: str | None = key(None, "file or folder with the validation set; null: val_fraction of data.path")
     limit: int | None = key(None, "number of examples to read; null: all", ge=1, unit="examples")
+    train_examples: int | None = key(
+        None,
+        "train on so many examples only, drawn by seed, fewer of them among more; what is held out stays the same; "
+        "null: all",
+        ge=1,
+        unit="examples",
+    )
+    train_responses: int | None = key(
+        None,
+        "of each ranking to train on, at most so many answers, drawn by seed; 2: single comparisons; null: all",
+        ge=2,
+        unit="answers",
+    )
 
     @property
     def is_embedded(self) -> bool:

@@ -17,6 +17,7 @@ from rlhf.data.preparation.weights import repeated
 from rlhf.data.readers import OnError, Records, read, read_hub
 from rlhf.data.records import Kind, Record, key_of, prompt_of
 from rlhf.data.splits import Splits, level_of, split_records
+from rlhf.data.subsets import fewer_examples, fewer_responses
 from rlhf.errors import DataError
 
 log = logging.getLogger("rlhf")
@@ -55,6 +56,8 @@ def load(
     ignore: Collection[str] = (),
     val_path: str | None = None,
     fields: Mapping[str, str] | None = None,
+    train_examples: int | None = None,
+    train_responses: int | None = None,
 ) -> Dataset:
     """Reads or generates records and splits them by prompt.
 
@@ -69,6 +72,7 @@ def load(
         ignore: fields that count as if they were not there.
         fields: what travels with prompts, by names for functions and names in a record.
         val_path: a file or folder with the validation set, which takes the place of `val_fraction`.
+        train_examples, train_responses: train on so many records, and answers of each ranking; see `subsets.py`.
 
     Raises:
         DataError: unreadable data, no path, or nothing left to train on.
@@ -122,6 +126,10 @@ def load(
             len(items),
             kind,
         )
+    if train_examples is not None:
+        parts.train = fewer_examples(parts.train, train_examples, seed)
+    if train_responses is not None:
+        parts.train = fewer_responses(parts.train, train_responses, seed)
     read_counts: Counter[str] = Counter()
     for piece in pieces:
         read_counts.update(piece.counts)

@@ -74,6 +74,7 @@ def read_rows(config: TrainConfig, template: Template, kind: Kind) -> StageRows:
     truncate: Any = data.truncate
     with ProgressBar(f"reading {kind}"):
         dataset = load_data(data, kind)
+        check_examples(config, kind, len(dataset.train))
         rest: Any = template, limit, data.on_error, train_on, truncate, config.algo.separator()
         train, counts = make_rows(dataset.train, kind, *rest)
         val, val_counts = make_rows(dataset.val, kind, *rest)
@@ -92,6 +93,19 @@ def read_rows(config: TrainConfig, template: Template, kind: Kind) -> StageRows:
     shown = as_prompts(dataset.val)[: config.train.samples]
     shown_rows, _ = make_rows(shown, "prompts", template, max(1, prompt_limit(config)), data.on_error)
     return StageRows(train, val, [shown[row.index] for row in shown_rows], shown_rows, counts)
+
+
+def check_examples(config: TrainConfig, kind: Kind, found: int) -> None:
+    """Refuse a run that would be taken for one on more examples than there are.
+
+    Raises:
+        DataError: fewer than `data.train_examples`, of what the algorithm learns from.
+    """
+    wanted = config.data.train_examples
+    if wanted is not None and found < wanted and kind == config.algo.learns_from:
+        raise DataError(
+            f"data.train_examples: {wanted} is more than the {found} {kind} of the training part; pass {found} or less"
+        )
 
 
 def total_steps(config: TrainConfig, n_rows: int) -> int:
