@@ -14,6 +14,7 @@ from rlhf.config import (
     of_assistants,
     plain,
 )
+from rlhf.config.verbs.evaluation import EvaluateSettings
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, resolve_init, resolve_reward_models, resolve_scorer, resolve_source
 
@@ -59,19 +60,33 @@ def _of_evaluation(config: EvaluateConfig, outputs: Path) -> dict[str, Parent]:
         if given
     }
     settings = config.evaluation
-    alone = settings.ensemble or settings.reward_model not in (None, "auto")
+    followed = _followed(settings, outputs)
+    alone = settings.ensemble or settings.reward_model not in (None, "auto") or settings.policies
     if not parents and not alone:
         # Not a rule of the configuration, or --help would need models too.
         raise ConfigError("models: none given; pass models.sft=RUN models.ppo=RUN, or +models.NAME=RUN")
+    if settings.proxies and not parents:
+        raise ConfigError("models: none given, whose samples evaluation.proxies would choose from; pass models.sft=RUN")
     reference = parents.get(f"models.{settings.reference}", next(iter(parents.values()), None))
     if settings.ensemble:
         for i, given in enumerate(settings.ensemble):
             parents |= _scorer(f"evaluation.ensemble.{i}", given, reference, outputs)
-        return parents
+        return parents | followed
     scorer = _scorer("evaluation.reward_model", settings.reward_model, reference, outputs, optional=True)
     if settings.judge == "reward" and not scorer:
         raise ConfigError("evaluation.judge: reward needs a reward model; pass evaluation.reward_model=RUN")
-    return parents | scorer
+    return parents | scorer | followed
+
+
+def _followed(settings: EvaluateSettings, outputs: Path) -> dict[str, Parent]:
+    """Reward models and runs whose over-optimisation is looked at."""
+    found: dict[str, Parent] = {}
+    for name, given in settings.proxies.items():
+        found |= _scorer(f"evaluation.proxies.{name}", given, None, outputs)
+    for name, given in settings.policies.items():
+        key = f"evaluation.policies.{name}"
+        found[key] = resolve_source(key, given, [], outputs)
+    return found
 
 
 def _scorer(

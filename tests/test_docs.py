@@ -28,7 +28,7 @@ SECTIONS = {name.split(".")[0] for name in KEYS if "." in name}
 TUNING = dict(zip(LANGUAGES, (DOCS / "tuning.md", DOCS / "zh" / "tuning.md"), strict=True))
 TABLES = (ROOT / "docs" / "details.md").read_text(encoding="utf-8")
 DETAILS = re.findall(r"^\| (\d+) \|.*\| `([^`|]+)` \| (?:`([^`|]+)`|–) \|$", TABLES, re.MULTILINE)
-FREE = ("hydra.", "model.architecture.", "models.", "stages.")
+FREE = ("hydra.", "model.architecture.", "models.", "stages.", "evaluation.proxies.", "evaluation.policies.")
 """Keys below these are anyone's."""
 NO_KEYS = (
     "train.py",
@@ -43,7 +43,7 @@ NO_KEYS = (
 )
 """Files, and a key that a page misspells on purpose."""
 COMMAND = r"^(?:[^`|\n]*&& *)?python \w+\.py.*$|`python \w+\.py[^`]*`"
-STAGE = r"(?:pretrain|sft|preferences|reward|ppo|dpo|evaluate)\."
+STAGE = r"(?:pretrain|sft|preferences|reward|ppo|dpo|(?:reward|ppo)_\d+|evaluate)\."
 """In front of a key of one stage of a pipeline."""
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rlhf.data.records import Prompt
+from rlhf.evaluation.fits_table import fits_table
 from rlhf.evaluation.outcome import Evaluation, Replies, number
 from rlhf.evaluation.reward_model.markdown import bench_sections, reward_sections
 from rlhf.evaluation.reward_model.preferences import best_of_bound
@@ -47,6 +48,14 @@ def _parts(evaluation: Evaluation, shown: int) -> Iterator[str]:
     if evaluation.reward_bench is not None:
         yield "## The reward model on a benchmark"
         yield from bench_sections(evaluation.reward_bench, table)
+    if evaluation.tracks:
+        yield "## Gold and proxy score against √KL"
+        yield table(*fits_table(evaluation.tracks))
+        yield (
+            "d = √KL. Gold score above the start: d·(α − β·log d) for training runs, d·(α − β·d) for best-of-n, least "
+            "squares over the measured places (Gao et al. 2022); ±: standard error, bootstrap over prompts. The proxy "
+            "is in standard deviations of its scores at the start. The picture is overoptimisation.svg."
+        )
     if evaluation.harness:
         yield "## lm-evaluation-harness"
         yield table(*harness_table(evaluation))

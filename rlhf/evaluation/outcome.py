@@ -105,6 +105,7 @@ class Evaluation:
         comparisons: by pair (`ppo>sft`), what a judge that reads says of both answers to each prompt.
         categories: of the prompts; empty if unknown.
         reward_bench: the reward model on a file of pairs by subset. harness: model → task → metric → value.
+        tracks: gold and proxy score against √KL, a record of `gold_against_kl.Track` each.
         best_curve: for fewer samples, see `best_of_curve`; empty if the judge is too expensive to mark them all.
     """
 
@@ -123,6 +124,7 @@ class Evaluation:
     reward_bench: Agreement | None = None
     harness: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     best_curve: list[BestOf] = field(default_factory=list)
+    tracks: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def best_name(self) -> str:
@@ -174,7 +176,7 @@ class Evaluation:
             "reward_bench": bench_record(self.reward_bench) if self.reward_bench is not None else None,
             "harness": self.harness,
             "facts": self.facts,
-        }
+        } | ({"overoptimisation": self.tracks} if self.tracks else {})
         return rounded(record)
 
     def final(self) -> dict[str, float]:

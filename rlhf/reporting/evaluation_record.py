@@ -75,6 +75,40 @@ class Best(Model):
     curve: NotRequired[Any]
 
 
+class Place(TypedDict):
+    """A point of a track."""
+
+    kl: float
+    gold: float
+    gold_gain: float
+    proxy_gain: float
+    n: NotRequired[int]
+    step: NotRequired[int]
+
+
+class Curve(TypedDict):
+    kl: list[float]
+    gain: list[float]
+
+
+class Fit(TypedDict):
+    alpha: float
+    beta: float
+    r2: float | None
+    peak_distance: float | None
+    beyond: bool
+    curve: Curve
+
+
+class Track(TypedDict):
+    """Gold and proxy score along √KL."""
+
+    name: str
+    method: str
+    points: list[Place]
+    fit: Fit | None
+
+
 class Evaluation(TypedDict, total=False):
     """Parts of `evaluation.json` that may be missing."""
 
@@ -85,6 +119,7 @@ class Evaluation(TypedDict, total=False):
     reference: str | None
     harness: dict[str, dict[str, dict[str, float | None]]] | None
     facts: dict[str, str] | None
+    overoptimisation: list[Track]
 
 
 class AnswerLine(TypedDict):

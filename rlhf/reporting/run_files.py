@@ -54,12 +54,19 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def read_samples(directory: Path) -> list[dict[str, Any]]:
     """`samples.jsonl` of a run, each with `gold` and `kind` where the embedded task's judge knows the prompt."""
+    samples = read_raw_samples(directory)
+    for sample in samples:
+        sample.setdefault("tokens", len(str(sample["response"]).split()))
+        sample |= gold(sample["prompt"], str(sample["response"]))
+    return samples
+
+
+def read_raw_samples(directory: Path) -> list[dict[str, Any]]:
+    """`samples.jsonl` of a run as it stands there, without lines and numbers that can't be understood."""
     samples = [s for s in read_lines(directory / "samples.jsonl") if fits(s, Sample)]
     for sample in samples:
         for name in [name for name in NUMBERS if name in sample and not fits(sample[name], float)]:
             del sample[name]
-        sample.setdefault("tokens", len(str(sample["response"]).split()))
-        sample |= gold(sample["prompt"], str(sample["response"]))
     return samples
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlhf.evaluation.findings import Finding
-from rlhf.reporting import tables
+from rlhf.evaluation.fits_table import fits_table
+from rlhf.reporting import overoptimisation, tables
 from rlhf.reporting.browser import browser
 from rlhf.reporting.charts import curves
 from rlhf.reporting.charts.chart import Forest, Palette, Text
@@ -34,6 +35,7 @@ def build(material: Material) -> Page:
         *_headline(material),
         *_wins(material),
         *_frontier(material, placed, found, palette),
+        *_gold_and_proxy(material, palette),
         *_parallel(material, palette),
         *_calibration(material),
         *spot_check_sections(material, palette),
@@ -169,6 +171,16 @@ def _frontier(
         charts = curves.over_optimised(parted[:4], palette)
         sections.append(Section("over", text("over_title"), charts=charts, paragraphs=[text("over_note")], wide=True))
     return sections
+
+
+def _gold_and_proxy(material: Material, palette: Palette) -> list[Section]:
+    tracks = material.evaluation.record.get("overoptimisation") if material.evaluation is not None else None
+    if not tracks:
+        return []
+    head, rows = fits_table(tracks)
+    table = tables.Table("overoptimisation", head, rows)
+    charts, note = overoptimisation.charts(tracks, palette), text("gold_proxy_note")
+    return [Section("gold_proxy", text("gold_proxy"), tables=[table], charts=charts, paragraphs=[note], wide=True)]
 
 
 def _parallel(material: Material, palette: Palette) -> list[Section]:

@@ -81,6 +81,20 @@ STRINGS: dict[str, Text] = {
     "gold_axis": ("judge's score", "裁判得分"),
     "reward_kl": ("Reward against KL", "奖励与 KL"),
     "gold_kl": ("Judge's score against KL", "裁判得分与 KL"),
+    "gold_gain": ("Gold score above the start", "真实得分相对起点的变化"),
+    "proxy_gain": ("Proxy score above the start", "代理得分相对起点的变化"),
+    "gold_gain_axis": ("judge's score − start", "裁判得分 − 起点"),
+    "proxy_gain_axis": ("reward model's score − start, standard deviations", "奖励模型得分 − 起点（标准差）"),
+    "gold_proxy": ("Gold and proxy score against √KL", "真实得分与代理得分随 √KL 的变化"),
+    "gold_proxy_note": (
+        "A proxy is a reward model that is optimised; gold is the judge. Circles: a run during training. Diamonds: "
+        "best of n samples of the reference by the proxy, at log n − (n − 1)/n. Lines: in the gold chart "
+        "d·(α − β·log d) for runs and, dotted, d·(α − β·d) for best of n, d = √KL, fitted by least squares "
+        "(Gao et al. 2022). Proxy scores are in standard deviations at the start.",
+        "代理是被优化的奖励模型；真实得分来自裁判。圆点：训练过程。菱形：按代理从参考模型的 n 个样本中取最佳，KL 取 "
+        "log n − (n − 1)/n。曲线：在真实得分图中，训练为 d·(α − β·log d)，best-of-n（点线）为 d·(α − β·d)，d = √KL，"
+        "最小二乘拟合（Gao et al. 2022）。代理得分以起点的标准差为单位。",
+    ),
     "over_title": ("Over-optimisation", "过度优化"),
     "over_note": (
         "The reward that is trained on continues to rise while the judge's score falls. The red line is the step after "

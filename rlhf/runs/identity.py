@@ -49,6 +49,8 @@ ADDED: dict[str, Any] = {
     "data.truncate": "prompt",
     "data.val_path": None,
     "data.weights": [],
+    "evaluation.policies": {},
+    "evaluation.proxies": {},
     "export.dtype": "auto",
     "model.adapter": "none",
     "model.quantize": "none",

@@ -113,7 +113,8 @@ def models_of(run: Run) -> list[str]:
 
 def has_scorer(run: Run) -> bool:
     """Whether a reward model, or an ensemble of them, is there to choose among samples."""
-    return any(key.startswith(("evaluation.reward_model", "evaluation.ensemble.")) for key in run.parents)
+    choosers = ("evaluation.reward_model", "evaluation.ensemble.", "evaluation.proxies.")
+    return any(key.startswith(choosers) for key in run.parents)
 
 
 def reference_of(config: EvaluateConfig, names: list[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -13,12 +14,13 @@ from rlhf.config import EvaluateConfig
 from rlhf.data.assistant.questions import recognise
 from rlhf.data.records import Prompt
 from rlhf.errors import DataError
-from rlhf.evaluation.answers import Answer
+from rlhf.evaluation.fits_table import fits_table
 from rlhf.evaluation.judges.rubric import ReadingJudge
 from rlhf.evaluation.judges.scorers import GoldJudge, Judge
 from rlhf.evaluation.markdown import harness_table, report
 from rlhf.evaluation.outcome import Contestant, Evaluation, Replies
 from rlhf.quiet import quiet_libraries
+from rlhf.reporting.overoptimisation import picture
 from rlhf.runs import Run, atomic_write_json, atomic_write_text
 from rlhf.terminal import table
 from tracking.verbs import log_evaluation, wandb_run_of
@@ -26,6 +28,7 @@ from verbs.allocator import keep_freed_memory
 from verbs.evaluate.answering import Collected, collect_answers, reference_of
 from verbs.evaluate.harness import check_tasks, run_harness
 from verbs.evaluate.judging import apply_judge, apply_reading, beside_gold, judge_of
+from verbs.evaluate.overoptimisation import samples_of_policies, tracks_of
 from verbs.evaluate.reward_models import Scorer, curve, load_scorer_of, use_scorer
 from verbs.reading_judge import reading_judge
 from verbs.report import try_report
@@ -69,10 +72,11 @@ def perform(config: EvaluateConfig, run: Run) -> Evaluation:
     asks = models and judge_of(config, run) == "endpoint"
     reader = reading_judge("evaluation.endpoint", config.evaluation.endpoint) if asks else None
     tasks = check_tasks(settings) if settings.harness else None
+    policies = samples_of_policies(run)
     held = held_out(config.data, settings.prompts, settings.texts, settings.text)
     guide = guide_prompts() if settings.guide and models else []
     collected = collect_answers(config, run, held, guide) if models else {}
-    evaluation = compare(config, run, held, guide, collected, reader)
+    evaluation = compare(config, run, held, guide, collected, reader, policies)
     if tasks is not None:
         evaluation.harness = run_harness(settings, config.strategy, models, tasks)
     evaluation.facts = facts(config, run, evaluation)
@@ -86,16 +90,16 @@ def compare(
     guide: list[Prompt],
     collected: dict[str, Collected],
     reader: ReadingJudge | None,
+    policies: dict[str, list[dict[str, Any]]],
 ) -> Evaluation:
     """Marks, rewards and comparisons over the prompts that every model could read."""
     evaluation = side_by_side(config, run, held, guide, collected)
     reads = max((model.reads for model in collected.values()), default=None)
     scorer = load_scorer_of(config, run, reads)
-    samples: list[list[Answer]] = []
+    reference = collected.get(evaluation.reference)
+    kept = _kept(len(held.prompts), collected)
+    samples = [reference.best[i] for i in kept] if reference is not None and reference.best else []
     if scorer is not None:
-        reference = collected.get(evaluation.reference)
-        kept = _kept(len(held.prompts), collected)
-        samples = [reference.best[i] for i in kept] if reference is not None and reference.best else []
         use_scorer(config, evaluation, scorer, samples, held)
     judge = _judge(evaluation.judge, scorer)
     if reader is not None:
@@ -104,6 +108,12 @@ def compare(
         apply_judge(judge, evaluation)
         if scorer is not None and samples:
             evaluation.best_curve = curve(evaluation.prompts, samples, scorer, judge)
+    if config.evaluation.proxies or policies:
+        by = _judge(judge_of(config, run), scorer)
+        assert by is not None, "a rule of the configuration"
+        tracks = tracks_of(config, run, evaluation.prompts, samples, policies, by, reads)
+        evaluation.tracks = [track.record(config.seed) for track in tracks]
+        evaluation.judge_details.setdefault("unit", by.unit)
     if config.data.source == "assistant" and evaluation.judge not in ("gold", "none"):
         beside_gold(evaluation)
     return evaluation
@@ -210,10 +220,14 @@ def write(evaluation: Evaluation, run: Run, shown: int) -> None:
     """Write files, summary, and the lines in the terminal."""
     atomic_write_json(run.dir / "evaluation.json", evaluation.record())
     atomic_write_text(run.dir / "answers.jsonl", "".join(f"{line}\n" for line in evaluation.lines()))
+    if evaluation.tracks:
+        atomic_write_text(run.dir / "overoptimisation.svg", picture(evaluation.tracks))
     atomic_write_text(run.dir / "report.md", report(evaluation, shown))
     run.save(final=evaluation.final())
     console = Console(width=None if sys.stdout.isatty() else 150)
     tables = {"models": evaluation.headline(), "win rates": evaluation.win_table()}
+    if evaluation.tracks:
+        tables["gold score against KL"] = fits_table(evaluation.tracks)
     if evaluation.harness:
         tables["lm-evaluation-harness"] = harness_table(evaluation)
     for title, (header, rows) in tables.items():
@@ -224,4 +238,6 @@ def write(evaluation: Evaluation, run: Run, shown: int) -> None:
     if (bench := evaluation.reward_bench) is not None:
         log.info("reward bench: %.1f%% of %d pairs", 100 * bench.accuracy, bench.pairs)
     page = try_report(run.dir)
+    if evaluation.tracks:
+        log.info("picture: %s", os.path.relpath(run.dir / "overoptimisation.svg"))
     log.info("report: %s", ", ".join(os.path.relpath(file) for file in (run.dir / "report.md", page) if file))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
 from rlhf.config.endpoint import check_server
 from rlhf.config.paths import check_exists
-from rlhf.config.sections import DataConfig
+from rlhf.config.sections import SAFE_NAME, DataConfig
 from rlhf.config.verbs.evaluation import EvaluateSettings
 from rlhf.errors import ConfigError
+
+MIN_SIZES = 8
+"""Best of 1, 2, 4 and 8: a law of two coefficients needs three places away from the start."""
 
 
 def check_evaluation(settings: EvaluateSettings, data: DataConfig) -> None:
@@ -22,6 +26,7 @@ def check_evaluation(settings: EvaluateSettings, data: DataConfig) -> None:
             "pass evaluation.judge=reward, endpoint or none"
         )
     _ensemble(settings)
+    _overoptimisation(settings, data)
     asked = "evaluation.judge=endpoint" if settings.judge == "endpoint" else None
     check_server("evaluation.endpoint", settings.endpoint, asked)
     _harness(settings)
@@ -50,6 +55,41 @@ def _ensemble(settings: EvaluateSettings) -> None:
         raise ConfigError(
             f"evaluation.reward_model: {settings.reward_model} would not be used with evaluation.ensemble; "
             "list it there, or leave one of the two out"
+        )
+
+
+def _overoptimisation(settings: EvaluateSettings, data: DataConfig) -> None:
+    """Proxies are measured by something better than them, which has to be there."""
+    for section in ("proxies", "policies"):
+        for name, given in getattr(settings, section).items():
+            if re.fullmatch(SAFE_NAME, name) is None:
+                raise ConfigError(f"evaluation.{section}.{name}: use letters, digits, '.', '_' and '-' in a name")
+            if not isinstance(given, str) or given == "auto":
+                raise ConfigError(f"evaluation.{section}.{name}: {given!r} is no run directory or model folder")
+    if not settings.proxies and not settings.policies:
+        return
+    if settings.judge in ("none", "endpoint"):
+        raise ConfigError(
+            f"evaluation.judge: {settings.judge} marks no answers of evaluation.proxies and evaluation.policies; it "
+            "must be gold, reward or ensemble"
+        )
+    gold = settings.judge in ("auto", "gold") and data.source == "assistant"
+    if not gold and settings.reward_model in (None, "auto") and not settings.ensemble:
+        raise ConfigError(
+            f"evaluation.reward_model: {settings.reward_model or 'null'}, and data={data.name} has no judge of its "
+            "own to hold evaluation.proxies and evaluation.policies against; pass evaluation.reward_model=RUN, a "
+            "reward model that is better than they are"
+        )
+    members = [*settings.ensemble, settings.reward_model]
+    if twice := [name for name, given in settings.proxies.items() if not gold and given in members]:
+        raise ConfigError(
+            f"evaluation.proxies.{twice[0]}: {settings.proxies[twice[0]]} gives the gold score too, and would agree "
+            "with itself"
+        )
+    if settings.proxies and settings.best_of < MIN_SIZES:
+        raise ConfigError(
+            f"evaluation.best_of: {settings.best_of} is too few samples to follow evaluation.proxies; pass at least "
+            f"{MIN_SIZES}, such as 64"
         )
 
 

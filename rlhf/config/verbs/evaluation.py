@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from rlhf.config.endpoint import ServerConfig
 from rlhf.config.keys import key
@@ -61,6 +62,18 @@ class EvaluateSettings:
     reference: str | None = key("sft", "the model from which KL is measured, and whose samples best-of-n chooses from")
     prompts: int = key(400, "held-out prompts; each model draws one sample per prompt", ge=1)
     best_of: int = key(16, "samples of the reference that best-of-n chooses from; 1: no best-of-n", ge=1)
+    proxies: dict[str, Any] = key(
+        dict,
+        "name: reward model, by which best of 1 to best_of samples of the reference is followed: gold and proxy score "
+        "against √KL; +evaluation.proxies.NAME=RUN adds one",
+        source="Gao et al. 2022",
+    )
+    policies: dict[str, Any] = key(
+        dict,
+        "name: run that learned from its own samples, whose samples.jsonl is followed likewise; one that bears a "
+        "proxy's name was trained against it",
+        source="Gao et al. 2022",
+    )
     texts: int = key(200, "held-out documents for bits per byte; 0: not measured", ge=0)
     text: str | None = key(None, "file or folder with documents for bits per byte; null: those of the data")
     reward_bench: str | None = key(

@@ -40,7 +40,7 @@ def draw(chart: Drawn) -> Markup:
     """The chart as an `<svg>` element of the page."""
     match chart:
         case Chart():
-            return _frame(chart.title, WIDTH, HEIGHT, _chart(chart))
+            return _frame(chart.title, WIDTH, HEIGHT, draw_parts(chart))
         case Forest():
             return _frame(chart.title, WIDTH, 30 * len(chart.rows) + 44, _forest(chart))
         case Parallel():
@@ -59,12 +59,13 @@ def _frame(title: Text, width: int, height: int, parts: Iterator[Markup]) -> Mar
     )
 
 
-def _text(x: float, y: float, text: Text | str, classes: str = "") -> Markup:
+def words(x: float, y: float, text: Text | str, classes: str = "") -> Markup:
+    """A text that begins at a place, or ends or is centred there by its class; of two languages the style shows one."""
     if isinstance(text, str):
         return Markup('<text x="{:.1f}" y="{:.1f}" class="{}">{}</text>').format(x, y, classes, text)
     one = Markup('<text x="{:.1f}" y="{:.1f}" class="{} {}">{}</text>')
     return Markup("").join(
-        one.format(x, y, classes, language, words) for language, words in zip(("en", "zh"), text, strict=True)
+        one.format(x, y, classes, language, said) for language, said in zip(("en", "zh"), text, strict=True)
     )
 
 
@@ -77,7 +78,8 @@ def _clipped(scale: Scale) -> Scale:
     return lambda value: min(max(scale(value), TOP), HEIGHT - BOTTOM)
 
 
-def _chart(chart: Chart) -> Iterator[Markup]:
+def draw_parts(chart: Chart) -> Iterator[Markup]:
+    """Axes, marks and lines within `WIDTH` by `HEIGHT`, without the frame."""
     xs = [x for line in chart.lines for x in line.xs]
     (x0, x1), (y0, y1) = span(xs), reach(chart)
     if any(line.kind == "steps" for line in chart.lines):
@@ -91,19 +93,19 @@ def _chart(chart: Chart) -> Iterator[Markup]:
         yield Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
             LEFT, WIDTH - RIGHT, y(value), y(value)
         )
-        yield _text(LEFT - 5, y(value) + 4, tick_text(value), "end")
+        yield words(LEFT - 5, y(value) + 4, tick_text(value), "end")
     for value in root_ticks(x0, x1) if chart.root else ticks(x0, x1, 6):
-        yield _text(x(value), HEIGHT - BOTTOM + 15, tick_text(value), "mid")
+        yield words(x(value), HEIGHT - BOTTOM + 15, tick_text(value), "mid")
     yield Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
         LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, HEIGHT - BOTTOM
     )
-    yield _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, chart.x, "mid")
+    yield words((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, chart.x, "mid")
     for mark in chart.marks:
         yield Markup('<line class="mark" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
             x(mark.x), x(mark.x), TOP, HEIGHT - BOTTOM
         )
         left = x(mark.x) > WIDTH * 0.6
-        yield _text(x(mark.x) + (-4 if left else 4), TOP + 8, mark.text, "end marked" if left else "marked")
+        yield words(x(mark.x) + (-4 if left else 4), TOP + 8, mark.text, "end marked" if left else "marked")
     for line in chart.lines:
         yield Markup('<g class="series" data-series="{}">{}</g>').format(
             line.label, Markup("").join(_line(line, x, y, HEIGHT - BOTTOM))
@@ -170,15 +172,15 @@ def _forest(chart: Forest) -> Iterator[Markup]:
         yield Markup('<line class="{}" x1="{:.1f}" x2="{:.1f}" y1="8" y2="{}"/>').format(
             "mark" if value == 0.5 else "grid", x(value), x(value), bottom
         )
-        yield _text(x(value), bottom + 16, f"{value:.0%}", "mid")
+        yield words(x(value), bottom + 16, f"{value:.0%}", "mid")
     for i, (name, rate, low, high, note) in enumerate(chart.rows):
         y = 26 + 30 * i
-        yield _text(left - 8, y + 4, name.replace(">", " > "), "end")
+        yield words(left - 8, y + 4, name.replace(">", " > "), "end")
         yield Markup('<line class="err s0" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(x(low), x(high), y, y)
         yield Markup('<circle class="dot s0" cx="{:.1f}" cy="{}" r="4"><title>{}</title></circle>').format(
             x(rate), y, note
         )
-        yield _text(x(rate), y - 8, f"{rate:.0%}", "mid")
+        yield words(x(rate), y - 8, f"{rate:.0%}", "mid")
 
 
 def parallel_width(chart: Parallel) -> int:
@@ -192,21 +194,21 @@ def _parallel(chart: Parallel) -> Iterator[Markup]:
     for i, (name, values) in enumerate(chart.axes):
         at = 50 + i * (width - 100) / max(1, len(chart.axes) - 1)
         yield Markup('<line class="axis" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(at, at, top, bottom)
-        yield _text(at, top - 18 if i % 2 == 0 else top - 6, name, "mid strong")
+        yield words(at, top - 18 if i % 2 == 0 else top - 6, name, "mid strong")
         numbers = [v for v in values if isinstance(v, int | float)]
         if len(numbers) == len([v for v in values if v is not None]) and numbers:
             low, high = min(numbers), max(numbers)
             y = _scale(low, high, bottom, top) if high > low else (lambda _: (top + bottom) / 2)
             columns.append([y(v) if isinstance(v, int | float) else None for v in values])
-            yield _text(at + 4, top + 11, f"{high:.4g}", "small")
+            yield words(at + 4, top + 11, f"{high:.4g}", "small")
             if high > low:
-                yield _text(at + 4, bottom - 2, f"{low:.4g}", "small")
+                yield words(at + 4, bottom - 2, f"{low:.4g}", "small")
         else:
-            words = list(dict.fromkeys(str(v) for v in values if v is not None))
-            places = {w: bottom - (j + 0.5) * (bottom - top) / len(words) for j, w in enumerate(words)}
+            named = list(dict.fromkeys(str(v) for v in values if v is not None))
+            places = {w: bottom - (j + 0.5) * (bottom - top) / len(named) for j, w in enumerate(named)}
             columns.append([places.get(str(v)) if v is not None else None for v in values])
             for word, place in places.items():
-                yield _text(at + 4, place - 3, word[:14], "small")
+                yield words(at + 4, place - 3, word[:14], "small")
     for j, label in enumerate(chart.labels):
         known = [
             (50 + i * (width - 100) / max(1, len(columns) - 1), value)
