@@ -15,7 +15,8 @@ from launch.composition.compose import options
 from rlhf.config import VERBS, TrainConfig, algorithms, keys
 from rlhf.data.readers import read
 from rlhf.data.records import Ranking
-from rlhf.evaluation import overoptimisation, symptoms
+from rlhf.evaluation import symptoms
+from rlhf.evaluation.overoptimisation import onset
 from rlhf.reporting.sentences import KNOBS, LANGUAGES, TITLES
 
 ROOT = Path(__file__).parents[1]
@@ -126,7 +127,7 @@ def test_metrics_in_backticks_are_logged(page: Path) -> None:
 def test_tuning_names_every_warning_with_its_knobs_and_thresholds(language: str) -> None:
     page = TUNING[language].read_text(encoding="utf-8")
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
-    code = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in (symptoms, overoptimisation))
+    code = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in (symptoms, onset))
     findings = re.findall(r'Finding\(\s*"(\w+)",\s*"(\w+)"', code)
     assert {symptom for symptom, _ in findings} == set(TITLES)
     for symptom, finding in findings:

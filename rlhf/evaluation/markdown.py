@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rlhf.data.records import Prompt
-from rlhf.evaluation.fits_table import fits_table
 from rlhf.evaluation.outcome import Evaluation, Replies, number
+from rlhf.evaluation.overoptimisation.fits_table import fits_table
 from rlhf.evaluation.reward_model.markdown import bench_sections, reward_sections
 from rlhf.evaluation.reward_model.preferences import best_of_bound
 from rlhf.plain_text import printable

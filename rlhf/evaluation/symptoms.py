@@ -9,7 +9,7 @@ from statistics import fmean
 from rlhf.evaluation.diversity import commonest_share, self_bleu
 from rlhf.evaluation.findings import MIN_TEXTS, Finding, Row, Sample, Series, by_step, series
 from rlhf.evaluation.metrics import distinct
-from rlhf.evaluation.overoptimisation import onset
+from rlhf.evaluation.overoptimisation.onset import onset
 
 SCORES = ("val/score", "objective/score", "val/margin")
 """What training pushes up, held-out first: the reward of PPO, the implicit reward margin of DPO."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from markupsafe import Markup
 
-from rlhf.evaluation.fits_table import BEST_OF_N, Track
+from rlhf.evaluation.overoptimisation.fits_table import BEST_OF_N, Track
 from rlhf.reporting.charts.chart import COLOURS, Chart, Line, Palette
 from rlhf.reporting.charts.svg import HEIGHT, LEFT, STANDALONE, WIDTH, draw_parts, words
 from rlhf.reporting.strings import text

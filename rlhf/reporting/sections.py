@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlhf.evaluation.findings import Finding
-from rlhf.evaluation.fits_table import fits_table
-from rlhf.reporting import overoptimisation, tables
+from rlhf.evaluation.overoptimisation.fits_table import fits_table
+from rlhf.reporting import tables
 from rlhf.reporting.browser import browser
-from rlhf.reporting.charts import curves
+from rlhf.reporting.charts import curves, overoptimisation
 from rlhf.reporting.charts.chart import Forest, Palette, Text
 from rlhf.reporting.charts.frontier import Point, points
 from rlhf.reporting.contents import Material, RunData, flat

@@ -12,9 +12,9 @@ from rlhf.data.records import Prompt
 from rlhf.errors import ParentError
 from rlhf.evaluation.answers import Answer
 from rlhf.evaluation.findings import MIN_TEXTS, by_step
-from rlhf.evaluation.gold_against_kl import Track, of_best_of_n, of_samples
 from rlhf.evaluation.judges.reward_models import check_scores
 from rlhf.evaluation.judges.scorers import Judge
+from rlhf.evaluation.overoptimisation.gold_against_kl import Track, of_best_of_n, of_samples
 from rlhf.evaluation.reward_model.best_of import whole_prompts
 from rlhf.reporting.run_files import read_raw_samples
 from rlhf.runs import Parent, Run, Summary

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from rlhf.evaluation.overoptimisation.gold_against_kl import Track, of_best_of_n, of_samples
 from rlhf.evaluation.reward_model.best_of import best_of_means
-from rlhf.evaluation.gold_against_kl import Track, of_best_of_n, of_samples
 from rlhf.evaluation.reward_model.preferences import best_of_bound
 from rlhf.objectives.overoptimisation import gold_gain
 

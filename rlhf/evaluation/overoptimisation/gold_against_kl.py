@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rlhf.evaluation.findings import Sample, by_step
-from rlhf.evaluation.fits_table import BEST_OF_N
+from rlhf.evaluation.overoptimisation.fits_table import BEST_OF_N
 from rlhf.evaluation.reward_model.best_of import best_of_means, sizes_up_to
 from rlhf.evaluation.reward_model.preferences import best_of_bound
 from rlhf.objectives.overoptimisation import Form, explained, fit_gain, gold_gain, peak

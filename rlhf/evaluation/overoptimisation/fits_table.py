@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Track = Mapping[str, Any]
-"""A record of `rlhf.evaluation.gold_against_kl.Track`."""
+"""A record of `rlhf.evaluation.overoptimisation.gold_against_kl.Track`."""
 
 BEST_OF_N = "best_of_n"
 
