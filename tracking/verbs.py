@@ -25,7 +25,7 @@ from tracking.wandb_tables import as_text, attempt
 log = logging.getLogger("rlhf")
 
 RESULT = "evaluation.json"
-EVALUATED = (RESULT, "answers.jsonl", REPORT)
+EVALUATED = (RESULT, "answers.jsonl", "overoptimisation.svg", REPORT)
 """An evaluation's files, as far as they are there."""
 
 
