@@ -82,7 +82,7 @@ STRINGS: dict[str, Text] = {
     "reward_kl": ("Reward against KL", "奖励与 KL"),
     "gold_kl": ("Judge's score against KL", "裁判得分与 KL"),
     "gold_gain": ("Gold score above the start", "真实得分相对起点的变化"),
-    "proxy_gain": ("Proxy score above the start", "代理得分相对起点的变化"),
+    "proxy_gain": ("Proxy score above the start, in standard deviations", "代理得分相对起点的变化（标准差）"),
     "gold_gain_axis": ("judge's score − start", "裁判得分 − 起点"),
     "proxy_gain_axis": ("reward model's score − start, standard deviations", "奖励模型得分 − 起点（标准差）"),
     "gold_proxy": ("Gold and proxy score against √KL", "真实得分与代理得分随 √KL 的变化"),
