@@ -38,7 +38,7 @@ def samples_of_policies(run: Run) -> dict[str, list[dict[str, Any]]]:
             name = key.removeprefix(POLICIES)
             _check_proxy(key, parent, run.parents.get(f"{PROXIES}{name}"))
             samples = read_raw_samples(parent.dir) if parent.kind == "run" and parent.dir is not None else []
-            usable = [s for s in samples if {"score", "kl"} <= s.keys()]
+            usable = [s for s in samples if {"score", "kl"} <= s.keys() and all(len(turn) == 2 for turn in s["prompt"])]
             groups = by_step(usable)
             if not groups or min(groups) != 0 or min(map(len, groups.values())) < MIN_TEXTS:
                 raise ParentError(
