@@ -15,7 +15,7 @@ from launch.planner import Planner, Point
 from launch.programs import PROGRAMS
 from rlhf.runs import Summary, all_runs
 
-pytestmark = pytest.mark.ci
+pytestmark = pytest.mark.slow
 
 EXAMPLES = {"reward_100": 6, "reward_400": 12, "reward_1600": 24}
 SHORT = [
@@ -23,11 +23,11 @@ SHORT = [
     "logger=csv",
     "strategy.threads=1",
     "rollout.max_new_tokens=8",
-    "pretrain.train.max_steps=2",
-    "sft.train.max_steps=2",
+    *(f"model.architecture.{size}" for size in ("n_embd=32", "n_layer=2", "n_head=2")),
+    *(f"{stage}.train.{few}" for stage in ("pretrain", "sft", *EXAMPLES) for few in ("max_steps=2", "val_batches=1")),
+    "sft.train.samples=0",
     "preferences.collect.prompts=60",
     *(f"{stage}.data.train_examples={n}" for stage, n in EXAMPLES.items()),
-    *(f"{stage}.train.max_steps=2" for stage in EXAMPLES),
     *(
         f"{stage.replace('reward', 'ppo')}.train.{setting}"
         for stage in EXAMPLES
