@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rlhf.reporting.charts.overoptimisation import picture
 
 from rlhf.config import EvaluateConfig
 from rlhf.data.assistant.questions import recognise
@@ -21,6 +20,7 @@ from rlhf.evaluation.markdown import harness_table, report
 from rlhf.evaluation.outcome import Contestant, Evaluation, Replies
 from rlhf.evaluation.overoptimisation.fits_table import fits_table
 from rlhf.quiet import quiet_libraries
+from rlhf.reporting.charts.overoptimisation import picture
 from rlhf.runs import Run, atomic_write_json, atomic_write_text
 from rlhf.terminal import table
 from tracking.verbs import log_evaluation, wandb_run_of
