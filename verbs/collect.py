@@ -140,7 +140,7 @@ def sample_answers(config: CollectConfig, loaded: Loaded, rows: Sequence[Row], k
                 texts = [loaded.template.parse(completion.tokens) for completion in completions]
                 kept.add(number, start, texts)
             for mine, text in zip(answers[start : start + size], texts, strict=True):
-                if text:
+                if text.strip():  # readers refuse an answer that is nothing but white space
                     mine[text] = None
         log.info("sampled %d of %d at temperature %g", number + 1, settings.samples, temperature)
     return [list(texts) for texts in answers]

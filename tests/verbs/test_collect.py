@@ -20,6 +20,7 @@ from rlhf.data.assistant.answers import CANDIDATES
 from rlhf.data.dataset import load
 from rlhf.data.readers import read
 from rlhf.data.records import Prompt, Ranking, as_prompts
+from rlhf.data.templates.template import Template
 from rlhf.data.tokenizers.tokenizer import load_tokenizer
 from rlhf.models.files.export import export
 from rlhf.models.files.loading import load_policy, load_scorer
@@ -81,6 +82,14 @@ def test_rankings_of_samples_and_candidates_that_stages_can_read(main: Main) -> 
     assert all(belongs(prompt, "comparisons", 1) for prompt in prompts)
     held_out = load("comparisons", seed=1, val_fraction=0.1, test_fraction=0.12).test
     assert not {prompt.key for prompt in prompts} & {prompt.key for prompt in as_prompts(held_out)}
+
+
+def test_an_answer_of_white_space_is_left_out(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Template.parse
+    monkeypatch.setattr(Template, "parse", lambda self, ids: "\n" if len(ids) % 2 else right(self, ids))
+    assert main() == 0
+    assert all(response["text"].strip() for line in lines() for response in line["responses"])
+    assert len(read("out/preferences.jsonl", "comparisons").items) == 20
 
 
 def test_the_defaults_are_those_of_the_task_itself() -> None:
