@@ -93,14 +93,15 @@ class Texts:
 
 
 def generate(path: Path, count: int) -> np.ndarray:
-    """Write the records; returns what each of them is, [count]."""
-    texts = Texts()
-    kinds = np.zeros(count, dtype=np.int8)
-    with path.open("w", encoding="utf-8") as stream:
-        for number in range(count):
-            kinds[number], prompt, response = texts.record(number)
-            stream.write(json.dumps({"prompt": prompt, "response": response, "number": number}) + "\n")
-    return kinds
+    """Write the records, unless they are there; returns what each of them is, [count]."""
+    if not path.exists():
+        texts, part = Texts(), path.with_suffix(".part")
+        with part.open("w", encoding="utf-8") as stream:
+            for number in range(count):
+                _, prompt, response = texts.record(number)
+                stream.write(json.dumps({"prompt": prompt, "response": response, "number": number}) + "\n")
+        part.rename(path)
+    return np.array([Texts.planted(number) for number in range(count)], dtype=np.int8)
 
 
 def prepare(source: Path, directory: Path, resume: bool) -> None:
@@ -181,12 +182,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=0, help="how often a second preparation is killed")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    source, whole = given.work / "planted.jsonl", given.work / "whole"
+    # The same command again continues: a long benchmark may be stopped.
+    source, whole = given.work / f"planted-{given.records}.jsonl", given.work / "whole"
     began = time.monotonic()
     kinds = generate(source, given.records)
     size, seconds = source.stat().st_size / 1e9, time.monotonic() - began
     print(f"{given.records:,} records, {size:.2f} GB, in {seconds:.0f} s", flush=True)
-    run(source, whole)
+    run(source, whole, whole.exists())
     summary = Summary.read(whole)
     found = measured(kinds, kept_numbers(whole))
     found |= {name: round(value, 1) for name, value in summary.final.items() if name.startswith("seconds_")}

@@ -278,3 +278,27 @@ def test_five_formats_are_mixed_and_trained_on(main: Main, tmp_path: Path) -> No
     assert [a.used for a in made] == [True] * 5 + [False] and [a.used for a in used] == [True]
     assert (made[-1].name, made[-1].digest) == (used[0].name, used[0].digest), "the graph closes"
     assert used[0].metadata["card_sha256"] == sha256
+
+
+@pytest.mark.ci
+def test_several_files_are_trained_on_and_known_by_their_content(main: Main) -> None:
+    from wandb_file import OfflineRun
+
+    from train import train
+
+    write("a.jsonl", many(40))
+    write("b.jsonl", many(40, 1000))
+    quick = "algo=sft model=tiny model.init=random data=jsonl data.path=[a.jsonl,b.jsonl] train.max_steps=1"
+    small = "model.architecture.n_embd=32 model.architecture.n_layer=1 train.batch_size=4 callbacks.progress=false"
+    common = [*quick.split(), *small.split(), "train.samples=0"]
+    assert train.main([*common, "hydra.run.dir=once", "logger=csv"]) == 0
+    assert train.main([*common, "hydra.run.dir=twice", "logger.wandb=offline", "data.weights=[2,1]"]) == 0
+    once, twice = (Summary.read(Path(run)) for run in ("once", "twice"))
+    assert once.id != twice.id and once.data_cards == []
+    used = [a for a in OfflineRun(Path("twice")).artifacts if a.used]
+    assert [a.metadata["path"] for a in used] == ["a.jsonl", "b.jsonl"]
+    Path("b.jsonl").rename("c.jsonl")
+    moved = [item.replace("b.jsonl", "c.jsonl") for item in common]
+    assert train.main([*moved, "hydra.run.dir=once", "logger=csv", "resume=true"]) == 0, (
+        "a moved file is the same experiment"
+    )

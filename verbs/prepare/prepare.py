@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 import shutil
 import sys
@@ -257,4 +258,5 @@ def tell(run: Run, card: dict[str, Any], timing: dict[str, float]) -> None:
         ", ".join(f"{step} {taken:.0f} s" for step, taken in timing.items()),
         peak / 1e9,
     )
-    log.info("prepared: %s; python train.py data=jsonl data.path=%s", run.dir, run.dir)
+    where = os.path.relpath(run.dir)
+    log.info("prepared: %s; python train.py data=jsonl data.path=%s data.name=%s", where, where, card["name"])

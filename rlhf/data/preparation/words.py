@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 
@@ -34,13 +35,12 @@ class WordNumbers:
         known = self._known
         if len(known) > MOST_KNOWN:
             known.clear()
-        try:
-            found: Iterable[int] = [known[word] for word in words]
-        except KeyError:
+        found: list[Any] = list(map(known.get, words))
+        if None in found:
             for word in words:
                 if word not in known:
                     known[word] = int.from_bytes(blake2b(word.encode("utf-8"), digest_size=8).digest(), "little")
-            found = [known[word] for word in words]
+            found = list(map(known.get, words))
         return np.frombuffer(array("Q", found), dtype=np.uint64)
 
 
