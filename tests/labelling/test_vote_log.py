@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,19 @@ def test_what_is_appended_is_read(tmp_path: Path, questions: list[Question]) -> 
     log.append(line)
     assert read_votes(log.path) == [line]
     assert line["shown"] == [1, 0] and line["ranks"] == [2, 1] and line["time"].endswith("+00:00")
+    log.close()
+
+
+def test_a_line_is_on_disk_when_append_returns(
+    tmp_path: Path, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill leaves what the system holds; a power cut leaves what was synced."""
+    log, synced = VoteLog(tmp_path), list[str]()
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(log.path.read_text()))
+    for turn in (0, 1):
+        log.append(event_line("vote", "ada", turn, questions[turn], (0, 1), SAID))
+        assert synced[-1] == log.path.read_text() and synced[-1].count("\n") == turn + 1
+    assert len(synced) == 2
     log.close()
 
 

@@ -77,6 +77,25 @@ def test_dawid_skene_first_step_by_hand() -> None:
     torch.testing.assert_close(found.posterior, torch.tensor([[1, 0], [0.5, 0.5]], dtype=torch.float64))
 
 
+# crowd-kit 1.4.2: DawidSkene(n_iter=3, tol=0), whose first step starts from the shares of votes too.
+LABELS = ((2, 0, 0, 1, 1, -1, 1, 1), (-1, 0, -1, 0, 0, 2, 2, -1), (2, 0, 2, 0, 2, -1, 1, 1))
+GOLDEN = (
+    (0.0, 0.0, 1.0),
+    (1.0, 0.0, 0.0),
+    (0.423818, 0.0, 0.576182),
+    (0.990651, 0.009349, 0.0),
+    (0.855052, 0.024465, 0.120483),
+    (0.0, 0.56877, 0.43123),
+    (0.0, 0.996052, 0.003948),
+    (0.0, 0.995287, 0.004713),
+)
+
+
+def test_dawid_skene_of_the_library() -> None:
+    found = dawid_skene(torch.tensor(LABELS), 3, most_steps=3)
+    torch.testing.assert_close(found.posterior, torch.tensor(GOLDEN, dtype=torch.float64), atol=1e-6, rtol=0)
+
+
 def test_an_item_without_a_label_is_refused() -> None:
     with pytest.raises(ValueError, match="no label"):
         dawid_skene(torch.tensor([[0, -1], [1, -1]]), 2)

@@ -17,7 +17,8 @@ from rlhf.data.readers import read
 from rlhf.errors import ConfigError, DataError
 from rlhf.labelling.desk import Desk
 from rlhf.labelling.vote_log import FILE, Said, VoteLog
-from rlhf.runs import Summary
+from rlhf.runs import Parent, Summary
+from verbs.label.agreement import report_agreement
 from verbs.label.label import check_folder, desk_of, export, folder_of, run_label
 from verbs.label.reading import checks_in, questions_in
 
@@ -187,6 +188,33 @@ def test_agreement_is_printed_and_written(main: Main, tmp_path: Path, capsys: py
     assert record["noise"]["label"] == pytest.approx(0.1464, abs=1e-4)
     assert "algo.label_smoothing=" in capsys.readouterr().out
     assert len(read(tmp_path / "out" / "comparisons.jsonl", "comparisons").items) == 4
+
+
+def test_a_reward_model_beside_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It prefers the longer answer, which is x in all questions but the third."""
+    texts = [("xx", "y"), ("xx", "y"), ("x", "yy"), ("xx", "y")]
+    said = ["xxx", "xxy", "yyy", "ttx"]
+    lines: list[dict] = []
+    for i, ((x, y), votes) in enumerate(zip(texts, said, strict=True)):
+        for name, vote in zip(("ada", "bob", "eve"), votes, strict=True):
+            ranks = {"x": (1, 2), "y": (2, 1), "t": (1, 1)}[vote]
+            answers = [{"text": text, "rank": rank} for text, rank in zip((x, y), ranks, strict=True)]
+            lines.append({"prompt": f"q{i}", "responses": answers, "annotator": name})
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    class Longer:
+        def scores(self, prompts: list, answers: list[str]) -> list[float]:
+            return [float(len(answer)) for answer in answers]
+
+    monkeypatch.setattr("verbs.finished_model.load_reward_judge", lambda *_: Longer())
+    config = LabelConfig(agreement=str(tmp_path / "b.jsonl"), out=str(tmp_path / "out"))
+    report_agreement(config, {"reward_model": Parent("folder", tmp_path)})
+    found = json.loads((tmp_path / "out" / "agreement.json").read_text())["reward_model"]
+    # Decided majorities: q0, q1, q2, all as it says. Votes without ties: 3 + 3 + 3 + 1, of which it contradicts one.
+    assert (found["accuracy"]["share"], found["accuracy"]["n"]) == (1.0, 3)
+    assert (found["with_people"]["share"], found["with_people"]["n"]) == (0.9, 10)
+    # Pairs of them: 3 of 3, 1 of 3, 3 of 3.
+    assert (found["people"]["share"], found["people"]["n"]) == (pytest.approx(7 / 9), 9)
 
 
 @pytest.mark.skipif(not PANDALM.exists(), reason="PandaLM's test set is not here")
