@@ -27,7 +27,7 @@ REFUSED = [
     ("+algo.lrr=1", "algo.lrr: unknown key; did you mean algo.lr?"),
     ("+zzz=1", "zzz: unknown key; --help lists all keys"),
     ("model=gpt3", "model=gpt3: no such option; model is one of gpt2, gpt2-large"),
-    ("strategy=deepspeed", "strategy=deepspeed: not there, since DeepSpeed's engine steps and saves by itself"),
+    ("strategy=deepspeed", "strategy=deepspeed: not supported"),
     ("+experiment=smal", "experiment=smal: no such option; experiment is one of"),
     ("algo=null", "algo=null: no such option; algo is one of "),
     ("~algo", "~algo: the group algo can't be left out"),

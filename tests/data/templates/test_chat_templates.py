@@ -214,7 +214,7 @@ def test_named_templates(families: dict[str, HFTokenizer], tmp_path: Path) -> No
 
 def test_a_template_that_writes_answers_otherwise_later_is_refused(families: dict[str, HFTokenizer]) -> None:
     source = FAMILIES["ChatML, Yi"].source.replace("m.content", "(m.content if loop.index < 3 else m.content | upper)")
-    with pytest.raises(DataError, match=r"data\.chat_template: in a conversation of user \+ assistant \+ user"):
+    with pytest.raises(DataError, match=r"data\.chat_template: .* user \+ assistant \+ user"):
         template_for(families["ChatML, Yi"].with_chat_template(source))
 
 
