@@ -47,10 +47,6 @@ class Importer:
     note: str = ""
     detected: bool = True
 
-    def claims(self, fields: Fields, kind: Kind) -> bool:
-        """Whether a record whose format is not named may be this one's."""
-        return self.detected and kind in self.kinds and self.matches(fields)
-
     def is_over(self, other: Importer) -> bool:
         """Whether a record that both claim is this one's."""
         special = self.name != GENERAL and other.name == GENERAL
@@ -99,9 +95,15 @@ def importer(name: str) -> Importer:
     )
 
 
+@cache
+def _detected(known: tuple[str, ...], kind: Kind) -> tuple[Importer, ...]:
+    """Formats that a record whose format is not named may have, by name: asked for with every record."""
+    return tuple(one for one in map(importer, sorted(known)) if one.detected and kind in one.kinds)
+
+
 def claimants(fields: Fields, kind: Kind) -> list[Importer]:
     """The formats that claim a record, without those that another claimant is over."""
-    found = [one for one in map(importer, sorted(_modules())) if one.claims(fields, kind)]
+    found = [one for one in _detected(tuple(_modules()), kind) if one.matches(fields)]
     return [one for one in found if not any(other.is_over(one) for other in found if other is not one)]
 
 

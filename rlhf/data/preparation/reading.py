@@ -147,7 +147,8 @@ class Reading:
         return found, texts_of(found)
 
     def _keep(self, part: Part, record: Record, texts: Texts, words: list[list[str]], place: str) -> None:
-        numbers = [self.numbers(own) for own in words]
+        ends = np.cumsum([len(own) for own in words])
+        numbers = np.split(self.numbers([word for own in words for word in own]), ends[:-1])
         turns = len(texts.turns)
         hit = self.evaluations.hit(words, numbers) if self.evaluations is not None else None
         if hit is not None:
@@ -156,10 +157,11 @@ class Reading:
             prompt = np.concatenate(numbers[:turns])
             part.hashes.append(self.signatures(self.signatures.parts(prompt, numbers[turns:])))
         columns = part.columns
-        digest = digest_of(record, texts)
+        key = key_of(record)
+        digest = digest_of(key, texts)
         columns["digest"].append(int.from_bytes(digest[:8], "little"))
         columns["digest_more"].append(int.from_bytes(digest[8:], "little"))
-        columns["uniforms"].append(fraction_of(key_of(record), self.seed))
+        columns["uniforms"].append(fraction_of(key, self.seed))
         columns["prompt_words"].append(sum(map(len, words[:turns])))
         columns["answer_words"].append(max(map(len, words[turns:]), default=0))
         columns["contaminated"].append(hit is not None)

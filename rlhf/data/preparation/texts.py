@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any
 
 from rlhf.data.records import Comparison, Demonstration, Document, Labelled, Prompt, Ranking, Record, StepLabelled
 
@@ -93,11 +92,11 @@ def with_texts(record: Record, change: Callable[[str], str]) -> Record:
     return replace(record, prompt=prompt, response=answer(record.response, extras))
 
 
-def digest_of(record: Record, texts: Texts) -> bytes:
-    """16 bytes that are equal for records that say the same: texts, roles, tools and verdict; not where it is from."""
-    if isinstance(record, Document):
-        content: list[Any] = [record.text]
-    else:
-        content = [(record if isinstance(record, Prompt) else record.prompt).key, texts.answers]
-    text = json.dumps([texts.verdict, *content], ensure_ascii=False)
+def digest_of(key: str, texts: Texts) -> bytes:
+    """16 bytes that are equal for records that say the same: texts, roles, tools and verdict; not where it is from.
+
+    Args:
+        key: of the record, see `rlhf.data.records.key_of`.
+    """
+    text = json.dumps([texts.verdict, key, texts.answers], ensure_ascii=False)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rlhf.data.preparation.texts import digest_of, texts_of
-from rlhf.data.records import Record
+from rlhf.data.records import Record, key_of
 
 
 def uniform(digests: np.ndarray, seed: int) -> np.ndarray:
@@ -31,6 +31,6 @@ def repeated(records: list[Record], weight: float, seed: int) -> list[Record]:
     """The records, each as often as `copies` says, one behind the other."""
     if weight == 1:
         return records
-    digests = [int.from_bytes(digest_of(record, texts_of(record))[:8], "little") for record in records]
+    digests = [int.from_bytes(digest_of(key_of(record), texts_of(record))[:8], "little") for record in records]
     times = copies(np.array(digests, dtype=np.uint64), np.full(len(records), weight), seed)
     return [record for record, count in zip(records, times.tolist(), strict=True) for _ in range(count)]
