@@ -52,7 +52,7 @@ def dpo(world: World, steps: int = 220, **algo: Any) -> float:
     return world.total_variation(policy, optimum(world))
 
 
-def scored(world: World, steps: int = 1000, **algo: Any) -> float:
+def scored(world: World, steps: int = 600, **algo: Any) -> float:
     """The same of π_ref·exp(score/β), normalised, with a reward model's scores."""
     config = RewardConfig(**LONG | {"margin_coef": COEF} | algo)
     rows = pair_rows(world, values(world))
