@@ -74,7 +74,7 @@ class Checkpoint(L.Callback):
             Interrupted: a signal came.
         """
         code = int(trainer.strategy.reduce(torch.tensor(self.asked, device=module.device), reduce_op="max"))
-        if code and module.step < module.total_steps:
+        if code and not module.done:
             self.save(trainer, module)
             self.background.join()
             raise Interrupted(f"stopped after step {module.step}", code)
@@ -82,7 +82,7 @@ class Checkpoint(L.Callback):
             self.save(trainer, module)
 
     def due(self, module: Any) -> bool:
-        return module.step % self.config.checkpoint_every == 0 or module.step >= module.total_steps
+        return module.step % self.config.checkpoint_every == 0 or module.done
 
     def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
         self.training = False

@@ -50,7 +50,7 @@ class ProgressBars(L.Callback):
         self.numbers |= outputs["metrics"]
         self.steps(module.step)
         self._note(module)
-        if module.step % self.every == 0 or module.step in (1, module.total_steps):
+        if module.step % self.every == 0 or module.step == 1 or module.done:
             self.steps.say()
 
     def on_validation_start(self, trainer: L.Trainer, module: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rlhf.errors import REQUEUE, Interrupted
 
-PRELOADED = ["verbs.train.stage", "verbs.collect", "verbs.evaluate.evaluate"]
+PRELOADED = ["verbs.train.stage", "verbs.collect", "verbs.evaluate.evaluate", "verbs.merge"]
 """Imported once, in the server that all children are forked from: PyTorch and its kin take seconds to import."""
 
 

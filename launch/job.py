@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from launch import processes
 from launch.composition.recipes import adapter_note
 from launch.planner import Planner, Point, holds_run, resumes
-from rlhf.config import ChatConfig, LabelConfig, ReportConfig, TrainConfig
+from rlhf.config import ChatConfig, LabelConfig, MergeConfig, ReportConfig, TrainConfig
 from rlhf.config.objective import Value, objective_value
 from rlhf.data.files.prepared import cards_of
 from rlhf.errors import ConfigError, UserError
@@ -163,10 +163,19 @@ def facts_of(point: Point, verb: str) -> dict[str, Any]:
         facts |= {"algo": config.algo.name, "model": config.model.name}
     elif (init := point.parents.get("model.init")) is not None and init.kind == "run" and init.dir is not None:
         facts["model"] = Summary.read(init.dir).model
-    if not isinstance(config, ChatConfig | ReportConfig | LabelConfig):
+    if isinstance(config, MergeConfig):
+        made = [Summary.read(p.dir) for p in point.parents.values() if p.kind == "run" and p.dir is not None]
+        facts |= {"model": _common(s.model for s in made), "data": _common(s.data for s in made)}
+    elif not isinstance(config, ChatConfig | ReportConfig | LabelConfig):
         facts["data"] = config.data.name
         facts["data_cards"] = cards_of(config.data.paths)
     return facts
+
+
+def _common(names: Iterable[str]) -> str:
+    """The name that all have; empty where they differ."""
+    found = set(names)
+    return found.pop() if len(found) == 1 else ""
 
 
 def _info(error: Exception) -> Any:

@@ -10,13 +10,17 @@ from rlhf.config import (
     Config,
     EvaluateConfig,
     LabelConfig,
+    MergeConfig,
     TrainConfig,
     of_assistants,
     plain,
 )
+from rlhf.config.paths import check_exists
 from rlhf.config.verbs.evaluation import EvaluateSettings
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, resolve_init, resolve_reward_models, resolve_scorer, resolve_source
+from rlhf.runs.parents import from_given, is_reward_model
+from rlhf.storage.adapter_folder import base_of
 
 STAGE_OF = {"base": "pretrain"}
 """The stage whose newest run `models.NAME=auto` means, where the name is not a stage's own."""
@@ -42,6 +46,8 @@ def find_parents(config: Config, outputs: Path) -> dict[str, Parent]:
         stages = of_assistants()
         found = {f"models.{n}": resolve_source(f"models.{n}", g, stages, outputs) for n, g in config.arena.items()}
         return found | _scorer("reward_model", config.reward_model, None, outputs)
+    if isinstance(config, MergeConfig):
+        return _of_merge(config)
     return {}
 
 
@@ -87,6 +93,29 @@ def _followed(settings: EvaluateSettings, outputs: Path) -> dict[str, Parent]:
         key = f"evaluation.policies.{name}"
         found[key] = resolve_source(key, given, [], outputs)
     return found
+
+
+def _of_merge(config: MergeConfig) -> dict[str, Parent]:
+    if not config.models:
+        # Not a rule of the configuration, or --help would need models too.
+        raise ConfigError("models: none given; pass models=[RUN,RUN]")
+    named = {f"models.{number}": given for number, given in enumerate(config.models)}
+    if config.merge.init is not None:
+        named["merge.init"] = config.merge.init
+    for key, given in named.items():
+        check_exists(key, given)
+    parents = {key: from_given(key, given, reward=True) for key, given in named.items()}
+    kinds = {key: is_reward_model(parent) for key, parent in parents.items()}
+    for key, parent in parents.items():
+        if base_of(Path(str(parent.source))) is not None:
+            raise ParentError(
+                f"{key}: {parent.dir} holds an adapter and not the weights that it belongs to; pass the run, whose "
+                "model/ has it merged in, or merge it where it was trained"
+            )
+        if kinds[key] != kinds["models.0"]:
+            one, other = ("a reward model", "a policy")[:: 1 if kinds[key] else -1]
+            raise ParentError(f"{key}: {parent.dir} is {one}, and models.0 is {other}; merge models of one kind")
+    return parents
 
 
 def _scorer(

@@ -25,6 +25,7 @@ SHARED = ("model", "data", "strategy", "rollout", "logger", "callbacks", "export
 ACCEPTED = {
     "train": SHARED,
     "collect": ("data", "strategy", "logger", "seed"),
+    "merge": (),
     "evaluate": ("data", "strategy", "logger", "seed"),
 }
 """Which of those each verb has."""
@@ -141,6 +142,8 @@ def overrides_of(name: str, planned: Plan, config: PipelineConfig, done: dict[st
             # A base on the hub is no folder that could be looked at here.
             if Path(value).exists():
                 parents.append(f"{key}={quoted(value)}")
+    if stage.verb == "merge":
+        parents = merged_parents(parents)
     named = {name_of(item) for item in parents}
     shared = [
         item
@@ -150,8 +153,15 @@ def overrides_of(name: str, planned: Plan, config: PipelineConfig, done: dict[st
         and name_of(item) not in named
     ]
     threads = threads_of_each(config)
-    shares = [] if threads is None else [f"strategy.threads={threads}"]
+    shares = [] if threads is None or "strategy" not in ACCEPTED[stage.verb] else [f"strategy.threads={threads}"]
     return [*shared, *shares, *stage.overrides, *parents, *planned.own[name], "resume=true"]
+
+
+def merged_parents(parents: Sequence[str]) -> list[str]:
+    """`models.0=A`, `models.1=B` as the one list that they are."""
+    models = [item.split("=", 1)[1] for item in parents if item.startswith("models.")]
+    others = [item for item in parents if not item.startswith("models.")]
+    return [*([f"models=[{','.join(models)}]"] if models else []), *others]
 
 
 def check(planned: Plan, config: PipelineConfig) -> set[str]:

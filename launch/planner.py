@@ -24,6 +24,7 @@ from rlhf.config import (
     Config,
     EvaluateConfig,
     LabelConfig,
+    MergeConfig,
     PlanConfig,
     PrepareConfig,
     ReportConfig,
@@ -36,9 +37,9 @@ from rlhf.data.files.values import file_sha256
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, Summary, all_runs, newest_run, run_id
 
-SECTIONS = ("algo", "model", "models", "reward", "collect", "evaluation", "chat")
+SECTIONS = ("algo", "model", "models", "reward", "collect", "evaluation", "merge", "chat")
 """What a run's parents depend on."""
-WITHOUT_DATA = (ChatConfig, ReportConfig, LabelConfig)
+WITHOUT_DATA = (ChatConfig, MergeConfig, ReportConfig, LabelConfig)
 """Verbs that read no data set."""
 MOST_POINTS = 10_000
 """Runs of one sweep. Each is planned before the first one starts, which takes too long for more."""
@@ -139,6 +140,8 @@ class Planner:
         for named_ones in ("evaluation.proxies", "evaluation.policies"):
             members = [f"{name} {identity}" for name, identity in hashes.items() if name.startswith(f"{named_ones}.")]
             hashes |= {named_ones: " ".join(members)} if members else {}
+        if isinstance(config, MergeConfig):
+            content["models"] = [hashes[name] for name in parents if name.startswith("models.")]
         point = Point(config, parents, run_id(content, hashes))
         self._latest = composed, point
         return point

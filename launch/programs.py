@@ -40,6 +40,11 @@ evaluate = Program(
     "verbs.evaluate.evaluate:run_evaluate",
     about="Give several models the same held-out prompts; write scores, win rates, KL and a report, side by side.",
 )
+merge = Program(
+    "merge",
+    "verbs.merge:run_merge",
+    about="Merge several finished models into one: averaged weights, or interpolation towards what they started from.",
+)
 
 
 def run_stages(point: Point, overrides: list[str]) -> None:
@@ -84,7 +89,7 @@ report = Program("report", talk=write_report)
 label = Program("label", talk=judge_by_hand)
 
 PROGRAMS = {
-    program.name: program for program in (prepare, train, pipeline, collect, evaluate, chat, plan, report, label)
+    program.name: program for program in (prepare, train, pipeline, collect, evaluate, merge, chat, plan, report, label)
 }
 
 

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from rlhf.config import Config, PipelineConfig, StageConfig, TrainConfig
+from rlhf.config import Config, MergeConfig, PipelineConfig, StageConfig, TrainConfig
 
 
 def names_its_parents(config: Config) -> bool:
     """Whether a stage's parents are given. One that looks for the newest run would find another one, or none,
     if it began before an earlier stage has ended."""
+    if isinstance(config, MergeConfig):
+        return True
     if not isinstance(config, TrainConfig):
         return False
     by_name = getattr(config.algo, "reward_model", None) if config.algo.needs_reward else None

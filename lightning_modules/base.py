@@ -5,32 +5,33 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
-import lightning as L
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 
 from lightning_modules.parts import Parts
 from lightning_modules.updates.averages import Means
-from lightning_modules.updates.guards import BadSteps, Place
+from lightning_modules.updates.guards import BadSteps
 from lightning_modules.updates.micro_batches import Micro, Step
+from lightning_modules.updates.moving_weights import Average, StandIn
 from lightning_modules.updates.parameter_groups import parameter_groups
+from lightning_modules.updates.ranks import RankedModule, shard_models
 from lightning_modules.updates.schedule import lr_factor
 from lightning_modules.updates.state import full_state, load_state
 from rlhf.config import TrainConfig
 from rlhf.config.objective import maximised, objectives
+from rlhf.config.rules.stopping import check_measured, stop_reason
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
 from rlhf.models.parallel.offload import offloaded
-from rlhf.models.parallel.sharding import data_mesh, settle, shard
+from rlhf.models.parallel.sharding import settle
 from rlhf.runs.checkpoints import read_checkpoint
 
 
-class StageModule(L.LightningModule):
+class StageModule(RankedModule):
     """A stage of alignment. Subclasses hold the trained models as submodules, frozen ones outside of the module tree.
 
     One Lightning batch is one optimisation batch (`Step`); `step` counts those, and nothing else is needed to continue
@@ -49,10 +50,14 @@ class StageModule(L.LightningModule):
         self.step = 0
         self.trained_tokens = 0
         self.bad_steps = BadSteps()
+        self.average: Average | None = None
+        """Of the exported model's weights, with `algo.ema_decay`; made when training begins."""
         self.train_metrics: dict[str, float] = {}
         self.val_metrics: dict[str, float] = {}
         self.best: tuple[int, float] | None = None
         """Step and value of the best validation so far."""
+        self.stopped: str | None = None
+        """Why the run ends before its last step (`train.stop_at`)."""
         self._val = Means()
         self._sharded = False
         self.continue_from: Path | None = None
@@ -78,6 +83,15 @@ class StageModule(L.LightningModule):
         """The model that the stage is for: `LanguageModel` or `ScoreModel`."""
         return self.policy
 
+    def stand_ins(self) -> list[StandIn]:
+        """Weights that take the places of others while the run is validated."""
+        return [] if self.average is None else [self.average]
+
+    def take_average(self) -> None:
+        """Once training is over: the average of the weights, where there is one, becomes what is exported."""
+        if self.average is not None:
+            self.average.adopt()
+
     def before_export(self, demonstrations: Callable[[], Sequence[Row]]) -> None:
         """What is left to be done once training is over.
 
@@ -95,31 +109,26 @@ class StageModule(L.LightningModule):
         if strategy.layout not in ("fsdp", "zero2") or self._sharded:
             return
         self._sharded = True
-        tensor_mesh = None
-        if strategy.tensor_parallel > 1:
-            both: Any = self.trainer.strategy.device_mesh  # type: ignore[attr-defined]
-            mesh, tensor_mesh = both["data_parallel"], both["tensor_parallel"]
-        else:
-            mesh = data_mesh(self.trainer.strategy.root_device.type, self.trainer.world_size, strategy.shard_size)
-        for model in (self.trained() | self.frozen()).values():
-            shard(
-                model,  # type: ignore[arg-type]
-                mesh,
-                keep_gathered=strategy.layout == "zero2",
-                dtype=torch.bfloat16 if strategy.precision == "bf16" else None,
-                offload=strategy.cpu_offload,
-                tensor_mesh=tensor_mesh,
-            )
+        shard_models((self.trained() | self.frozen()).values(), strategy, self.trainer)
 
     def on_fit_start(self) -> None:
         """Models are placed and sharded and the optimiser exists: the first moment at which all can be restored."""
         self._place_frozen()
+        if self.config.algo.ema_decay is not None:
+            self.average = Average(self.exported(), self.config.algo.ema_decay)
         if self.continue_from is not None:
             self.load_full_state(read_checkpoint(self.continue_from))
             self.continue_from = None
 
     def on_validation_start(self) -> None:
         self._place_frozen()
+        for other in self.stand_ins():
+            other.show()
+
+    def on_validation_end(self) -> None:
+        """After the callbacks' own, which sample from what was validated."""
+        for other in self.stand_ins():
+            other.put_back()
 
     def _place_frozen(self) -> None:
         if self._sharded:
@@ -161,52 +170,6 @@ class StageModule(L.LightningModule):
             min_ratio=algo.min_lr_ratio,
         )
 
-    # -- ranks -----------------------------------------------------------------------------------------------------
-
-    @property
-    def world_size(self) -> int:
-        return self.trainer.world_size
-
-    @property
-    def data_ranks(self) -> int:
-        """Among how many the data is shared out: processes, or tensor groups, whose processes compute the same rows."""
-        return self.world_size // self.config.strategy.tensor_parallel
-
-    @property
-    def data_rank(self) -> int:
-        """Whose share of the data this process computes; those of a tensor group are neighbours."""
-        return self.global_rank // self.config.strategy.tensor_parallel
-
-    @property
-    def place(self) -> Place:
-        """The position of this process in the current step."""
-        return Place(
-            self.step + 1,
-            Path(self.trainer.default_root_dir),
-            self.global_rank,
-            self.world_size,
-            self.data_rank,
-            self.config.strategy.tensor_parallel,
-        )
-
-    def all_reduce(self, tensor: Tensor) -> Tensor:
-        """Sum over shares of the data, in place where there is more than one; a tensor group counts once."""
-        if self.data_ranks > 1:
-            group = None
-            if self.config.strategy.tensor_parallel > 1:
-                both: Any = self.trainer.strategy.device_mesh  # type: ignore[attr-defined]
-                group = both["data_parallel"].get_group()
-            moved = tensor.to(self.device)
-            torch.distributed.all_reduce(moved, group=group)
-            return moved.to(tensor.device)
-        return tensor
-
-    def gradient_sync_off(self) -> AbstractContextManager[Any]:
-        """Copies (ddp): gradients stay on their rank until the last micro-batch. Shards add theirs up at each, since
-        whole gradients are what they have no memory for."""
-        model = self.trainer.strategy.model
-        return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
-
     # -- the loop --------------------------------------------------------------------------------------------------
 
     def learn(self, step: Step) -> dict[str, float]:
@@ -220,11 +183,24 @@ class StageModule(L.LightningModule):
             metrics = self.learn(step)
         self.bad_steps.end_step(self.step + 1, self.config.train.max_bad_steps, self.config.algo.lr)
         self.step += 1
-        self.trainer.should_stop = self.step >= self.total_steps
         metrics = self.with_speed(metrics, time.perf_counter() - started)
         metrics["lr"] = self.optimizer.param_groups[0]["lr"]
         self.train_metrics = {(k if "/" in k else f"train/{k}"): float(v) for k, v in metrics.items()}
+        self._stop_where_asked(self.train_metrics, held_out=False)
         return {"metrics": self.train_metrics}
+
+    @property
+    def done(self) -> bool:
+        """Whether no step is left to make."""
+        return self.step >= self.total_steps or self.stopped is not None
+
+    def _stop_where_asked(self, metrics: dict[str, float], *, held_out: bool) -> None:
+        """End the run where it is done, by its steps or by `train.stop_at`: metrics are the same on all ranks."""
+        rules = self.config.train.stop_at
+        check_measured(rules, metrics, held_out=held_out)
+        if self.step and not self.done:
+            self.stopped = stop_reason(rules, metrics, self.step)
+        self.trainer.should_stop = self.done
 
     def with_speed(self, metrics: dict[str, float], seconds: float) -> dict[str, float]:
         """A step's metrics with its seconds and trained tokens per second in place of `tokens`, which are counted."""
@@ -250,6 +226,7 @@ class StageModule(L.LightningModule):
         value, sign = self.val_metrics.get(objective, math.nan), 1 if maximised(objective) else -1
         if math.isfinite(value) and self.step and (self.best is None or sign * value > sign * self.best[1]):
             self.best = (self.step, value)
+        self._stop_where_asked(self.val_metrics, held_out=True)
 
     def finish_validation(self, metrics: dict[str, float]) -> dict[str, float]:
         """Turn reduced sums into what is reported, where a mean is not the answer."""
@@ -258,7 +235,9 @@ class StageModule(L.LightningModule):
     # -- saving ----------------------------------------------------------------------------------------------------
 
     def full_state(self) -> dict[str, Any]:
-        """See `lightning_modules/updates/state.py`; all ranks call it together."""
+        """See `lightning_modules/updates/state.py`; all ranks call it together. It ends what a validation shows."""
+        for other in self.stand_ins():
+            other.put_back()
         settle(list(self.trained().values()))
         numbers = {
             "step": self.step,
@@ -266,7 +245,9 @@ class StageModule(L.LightningModule):
             "extra": self.extra_state(),
             "metrics": {"train": self.train_metrics, "val": self.val_metrics},
             "best": self.best,
+            "stopped": self.stopped,
             "bad_steps": self.bad_steps.state_dict(),
+            "average": None if self.average is None else self.average.state(),
         }
         return full_state(self, self.trainer.strategy.optimizers[0], numbers)
 
@@ -283,8 +264,10 @@ class StageModule(L.LightningModule):
             raise TypeError("step and trained_tokens are whole numbers")
         self.step, self.trained_tokens = state["step"], state["trained_tokens"]
         self.train_metrics, self.val_metrics = state["metrics"]["train"], state["metrics"]["val"]
-        self.best = state["best"]
+        self.best, self.stopped = state["best"], state.get("stopped")
         self.bad_steps.load_state_dict(state["bad_steps"])
+        if self.average is not None:
+            self.average.load(state["average"])
         self.load_extra_state(state["extra"])
 
     def extra_state(self) -> dict[str, Any]:

@@ -78,7 +78,8 @@ class StageData(L.LightningDataModule):
 
     def validates_at(self, step: int, total: int) -> bool:
         """Whether a validation follows step number `step` (counted from 1)."""
-        return bool(self.val) and (step >= total or (self.val_every is not None and step % self.val_every == 0))
+        ends = step >= total or self.module.stopped is not None
+        return bool(self.val) and (ends or (self.val_every is not None and step % self.val_every == 0))
 
     def step(self, number: int) -> Step:
         rows = [self.train[i] for i in self.batches(number)]
@@ -93,7 +94,8 @@ class StageData(L.LightningDataModule):
 
     def train_dataloader(self) -> Stretch:
         """Called anew after every validation (`reload_dataloaders_every_n_epochs=1`)."""
-        start, stop = self.module.step, self.module.total_steps
+        start = self.module.step
+        stop = start if self.module.done else self.module.total_steps
         if self.val and self.val_every is not None:
             stop = min(stop, (start // self.val_every + 1) * self.val_every)
         return Stretch(start, stop, self.step)

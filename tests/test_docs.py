@@ -17,7 +17,8 @@ from rlhf.data.readers import read
 from rlhf.data.records import Ranking
 from rlhf.evaluation import symptoms
 from rlhf.evaluation.overoptimisation import onset
-from rlhf.reporting.sentences import KNOBS, LANGUAGES, TITLES
+from rlhf.reporting.remedies import remedies
+from rlhf.reporting.sentences import LANGUAGES, TITLES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -35,6 +36,7 @@ NO_KEYS = (
     "train.py",
     "train.jsonl",
     "plan.py",
+    "merge.py",
     "evaluate.py",
     "collect.py",
     "chat.py",
@@ -132,7 +134,8 @@ def test_tuning_names_every_warning_with_its_knobs_and_thresholds(language: str)
     assert {symptom for symptom, _ in findings} == set(TITLES)
     for symptom, finding in findings:
         section = sections[TITLES[symptom][LANGUAGES.index(language)]]
-        for key in re.findall(r"\b(?:algo|train|data)\.\w+", KNOBS[finding][0]):
+        told = " ".join(english for english, _ in remedies(finding))
+        for key in re.findall(r"\b(?:algo|train|data|reward|rollout)\.\w+", told):
             assert f"`{key}" in section, f"{symptom}: {key}"
     seen = {
         "reward_hacking": (f"{symptoms.LENGTH_RATIO:g}", f"{symptoms.KL_HIGH:g}"),

@@ -31,10 +31,11 @@ class Alerts(L.Callback):
 
     Args:
         directory: of the run.
+        algo: its algorithm's name.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, algo: str) -> None:
+        self.directory, self.algo = directory, algo
         self.told: set[str] = set()
 
     def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
@@ -43,7 +44,7 @@ class Alerts(L.Callback):
 
     def find(self, final: dict[str, float] | None = None) -> list[Finding]:
         """The symptoms up to now."""
-        return symptoms(read_rows(self.directory / "metrics.csv"), read_samples(self.directory), final)
+        return symptoms(read_rows(self.directory / "metrics.csv"), read_samples(self.directory), final, self.algo)
 
     def tell(self, trainer: L.Trainer, findings: Sequence[Finding]) -> None:
         """Send what was not sent before. A server that can't be reached is no reason to stop."""

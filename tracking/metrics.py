@@ -27,7 +27,7 @@ class Metrics(L.Callback):
                 logger.restart(module.step)
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if module.step % self.every == 0 or module.step in (1, module.total_steps):
+        if module.step % self.every == 0 or module.step == 1 or module.done:
             self._log(trainer, module, outputs["metrics"], module.step)
 
     def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:

@@ -23,7 +23,7 @@ from rlhf.models.sizes import context_of
 from rlhf.quiet import quiet_libraries
 from rlhf.rollout.engines import build_sampler
 from rlhf.rollout.sampling import Sampler
-from rlhf.runs import Parent
+from rlhf.runs import Parent, Summary
 from rlhf.runs.listing import read_config
 from verbs.train.trainer import accelerator_of
 
@@ -69,8 +69,11 @@ class Lengths:
 
 
 def lengths_of(parent: Parent) -> Lengths:
-    """The lengths that a run was trained with; a folder has none."""
+    """The lengths that a run was trained with, and a merge those of what it was made of; a folder has none."""
     run = read_config(parent.dir) if parent.kind == "run" and parent.dir is not None else {}
+    if parent.dir is not None and "data" not in run and "merge" in run:
+        made_of = (Parent.from_record(record) for record in Summary.read(parent.dir).parents.values())
+        return next((found for one in made_of if (found := lengths_of(one)) != Lengths()), Lengths())
     return Lengths(run.get("data", {}).get("max_length"), run.get("rollout", {}).get("max_new_tokens"))
 
 

@@ -44,7 +44,7 @@ GROUPS = (
 OPTIONAL = {"recipe", "tuned"}
 """Groups whose default is an option named after the model, where there is one."""
 
-OPEN = {"arguments", "extra", "fields", "template_kwargs", "weights"}
+OPEN = {"arguments", "extra", "fields", "stop_at", "template_kwargs", "weights"}
 """Mappings with free names; in others, such as the sizes of `model.architecture`, a new name needs a `+`."""
 
 

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.base import StageModule
-from lightning_modules.on_policy.kl_control import KLControl
+from lightning_modules.on_policy.kl_control import KLControl, to_current
 from lightning_modules.on_policy.regularisers import Regularisers
 from lightning_modules.on_policy.score_shaping import ScoreShaping
-from lightning_modules.on_policy.scoring import Scorers, episode_report, reference_of
+from lightning_modules.on_policy.scoring import Scorers, episode_report, moving_reference, reference_of
 from lightning_modules.parts import Parts
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.micro_batches import Micro, Step, cut, equalise
 from lightning_modules.updates.minibatches import minibatches, summary
+from lightning_modules.updates.moving_weights import MovingReference, StandIn
 from lightning_modules.updates.optimise import Term, optimise, target_tokens
 from lightning_modules.updates.stopwatch import phase
 from rlhf.config import OnPolicyConfig, TrainConfig
@@ -25,7 +26,6 @@ from rlhf.data.batch import Batch
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel
 from rlhf.models.logprobs import TokenStats
-from rlhf.objectives.kl import k1
 from rlhf.objectives.language import nll_sum
 from rlhf.rewards.sources import Rewards, Score
 from rlhf.rollout.episodes import Episodes
@@ -71,6 +71,7 @@ class OnPolicyModule(StageModule):
         self.sampler = sampler
         self.ptx = ptx
         self.kl = KLControl(config.algo)
+        self.moving = moving_reference(self.algo, reference)
         self.phase_seconds: defaultdict[str, float] = defaultdict(float)
 
     @classmethod
@@ -84,6 +85,9 @@ class OnPolicyModule(StageModule):
     def frozen(self) -> dict[str, nn.Module]:
         return self.scorers.modules()
 
+    def stand_ins(self) -> list[StandIn]:
+        return super().stand_ins() + ([] if self.moving is None else [self.moving])
+
     # -- one iteration ---------------------------------------------------------------------------------------------
 
     def learn(self, step: Step) -> dict[str, float]:
@@ -95,7 +99,13 @@ class OnPolicyModule(StageModule):
         self.kl.check(kl, self.step + 1)
         updates = self.update(episodes)
         self.kl.adapt(kl, self.over_ranks(len(episodes)), self.step + 1, told=self.global_rank == 0)
-        return updates | found
+        return updates | (found if self.moving is None else self.move(self.moving, found))
+
+    def move(self, reference: MovingReference, found: dict[str, float]) -> dict[str, float]:
+        """Let the reference follow where it is time; returns an iteration's metrics, by names that are then true."""
+        if (self.step + 1) % (self.algo.reference_sync_steps or 1) == 0:
+            reference.follow(self.policy)
+        return to_current(found)
 
     def gather(self, rows: Sequence[Row]) -> Episodes:
         """Sampled and scored responses to an iteration's prompts."""
@@ -249,12 +259,15 @@ class OnPolicyModule(StageModule):
         return loss, report
 
     def extra_state(self) -> dict[str, Any]:
-        return {"kl": self.kl.state_dict(), "scores": self.shaping.state_dict()}
+        state: dict[str, Any] = {"kl": self.kl.state_dict(), "scores": self.shaping.state_dict()}
+        return state if self.moving is None else state | {"reference": self.moving.state()}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         self.kl.load_state_dict(state["kl"])
         if "scores" in state:  # checkpoints of before had none to save
             self.shaping.load_state_dict(state["scores"])
+        if self.moving is not None:
+            self.moving.load(state["reference"])
 
     # -- times, samples and held-out prompts -----------------------------------------------------------------------
 
@@ -269,19 +282,7 @@ class OnPolicyModule(StageModule):
 
     @torch.no_grad()
     def judge(self, rows: Sequence[Row]) -> dict[str, list[float]]:
-        rewards, kls = self.scorers.rewards, torch.zeros(len(rows))
-        parts = rewards.of_rows(rows)
-        for found in self.scorers.score(self.policy, rows, self.device):
-            gap = k1(found.policy.logprobs, found.reference_logprobs)
-            if found.live:
-                index = found.batch.row_index.cpu()
-                for name, said in found.parts.items():
-                    parts.setdefault(name, torch.zeros(len(rows)))[index] = said.cpu()
-                kls[index] = found.batch.pad_responses(gap).sum(-1).cpu()
-        scores = {"score": rewards.total(parts).tolist()} | ({"kl": kls.tolist()} if self.scorers.knows_kl else {})
-        return (
-            scores if rewards.is_plain else scores | {f"reward/{name}": said.tolist() for name, said in parts.items()}
-        )
+        return self.scorers.marks(self.policy, rows, self.device)
 
     def measure(self, batch: Batch) -> Means:
         raise NotImplementedError("on-policy algorithms are measured on samples, see validation_step")

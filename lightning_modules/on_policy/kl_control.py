@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 
 from rlhf.config import OnPolicyConfig
 from rlhf.errors import TrainingError
@@ -13,6 +14,13 @@ log = logging.getLogger("rlhf")
 
 KL_RAISE = 1.5
 """By how much `algo.kl_guard=raise` raises the coefficient after an iteration above the limit."""
+
+
+def to_current(metrics: Mapping[str, float]) -> dict[str, float]:
+    """An iteration's metrics where the reference moves: KL to what it is now is called so, since other runs' KL, and
+    `val/kl`, are to the policy that a run started from."""
+    names = {"objective/kl": "objective/kl_current", "objective/kl3": "objective/kl3_current"}
+    return {names.get(name, name): value for name, value in metrics.items()}
 
 
 class KLControl:

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from lightning_modules.parts import Parts
 from lightning_modules.updates.averages import Means
 from lightning_modules.updates.micro_batches import cut, equalise
+from lightning_modules.updates.moving_weights import MovingReference
+from rlhf.config import OnPolicyConfig
 from rlhf.data.batch import Batch, collate
 from rlhf.data.rows import Row
 from rlhf.models.language import LanguageModel
 from rlhf.models.logprobs import TokenStats
-from rlhf.objectives.kl import k3
+from rlhf.objectives.kl import k1, k3
 from rlhf.rewards.sources import Rewards
 from rlhf.rollout.episodes import Episodes
 
@@ -79,6 +81,24 @@ class Scorers:
             parts = self.rewards.of_batch(batch, changes)
             yield Scored(batch, micro.live, stats, other.logprobs, parts, changes)
 
+    def marks(self, policy: LanguageModel, rows: Sequence[Row], device: torch.device) -> dict[str, list[float]]:
+        """Score of one-response rows, KL where it is known, and the score's parts where there are several, by name.
+
+        To be called without gradients, by all ranks together.
+        """
+        kls, parts = torch.zeros(len(rows)), self.rewards.of_rows(rows)
+        for found in self.score(policy, rows, device):
+            gap = k1(found.policy.logprobs, found.reference_logprobs)
+            if found.live:
+                index = found.batch.row_index.cpu()
+                for name, said in found.parts.items():
+                    parts.setdefault(name, torch.zeros(len(rows)))[index] = said.cpu()
+                kls[index] = found.batch.pad_responses(gap).sum(-1).cpu()
+        marks = {"score": self.rewards.total(parts).tolist()} | ({"kl": kls.tolist()} if self.knows_kl else {})
+        if self.rewards.is_plain:
+            return marks
+        return marks | {f"reward/{name}": said.tolist() for name, said in parts.items()}
+
 
 def episode_report(episodes: Episodes, kl_coef: float, *, with_kl: bool = True) -> Means:
     """Metrics to watch, per response unless the name says per token.
@@ -106,3 +126,10 @@ def episode_report(episodes: Episodes, kl_coef: float, *, with_kl: bool = True) 
 def reference_of(parts: Parts) -> LanguageModel | None:
     """The frozen policy of before, unless `algo.reference=false`."""
     return parts.reference() if parts.config.algo.keeps_reference() else None
+
+
+def moving_reference(algo: OnPolicyConfig, reference: LanguageModel | None) -> MovingReference | None:
+    """What moves the reference, where it moves (`algo.reference_sync_steps`)."""
+    if reference is None or algo.reference_sync_steps is None:
+        return None
+    return MovingReference(reference, algo.reference_mixup, keeps_first=True)

@@ -95,4 +95,6 @@ def clip_and_step(
         for part, group in zip(module.rate_names, module.optimizer.param_groups, strict=True):
             group["lr"] = 0.0 if module.rests(part) else group["peak_lr"] * factor
         module.optimizer.step()
+        if module.average is not None:
+            module.average.follow()
     return norms | {"skipped": float(module.bad_steps.skipped)}

@@ -23,10 +23,10 @@ LOGIT_COPIES = 3
 QUANTISED = {"none": 4.0, "8bit": 1.0, "4bit": 0.516}
 """Bytes of a quantised weight: 4 bits, and for each block of 64 the 8 bits of a scale (Dettmers et al. 2023)."""
 
-WEIGHTS, GRADIENTS, OPTIMISER = "weights", "gradients", "optimiser"
+WEIGHTS, GRADIENTS, OPTIMISER, KEPT = "weights", "gradients", "optimiser", "kept copies"
 GATHERED, BUCKETS = "gathered weights", "buckets"
 ACTIVATIONS, LOGITS, CACHE, PACKED = "activations", "logits", "key–value cache", "packed weights"
-PARTS = (WEIGHTS, GRADIENTS, OPTIMISER, GATHERED, BUCKETS, ACTIVATIONS, LOGITS, CACHE, PACKED)
+PARTS = (WEIGHTS, GRADIENTS, OPTIMISER, KEPT, GATHERED, BUCKETS, ACTIVATIONS, LOGITS, CACHE, PACKED)
 """In the order in which they are shown."""
 BACKWARD = "backward"
 """Whose memory is what the backward pass makes: autograd doesn't say for which model."""
@@ -83,6 +83,8 @@ class Stage:
         vocabulary: entries of the output layer.
         quantised: models whose linear layers take `quantised_bytes` a number.
         half: models whose weights are kept in bf16.
+        averaged: models of which an average is kept beside the weights that learn.
+        kept: models of which the weights of before are kept on the device.
     """
 
     trained: Mapping[str, Sizes]
@@ -93,6 +95,8 @@ class Stage:
     quantised: frozenset[str] = frozenset()
     quantised_bytes: float = FP32
     half: frozenset[str] = frozenset()
+    averaged: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
 
     def lasting(self, phase: str, *, gradients: bool) -> Memory:
         """Weights and moments, and whole gradients where an earlier update has left them."""
@@ -101,7 +105,11 @@ class Stage:
             numbers = sizes.trainable if name in self.shared else sizes.total
             spared = sizes.linear * (FP32 - self.quantised_bytes) if name in self.quantised - self.shared else 0.0
             memory.add(WEIGHTS, name, ((HALF if name in self.half else FP32) * numbers - spared) * shards)
+            if name in self.kept:
+                memory.add(KEPT, name, (HALF if name in self.half else FP32) * numbers * shards)
         for name, sizes in self.trained.items():
+            if name in self.averaged:
+                memory.add(KEPT, name, FP32 * sizes.trainable * shards)
             memory.add(OPTIMISER, name, MOMENTS * FP32 * sizes.trainable * shards)
             if gradients:
                 memory.add(GRADIENTS, name, FP32 * sizes.trainable * shards)
@@ -115,7 +123,8 @@ class Stage:
             return 0.0
         weights = sum(sizes.total for sizes in {**self.trained, **self.frozen}.values())
         learned = sum(sizes.trainable for sizes in self.trained.values())
-        return FP32 * (weights + (1 + MOMENTS) * learned) / self.layout.shards
+        averaged = sum(sizes.trainable for name, sizes in self.trained.items() if name in self.averaged)
+        return FP32 * (weights + (1 + MOMENTS) * learned + averaged) / self.layout.shards
 
     def update(self, log: Log, *, accumulating: bool, phase: str = "update") -> Memory:
         """The peak of forward and backward pass of a micro-batch.

@@ -229,6 +229,11 @@ class LoopConfig:
     samples: int = key(
         8, "held-out prompts whose completions are written to samples.jsonl at each validation; 0: none", ge=0
     )
+    stop_at: dict[str, Any] = key(
+        dict,
+        "limits of metrics at which the run ends early, finished and exported, such as {val/kl: {max: 20}} or "
+        "{val/score: {min: 0}}; looked at after each step, those of val/ after each validation",
+    )
     objective: list[str] = key(
         list,
         "metrics by which a sweep compares or optimises its runs, such as [val/score,val/kl]; empty: the stage's own "

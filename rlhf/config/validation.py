@@ -13,7 +13,9 @@ from rlhf.config.rules.evaluation import check_evaluation
 from rlhf.config.rules.label import check_label
 from rlhf.config.rules.logger import check_logger
 from rlhf.config.rules.memory import adapter, offload, quantized, quantizer, tensor_parallel
+from rlhf.config.rules.merging import check_merge
 from rlhf.config.rules.preparation import check_preparation
+from rlhf.config.rules.stopping import check_stop_rules
 from rlhf.config.schema import TrainConfig
 from rlhf.config.sections import SAFE_NAME
 from rlhf.config.verbs.label import LabelConfig
@@ -22,6 +24,7 @@ from rlhf.config.verbs.schemas import (
     CollectConfig,
     Config,
     EvaluateConfig,
+    MergeConfig,
     PipelineConfig,
     PlanConfig,
     PrepareConfig,
@@ -54,6 +57,9 @@ def validate_verb(config: Config) -> None:
         _names(config)
         _logger(config)
         check_preparation(config)
+        return
+    if isinstance(config, MergeConfig):
+        check_merge(config)
         return
     if isinstance(config, CollectConfig | EvaluateConfig) and (
         config.data.chat_template or config.data.template_kwargs
@@ -241,6 +247,7 @@ RULES: tuple[Callable[[TrainConfig], None], ...] = (
     quantizer,
     offload,
     _loop,
+    check_stop_rules,
     _strategy,
     tensor_parallel,
     _rollout,

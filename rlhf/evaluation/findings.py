@@ -20,7 +20,7 @@ MIN_TEXTS = 8
 
 @dataclass(frozen=True)
 class Finding:
-    """One symptom. The words for it, with the knob to turn, are in `rlhf/reporting/strings.py`.
+    """One symptom. The words for it are in `rlhf/reporting/sentences.py`, what to turn in `rlhf/reporting/remedies.py`.
 
     Attributes:
         code: which reason; `symptom` groups them (reward_hacking, mode_collapse, forgetting, dead_critic,
@@ -28,6 +28,7 @@ class Finding:
         step: at which it was seen; `None` for a finished model.
         numbers: what the sentence about it shows.
         subject: the run or model that has it, where several are looked at.
+        algo: the algorithm of the run, by which remedies are chosen; empty where it is not known.
     """
 
     symptom: str
@@ -35,6 +36,7 @@ class Finding:
     step: int | None
     numbers: dict[str, float] = field(default_factory=dict)
     subject: str = ""
+    algo: str = ""
 
 
 def series(rows: Sequence[Row], *names: str) -> Series:

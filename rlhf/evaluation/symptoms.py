@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from rlhf.evaluation.diversity import commonest_share, self_bleu
@@ -45,13 +46,14 @@ STANDARD_ERRORS = 2.0
 
 
 def symptoms(
-    rows: Sequence[Row], samples: Sequence[Sample] = (), final: Mapping[str, float] | None = None
+    rows: Sequence[Row], samples: Sequence[Sample] = (), final: Mapping[str, float] | None = None, algo: str = ""
 ) -> list[Finding]:
     """Everything that a run's table, its samples and the end of its summary show, worst first.
 
     Args:
         rows: of `metrics.csv`. samples: of `samples.jsonl`, with `gold` where a judge has marked them.
         final: of `summary.json`; only `forgetting` and `forgetting_from` are read from it.
+        algo: the algorithm's name, for the remedies.
     """
     found = [finding for finding in (onset(samples),) if finding is not None]
     found += _hacking(rows, samples)
@@ -59,7 +61,7 @@ def symptoms(
     found += _forgetting(rows, final or {})
     found += _dead_critic(rows)
     found += _chance(rows)
-    return found
+    return [replace(finding, algo=algo) for finding in found]
 
 
 def _hacking(rows: Sequence[Row], samples: Sequence[Sample]) -> Iterator[Finding]:

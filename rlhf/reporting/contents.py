@@ -41,7 +41,7 @@ class RunData:
         return dict(flat(self.config))
 
     def findings(self) -> list[Finding]:
-        return symptoms(self.rows, self.samples, self.summary.final)
+        return symptoms(self.rows, self.samples, self.summary.final, self.algo)
 
 
 @dataclass

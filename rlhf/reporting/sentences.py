@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from rlhf.evaluation.findings import Finding
+from rlhf.reporting.remedies import Text, remedies
 
-Text = tuple[str, str]
-"""English, Chinese."""
 LANGUAGES = ("en", "zh")
 
 TITLES: dict[str, Text] = {
@@ -85,72 +84,15 @@ REASONS: dict[str, Text] = {
     ),
 }
 
-KNOBS: dict[str, Text] = {
-    "over_optimised": (
-        "Stop there (train.max_steps={step}) or raise algo.kl_coef; for more, collect preferences on this policy's own "
-        "answers (python collect.py) and train the reward model again.",
-        "在该步停止（train.max_steps={step}）或调高 algo.kl_coef；若要更进一步，用此策略自己的回答收集偏好"
-        "（python collect.py），重新训练奖励模型。",
-    ),
-    "opposed": (
-        "Look at the reward model before anything else: are the labels of its comparisons the right way round, and "
-        "does it score bad answers of this policy highly?",
-        "先检查奖励模型：比较数据的标签方向是否正确，它是否给此策略的差回答打高分？",
-    ),
-    "length": (
-        "Read the longest samples. PPO: raise algo.kl_coef, or give the reward model pairs whose better answer is the "
-        "shorter one; DPO: raise algo.beta.",
-        "先读最长的样本。PPO：调高 algo.kl_coef，或给奖励模型一些较短回答更好的样本对；DPO：调高 algo.beta。",
-    ),
-    "kl": (
-        "PPO: raise algo.kl_coef, or let it steer itself (algo.kl_controller=adaptive with algo.kl_target); DPO: raise "
-        "algo.beta; both: lower algo.lr, or stop earlier.",
-        "PPO：调高 algo.kl_coef，或让它自行调节（algo.kl_controller=adaptive 配合 algo.kl_target）；"
-        "DPO：调高 algo.beta；两者：调低 algo.lr，或更早停止。",
-    ),
-    "entropy": (
-        "Raise algo.kl_coef or algo.entropy_coef, lower algo.lr; a task with one right answer a prompt may be done.",
-        "调高 algo.kl_coef 或 algo.entropy_coef，调低 algo.lr；若每个提示只有一个正确答案，也可能是任务已学完。",
-    ),
-    "same_answer": (
-        "PPO: raise algo.kl_coef; DPO: raise algo.beta; SFT: look whether the data hold one answer again and again, "
-        "and train for fewer epochs.",
-        "PPO：调高 algo.kl_coef；DPO：调高 algo.beta；SFT：检查数据是否反复出现同一个回答，并减少训练轮数。",
-    ),
-    "bits": (
-        "SFT: lower algo.lr or train.epochs; PPO: mix in text with algo.ptx_coef; DPO: raise algo.beta.",
-        "SFT：调低 algo.lr 或 train.epochs；PPO：用 algo.ptx_coef 混入文本；DPO：调高 algo.beta。",
-    ),
-    "critic": (
-        "Raise algo.critic_lr or algo.epochs; with algo.critic=shared raise algo.value_coef or choose separate; "
-        "rewards that differ wildly in scale want algo.score_clip.",
-        "调高 algo.critic_lr 或 algo.epochs；若 algo.critic=shared，调高 algo.value_coef 或改用 separate；"
-        "奖励尺度相差悬殊时使用 algo.score_clip。",
-    ),
-    "chance": (
-        "Don't train a policy on it. Collect more or cleaner comparisons, train longer (train.epochs), try another "
-        "algo.lr, and read some labelled pairs.",
-        "不要用它训练策略。收集更多或更干净的比较数据，训练更久（train.epochs），换一个 algo.lr，"
-        "并读几对带标签的样本。",
-    ),
-    "chance_steps": (
-        "Don't train a policy on it. Collect more or cleaner labels of steps or hold more prompts out "
-        "(data.val_fraction), train longer (train.epochs), try another algo.lr, and read some labelled completions.",
-        "不要用它训练策略。收集更多或更干净的步骤标签，或留出更多提示（data.val_fraction），训练更久（train.epochs），"
-        "换一个 algo.lr，并读几个带标签的回答。",
-    ),
-}
-KNOBS |= dict.fromkeys(("self_bleu", "distinct"), KNOBS["same_answer"])
-
 
 def describe(finding: Finding, language: str = "en") -> tuple[str, str, str]:
-    """Title, reason with its numbers, and what to turn.
+    """Title, reason with its numbers, and what to turn: what a run of its algorithm has.
 
     Args:
         language: one of `LANGUAGES`.
     """
     at = LANGUAGES.index(language)
     values = {**finding.numbers, "step": finding.step}
-    texts = (TITLES[finding.symptom], REASONS[finding.code], KNOBS[finding.code])
-    title, reason, knob = (text[at].format(**values) for text in texts)
-    return title, reason, knob
+    told = [text[at].format(**values) for text in remedies(finding.code, finding.algo)]
+    title, reason = (text[at].format(**values) for text in (TITLES[finding.symptom], REASONS[finding.code]))
+    return title, reason, (" " if language == "en" else "").join(told)

@@ -31,6 +31,7 @@ ADDED: dict[str, Any] = {
     "algo.center_coef": 0.0,
     "algo.discopop_tau": 0.05,
     "algo.divergence": "reverse_kl",
+    "algo.ema_decay": None,
     "algo.kl_guard": "off",
     "algo.label_smoothing": None,
     "algo.ld_alpha": None,
@@ -54,6 +55,7 @@ ADDED: dict[str, Any] = {
     "export.dtype": "auto",
     "model.adapter": "none",
     "model.quantize": "none",
+    "train.stop_at": {},
 } | {f"reward.{name}": usual for name, usual in asdict(ScoringConfig()).items()}
 """Keys that came after the first runs: at these values they count as if they were not there."""
 

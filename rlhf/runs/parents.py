@@ -88,7 +88,7 @@ def from_given(key: str, given: str, model: Mapping[str, Any] | None = None, *, 
         if not reward and is_reward_model(parent):
             others = ", ".join(name for name in algorithms() if name not in of_scorers())
             raise ParentError(f"{key}: {given} is a reward model, not a policy; pass a run of one of {others}")
-        if model is not None and summary.model != model["name"]:
+        if model is not None and summary.model not in ("", model["name"]):
             raise ParentError(
                 f"{key}: {given} holds model={summary.model}, but this run is model={model['name']}; "
                 f"pass model={summary.model}"

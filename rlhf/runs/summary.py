@@ -70,6 +70,7 @@ class Summary:
         final: last metrics.
         parents: by key (`model.init`, `algo.reward_model`): `kind`, `directory`, `sha256`, `reason`.
         model_sha256: of the export's safetensors.
+        stopped: why a finished run ended before its last step (`train.stop_at`).
         error: the sentence or exception that a failed run ended with.
         data_cards: of prepared data that it read, or made: `name`, `path`, `sha256` of the card.
         wandb_id: of the run in Weights & Biases, if it is logged there.
@@ -94,6 +95,7 @@ class Summary:
     data_cards: list[dict[str, str]] = field(default_factory=list)
     started_at: str = field(default_factory=now)
     finished_at: str | None = None
+    stopped: str | None = None
     error: str | None = None
     wandb_id: str | None = None
 

@@ -11,6 +11,7 @@ from rlhf.capacity.footprint import (
     CACHE,
     GATHERED,
     GRADIENTS,
+    KEPT,
     LOGITS,
     OPTIMISER,
     PACKED,
@@ -50,6 +51,17 @@ def test_one_device_holds_all() -> None:
     assert by_part(memory) == {WEIGHTS: 8000, GRADIENTS: 4000, OPTIMISER: 8000}
     assert memory.of(WEIGHTS, "reference") == 4000
     assert memory.total == 20_000
+
+
+def test_an_average_and_the_first_weights_of_a_reference_are_copies_more() -> None:
+    more = {"averaged": frozenset({"policy"}), "kept": frozenset({"reference"})}
+    memory = stage(Layout(), **more).lasting("update", gradients=False)
+    assert (memory.of(KEPT, "policy"), memory.of(KEPT, "reference")) == (4000, 4000)
+    halves = stage(Layout("fsdp", 2), half=frozenset({"reference"}), **more).lasting("update", gradients=False)
+    assert (halves.of(KEPT, "policy"), halves.of(KEPT, "reference")) == (2000, 1000)
+    away = Layout("fsdp", 2, offload=True)
+    assert stage(away, **more).host() - stage(away).host() == 2000
+    assert stage(away, **more).lasting("update", gradients=False).of(KEPT) == 0
 
 
 def test_copies_have_buckets_of_gradients() -> None:

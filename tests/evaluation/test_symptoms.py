@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
 
+from rlhf.config import algorithms
 from rlhf.evaluation.diversity import commonest_share, self_bleu
 from rlhf.evaluation.symptoms import symptoms
-from rlhf.reporting.sentences import KNOBS, LANGUAGES, REASONS, TITLES, describe
+from rlhf.reporting.remedies import REMEDIES, has_key, remedies
+from rlhf.reporting.sentences import LANGUAGES, REASONS, TITLES, describe
 
 Rows = list[dict[str, float]]
 
@@ -130,7 +133,7 @@ def test_a_reward_model_near_chance() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_finding_has_words(language: str) -> None:
-    assert REASONS.keys() == KNOBS.keys()
+    assert REASONS.keys() == REMEDIES.keys()
     table = rows(
         val__score=[0, 1, 2, 3],
         val__length=[10, 14, 20, 30],
@@ -162,3 +165,33 @@ def test_self_bleu() -> None:
 def test_commonest_share() -> None:
     assert commonest_share(["a", " a", "b", "c"]) == 0.5
     assert commonest_share([]) is None
+
+
+KEY = re.compile(r"\b(?:algo|train|data|reward|rollout)\.\w+")
+
+
+@pytest.mark.parametrize("algo", [name for name, cls in algorithms().items() if cls.answers()])
+def test_remedies_name_keys_that_the_run_has(algo: str) -> None:
+    cls = algorithms()[algo]
+    for code in REMEDIES:
+        for english, chinese in remedies(code, algo):
+            assert sorted(KEY.findall(english)) == sorted(KEY.findall(chinese))
+            assert all(has_key(cls, key) for key in KEY.findall(english)), english
+    assert all(remedies(code, algo) for code in ("length", "same_answer", "bits", "entropy")), "there is always one"
+
+
+def test_remedies_of_some_algorithms() -> None:
+    """What is told to a run, and what would only be an unknown key to it."""
+
+    def named(code: str, algo: str = "") -> set[str]:
+        return set(KEY.findall(" ".join(english for english, _ in remedies(code, algo))))
+
+    assert {"reward.length_penalty", "reward.combine", "algo.kl_coef"} <= named("length", "ppo")
+    assert "algo.beta" not in named("length", "ppo") and "algo.entropy_coef" in named("same_answer", "grpo")
+    assert {"algo.beta", "algo.ld_alpha"} <= named("length", "dpo") and "algo.kl_coef" not in named("length", "dpo")
+    assert "algo.beta" not in named("length", "simpo"), "its beta is no price of KL"
+    assert "algo.ptx_coef" in named("bits", "rloo") and "algo.ptx_coef" not in named("bits", "kto")
+    assert "train.epochs" in named("bits", "sft") and "train.epochs" not in named("bits", "rloo")
+    assert {"algo.beta", "algo.kl_coef"} <= named("length"), "all, where the algorithm is not known"
+    found = symptoms(GROWING, algo="ppo")
+    assert found[0].algo == "ppo" and "reward.length_penalty" in describe(found[0])[2]

@@ -13,9 +13,9 @@ from launch import side_by_side
 from launch.app import Program
 from launch.children import Ending
 from launch.composition.compose import compose_point, hydra_session, to_config
-from launch.pipeline import Plan, name_of, overrides_of, plan, run_pipeline, separate
+from launch.pipeline import Plan, check, name_of, overrides_of, plan, run_pipeline, separate
 from launch.planner import Planner, Point
-from rlhf.config import PipelineConfig
+from rlhf.config import PipelineConfig, StageConfig
 from rlhf.errors import ConfigError, Interrupted, TrainingError, UserError
 from rlhf.runs import Summary
 
@@ -270,3 +270,22 @@ def test_cfg_shows_the_pipelines_own_part(
     pipeline = Program("pipeline", talk=lambda point, overrides: None, prepare=lambda typed: separate(typed)[0])
     assert pipeline.main(["ppo.algo.lr=1e-4", "seed=5", "--cfg", "job"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["seed"] == 5
+
+
+def test_a_merge_of_stages_names_them_in_one_list() -> None:
+    config = composed("parallel=2")
+    parents = {"models.0": "one", "models.1": "two", "merge.init": "one"}
+    mean = StageConfig(verb="merge", overrides=["merge.weights=[2,1]"], parents=parents)
+    config.stages = dict.fromkeys(("one", "two"), StageConfig(overrides=["algo=pretrain"])) | {"mean": mean}
+    wanted = plan(config, ["seed=3"], ["mean.merge.method=slerp"])
+    done = {"one": Path("/runs/1"), "two": Path("/runs/2")}
+    assert overrides_of("mean", wanted, config, done) == [
+        "merge.weights=[2,1]",
+        "models=['/runs/1','/runs/2']",
+        "merge.init='/runs/1'",
+        "merge.method=slerp",
+        "resume=true",
+    ]
+    assert check(wanted, config) == {"mean"}, "it names its parents, and so may start beside others"
+    with pytest.raises(ConfigError, match=r"^stage mean: merge\.init: "):
+        check(plan(config, ["seed=3"], []), config)

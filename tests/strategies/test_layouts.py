@@ -76,6 +76,12 @@ def test_what_compares_a_whole_batch_and_a_reference_that_moves(tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_averages_and_references_that_move_are_sharded_too(tmp_path: Path) -> None:
+    moving = "algo.ema_decay=0.6 algo.reference_sync_steps=2 algo.reference_mixup=0.5 algo.critic=shared"
+    check([Cell("sft", "fsdp", extra="algo.ema_decay=0.6"), *(Cell("ppo", x, extra=moving) for x in LAYOUTS)], tmp_path)
+
+
+@pytest.mark.slow
 def test_adapters_are_sharded_too(tmp_path: Path) -> None:
     lora = "model.adapter=lora model.lora_r=4 algo.lr=1e-3"
     check([Cell("dpo", "zero2", extra=lora), *(Cell("ppo", x, extra=lora) for x in ("ddp", "fsdp"))], tmp_path)

@@ -35,7 +35,7 @@ def write(directory: Path, length: int) -> None:
 
 
 def test_each_symptom_is_told_once(tmp_path: Path) -> None:
-    logger, alerts = Logger(), Alerts(tmp_path)
+    logger, alerts = Logger(), Alerts(tmp_path, "ppo")
     write(tmp_path, 12)
     alerts.on_validation_end(trainer(logger), None)
     assert logger.alerts == []
@@ -47,7 +47,7 @@ def test_each_symptom_is_told_once(tmp_path: Path) -> None:
 
 
 def test_nothing_stops_a_run(tmp_path: Path) -> None:
-    alerts = Alerts(tmp_path)
+    alerts = Alerts(tmp_path, "ppo")
     alerts.on_validation_end(trainer(), None)  # neither W&B nor files
     write(tmp_path, 20)
     alerts.on_validation_end(trainer(Logger(broken=True)), None)

@@ -17,7 +17,7 @@ from rlhf.capacity.trace import Sizes, Tracer
 from rlhf.config import OnPolicyConfig, PlanConfig, reward_models
 from rlhf.data.rows import Row
 from verbs.plan.lengths import Planned, document, planned_rows
-from verbs.plan.shapes import planned_module, shared_backbones
+from verbs.plan.shapes import kept_copies, planned_module, shared_backbones
 from verbs.train.build import prompt_limit
 
 GB = 1e9
@@ -266,8 +266,7 @@ def capacity_of(config: PlanConfig) -> Capacity:
     Raises:
         UserError: the model's sizes or the data can't be read.
     """
-    machine = machine_of(config)
-    strategy = config.strategy
+    machine, strategy = machine_of(config), config.strategy
     sharded = strategy.layout in ("fsdp", "zero2")
     sampled = config.algo if isinstance(config.algo, OnPolicyConfig) else None
     tracer = Tracer(
@@ -296,5 +295,6 @@ def capacity_of(config: PlanConfig) -> Capacity:
         frozenset({"policy", "reference", "scorer"}),
         QUANTISED[config.model.quantize],
         frozenset(tracer.frozen_sizes if sampled is not None and sampled.frozen_dtype == "bf16" else ()),
+        *kept_copies(config, on_host=machine.kind == "cpu"),
     )
     return Capacity(config, machine, planned_rows(config), tracer, stage)

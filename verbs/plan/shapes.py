@@ -102,3 +102,12 @@ def shared_backbones(config: PlanConfig) -> frozenset[str]:
     if config.model.adapter != "lora":
         return frozenset()
     return frozenset({"reference", "critic"} if config.reward.uses_model else {"reference"})
+
+
+def kept_copies(config: PlanConfig, *, on_host: bool) -> tuple[frozenset[str], frozenset[str]]:
+    """Models of which an average is kept, the exported one; and those of which the first weights are kept on the
+    device, where that is the host: a reference that moves."""
+    exported = "scorer" if config.algo.exports == "scorer" else "policy"
+    averaged = frozenset({exported} if config.algo.ema_decay is not None else ())
+    moves = isinstance(config.algo, OnPolicyConfig) and config.algo.reference_sync_steps is not None
+    return averaged, frozenset({"reference"} if moves and on_host else ())

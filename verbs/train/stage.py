@@ -78,7 +78,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     module, data = build_module(config, run, template, rows)
     for name, model in module.trained().items():
         log.info("%s: %s", name, size_of(model))
-    resources, alerts = Resources(), Alerts(run.dir)
+    resources, alerts = Resources(), Alerts(run.dir, config.algo.name)
     trainer = build_trainer(config, run, [resources, *build_callbacks(config, run, template, rows, module, alerts)])
     module.continue_from = continued_from(run, module)
     try:
@@ -92,7 +92,12 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         if run.is_main:
             log.warning("%s", stop)
         raise
+    if module.stopped is not None:
+        run.save(stopped=module.stopped)
+        if run.is_main:
+            log.warning("%s", module.stopped)
     back_on_device(module, trainer)
+    module.take_average()
     dtype = round_to_export(config, module.exported())
     module.before_export(lambda: read_rows(config, template, "demonstrations").train)
     with ProgressBar("export"):

@@ -15,6 +15,7 @@ from rlhf.config.sections import (
     RolloutConfig,
     StrategyConfig,
 )
+from rlhf.errors import ConfigError
 
 Records = Literal["documents", "demonstrations", "comparisons", "prompts", "labels", "steps"]
 """Kinds of records, as in `rlhf.data.records.Kind`."""
@@ -76,6 +77,14 @@ class AlgoConfig:
     adam_beta2: float = key(0.95, "decay of the second moment", ge=0, lt=1, source="Ouyang et al. 2022")
     adam_eps: float = key(1e-8, "added to the root of the second moment", gt=0, source="Kingma and Ba 2015")
     max_grad_norm: float = key(1.0, "gradients are scaled down to this global norm", gt=0, source="Brown et al. 2020")
+    ema_decay: float | None = key(
+        None,
+        "validate and export an average of the weights: those of k updates ago count ema_decay^k (0.99: the last 100 "
+        "or so); null: the last weights. A copy of what learns stays in memory",
+        gt=0,
+        lt=1,
+        source="Kingma and Ba 2015, section 7.2; Ramé et al. 2024 (WARP): 0.99",
+    )
 
     def warmup(self, total_steps: int) -> int:
         """Warm-up in updates, for a run of `total_steps` updates."""
@@ -124,3 +133,16 @@ class AlgoConfig:
         Raises:
             ConfigError: in one sentence, which begins with the key.
         """
+
+
+def check_moving_reference(steps: int | None, config: Sections) -> None:
+    """Refuse to move a reference that has no weights of its own (`algo.reference_sync_steps`).
+
+    Raises:
+        ConfigError: it is the policy without its adapter.
+    """
+    if steps is not None and config.model.adapter != "none":
+        raise ConfigError(
+            f"algo.reference_sync_steps: {steps} moves a reference of its own, and with model.adapter="
+            f"{config.model.adapter} it is the policy without its adapter; leave one of both out"
+        )

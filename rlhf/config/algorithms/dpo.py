@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rlhf.config.algorithms.base import AlgoConfig, Records, Sections
+from rlhf.config.algorithms.base import AlgoConfig, Records, Sections, check_moving_reference
 from rlhf.config.keys import key
 from rlhf.errors import ConfigError, nearest
 
@@ -165,11 +165,7 @@ class DPOConfig(AlgoConfig):
                 f"algo.weighting: {self.weighting} weights pairs, but algo.loss={', '.join(self.SORTED)} sort single "
                 "responses; with these losses it must be none"
             )
-        if self.reference_sync_steps is not None and config.model.adapter != "none":
-            raise ConfigError(
-                f"algo.reference_sync_steps: {self.reference_sync_steps} needs a second model as reference, but with "
-                f"model.adapter={config.model.adapter} the reference is the policy without its adapter; leave one out"
-            )
+        check_moving_reference(self.reference_sync_steps, config)
         if (self.beta_schedule == "constant") != (self.beta_end is None):
             raise ConfigError(
                 f"algo.beta_schedule: {self.beta_schedule} with algo.beta_end={self.beta_end}; a schedule needs both, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rlhf.config.algorithms.base import AlgoConfig, Records, Sections
+from rlhf.config.algorithms.base import AlgoConfig, Records, Sections, check_moving_reference
 from rlhf.config.keys import key
 from rlhf.config.scoring import check_scoring
 from rlhf.errors import ConfigError
@@ -64,6 +64,20 @@ class OnPolicyConfig(AlgoConfig):
         "is reported then",
     )
     kl_limit: float = key(50.0, "KL that kl_guard watches for", gt=0, unit="nats/response")
+    reference_sync_steps: int | None = key(
+        None,
+        "every so many iterations the reference moves to the policy, from where KL is then counted (ProRL, Liu et al. "
+        "2025); null: never",
+        ge=1,
+        unit="iterations",
+    )
+    reference_mixup: float = key(
+        1.0,
+        "share of the policy in the reference that has moved; 1: the policy itself",
+        gt=0,
+        le=1,
+        source="Liu et al. 2025; Gorbatovski et al. 2024: 0.6",
+    )
     target_kl: float | None = key(
         None, "an iteration's updates stop once approximate KL passes this; null: never", gt=0, unit="nats/token"
     )
@@ -99,6 +113,7 @@ class OnPolicyConfig(AlgoConfig):
 
     def rules(self, config: Sections) -> None:
         check_scoring(config.reward, self.reward_model, self.samples_per_prompt, list(config.data.fields), self.name)
+        check_moving_reference(self.reference_sync_steps, config)
         for rule in (_sampling, _batch, _ranks, _reference, _kl, _documents, _frozen, _steps):
             rule(self, config)
 
@@ -168,6 +183,7 @@ def _reference(algo: OnPolicyConfig, config: Sections) -> None:
         ("kl_coef", f"{algo.kl_coef:g}", algo.kl_coef == 0 or "0"),
         ("kl_guard", algo.kl_guard, algo.kl_guard == "off" or "off"),
         ("kl_estimator", algo.kl_estimator, not full or "k3, or algo.kl_in=reward"),
+        ("reference_sync_steps", algo.reference_sync_steps, algo.reference_sync_steps is None or "null"),
     ):
         if wanted is not True:
             raise ConfigError(

@@ -72,6 +72,52 @@ class EvaluateConfig:
 
 
 @dataclass
+class MergeSettings:
+    """How the weights of several models become one."""
+
+    method: str = key(
+        "linear",
+        "linear: the average of the weights (WARM); slerp: of what was learnt since merge.init, on the sphere (WARP); "
+        "task_arithmetic: its weighted sum",
+        choices=("linear", "slerp", "task_arithmetic"),
+        source="Ramé et al. 2024",
+    )
+    weights: list[float] = key(
+        list,
+        "a weight for each of models; linear, slerp: shares, divided by their sum; empty: equal shares, for "
+        "task_arithmetic 1 each",
+    )
+    init: str | None = key(
+        None, "what all of models were trained from, for slerp, task_arithmetic and towards_init: a run or a folder"
+    )
+    towards_init: float = key(
+        0.0, "share of merge.init in the result: 1 − η of WARP's last step (LITI); 0: none", ge=0, lt=1
+    )
+    dtype: str = key(
+        "auto",
+        "precision of the weights; auto: that of the first model",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+
+
+@dataclass
+class MergeConfig:
+    """Everything that `merge.py` needs to know."""
+
+    models: list[str] = key(list, "run directories or model folders of one architecture, tokenizer and kind")
+    merge: MergeSettings = field(default_factory=MergeSettings)
+    resume: bool = key(False, "do nothing where the same merge is finished")
+
+    def shares(self) -> list[float]:
+        """Of each model."""
+        count, given = len(self.models), self.merge.weights
+        if self.merge.method == "task_arithmetic":
+            return given or [1.0] * count
+        total = sum(given)
+        return [weight / total for weight in given] if given else [1 / count] * count
+
+
+@dataclass
 class ChatSettings:
     """A conversation at the terminal."""
 
@@ -105,10 +151,12 @@ class ReportConfig:
 class StageConfig:
     """One stage of a pipeline: a run of another verb."""
 
-    verb: str = key("train", "script that runs the stage", choices=("train", "collect", "evaluate"))
+    verb: str = key("train", "script that runs the stage", choices=("train", "collect", "merge", "evaluate"))
     overrides: list[str] = key(list, "overrides, as on the command line of that script")
     parents: dict[str, str] = key(
-        dict, "key: stage, whose result becomes the key's value; data.path: reads the preferences that it collected"
+        dict,
+        "key: stage, whose result becomes the key's value; data.path: reads the preferences that it collected; "
+        "models.0, models.1, …: what a merge is made of",
     )
     when: str = key(
         "always",
@@ -150,6 +198,7 @@ Config: TypeAlias = (
     TrainConfig
     | CollectConfig
     | EvaluateConfig
+    | MergeConfig
     | ChatConfig
     | PipelineConfig
     | ReportConfig
@@ -162,6 +211,7 @@ VERBS: dict[str, type] = {
     "pipeline": PipelineConfig,
     "collect": CollectConfig,
     "evaluate": EvaluateConfig,
+    "merge": MergeConfig,
     "chat": ChatConfig,
     "plan": PlanConfig,
     "report": ReportConfig,

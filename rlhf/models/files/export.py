@@ -55,7 +55,7 @@ def export(
         end_at(model.hf, stop_ids)
     # A separate pad token is useless where texts end with it: a scorer was then given another one when loaded.
     own_pad = tokenizer.pad_id not in (None, tokenizer.eos_id) and config.pad_token_id in (None, tokenizer.pad_id)
-    with _written(folder) as part:
+    with written(folder) as part:
         pad = tokenizer.save(part, pad_token=PAD_TOKEN if isinstance(model, ScoreModel) and not own_pad else None)
         if isinstance(model, ScoreModel):
             config.pad_token_id = pad
@@ -81,12 +81,12 @@ def export_adapter(
     Raises:
         TrainingError: as in `export`.
     """
-    with _written(folder) as part:
+    with written(folder) as part:
         save_adapter(model.hf, part, base, state_dict)
 
 
 @contextmanager
-def _written(folder: Path) -> Iterator[Path]:
+def written(folder: Path) -> Iterator[Path]:
     """A folder to write to, which takes the place of `folder` once it is whole."""
     part, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("part", "old"))
     try:

@@ -18,9 +18,18 @@ from rlhf.runs import Summary
 from rlhf.runs.checkpoints import checkpoints, read_checkpoint, step_of
 from tests.stages.conftest import starts
 
-STAGES = [pytest.param(name, marks=[] if name == "sft" else [pytest.mark.ci]) for name in algorithms()]
 OWN = {"ppo": "algo.kl_controller=adaptive"}
 """What an algorithm keeps beside weights and moments."""
+MOVING = "algo.ema_decay=0.6 algo.reference_sync_steps=3 algo.reference_mixup=0.5"
+STAGES = [
+    *(
+        pytest.param(name, OWN.get(name, ""), marks=[] if name == "sft" else [pytest.mark.ci], id=name)
+        for name in algorithms()
+    ),
+    pytest.param("sft", "algo.ema_decay=0.6", marks=[pytest.mark.ci], id="sft-average"),
+    pytest.param("dpo", MOVING, marks=[pytest.mark.ci], id="dpo-moving"),
+    pytest.param("ppo", f"{MOVING} algo.critic=shared", marks=[pytest.mark.ci], id="ppo-moving"),
+]
 CLOCKED = ("seconds", "per_second", "time/")
 
 
@@ -71,11 +80,11 @@ def weights(directory: str) -> dict[str, Any]:
     return load_file(Path(directory) / "model" / "model.safetensors")
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(("stage", "own"), STAGES)
 def test_killed_and_continued_is_bit_identical(
-    stage: str, main: Any, parents: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    stage: str, own: str, main: Any, parents: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = f"algo={stage} {parents[stage]} {OWN.get(stage, '')}"
+    command = f"algo={stage} {parents[stage]} {own}"
     assert main(f"{command} hydra.run.dir=whole") == 0
     with monkeypatch.context() as patch:
         kill_before_step(patch, 5)  # checkpoints after 2 and 4 (with a validation), rows logged until 5

@@ -14,6 +14,7 @@ from launch.app import Program
 from launch.composition.compose import CONF, compose_point, hydra_session, to_config
 from launch.planner import Point
 from rlhf.capacity.flops import forward
+from rlhf.capacity.footprint import KEPT
 from rlhf.config import PlanConfig, validate
 from verbs.plan.capacity import Capacity, capacity_of
 from verbs.plan.lengths import assumed_lengths, is_cheap, planned_rows
@@ -239,3 +240,11 @@ def test_numbers_as_people_write_them() -> None:
     assert [count(n) for n in (1.5576e9, 940_000)] == ["1.56 B", "0.94 M"]
     assert [operations(n) for n in (1.5e9, 8.7e14)] == ["1.5 GFLOP", "870 TFLOP"]
     assert [time(n) for n in (0.05, 3, 300, 10_000)] == ["50 ms", "3.00 s", "5.0 min", "2.8 h"]
+
+
+def test_copies_that_are_kept_are_counted() -> None:
+    line = ("algo=ppo", "algo.critic=shared", "algo.reference_sync_steps=5", *LENGTHS)
+    found = [capacity(*line, *more).stage.lasting("update", gradients=False) for more in ((), ("algo.ema_decay=0.9",))]
+    policy = capacity(*line).sizes["policy"]
+    assert found[0].of(KEPT) == 4 * capacity(*line).sizes["reference"].total
+    assert found[1].of(KEPT) - found[0].of(KEPT) == 4 * policy.trainable
