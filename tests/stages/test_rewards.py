@@ -13,7 +13,7 @@ from chat_server import ChatServer
 
 from launch.composition.compose import load
 from rlhf.runs import Summary
-from tests.stages.test_resume import kill_before_step, numbers, weights
+from tests.stages.stopping.test_resume import kill_before_step, numbers, weights
 
 pytestmark = pytest.mark.ci
 

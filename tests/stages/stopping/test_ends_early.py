@@ -10,7 +10,7 @@ import torch
 
 from rlhf.runs import Summary
 from rlhf.runs.checkpoints import checkpoints, read_checkpoint
-from tests.stages.test_resume import Killed, kill_before_step, numbers, weights
+from tests.stages.stopping.test_resume import Killed, kill_before_step, numbers, weights
 
 pytestmark = pytest.mark.ci
 
