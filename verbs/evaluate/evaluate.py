@@ -189,7 +189,8 @@ def facts(config: EvaluateConfig, run: Run, evaluation: Evaluation) -> dict[str,
     found = {f"`{name}`": model.run for name, model in evaluation.models.items()}
     for key, parent in run.parents.items():
         if key.startswith("evaluation."):
-            found[key.removeprefix("evaluation.").replace("_", " ")] = str(parent.record()["directory"])
+            label = key.removeprefix("evaluation.")  # names that the user gave stay as they are
+            found[label.replace("_", " ") if "." not in label else label] = str(parent.record()["directory"])
     if not evaluation.models:
         return found | {"labels": f"data={data.name} (data.seed={data.seed})"}
     endpoint = config.evaluation.endpoint
