@@ -13,11 +13,11 @@ from rlhf.data.arithmetic.sums import sums
 from rlhf.data.arithmetic.worked_sums import worked_sums
 from rlhf.data.assistant import belongs, generate
 from rlhf.data.files.prepared import prepared
+from rlhf.data.preparation.subsets import fewer_examples, fewer_responses
 from rlhf.data.preparation.weights import repeated
 from rlhf.data.readers import OnError, Records, read, read_hub
 from rlhf.data.records import Kind, Record, key_of, prompt_of
 from rlhf.data.splits import Splits, level_of, split_records
-from rlhf.data.subsets import fewer_examples, fewer_responses
 from rlhf.errors import DataError
 
 log = logging.getLogger("rlhf")
@@ -72,7 +72,7 @@ def load(
         ignore: fields that count as if they were not there.
         fields: what travels with prompts, by names for functions and names in a record.
         val_path: a file or folder with the validation set, which takes the place of `val_fraction`.
-        train_examples, train_responses: train on so many records, and answers of each ranking; see `subsets.py`.
+        train_examples, train_responses: train on so many records, and answers of each ranking; see `preparation/subsets.py`.
 
     Raises:
         DataError: unreadable data, no path, or nothing left to train on.

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rlhf.data.dataset import Dataset, load
+from rlhf.data.preparation.subsets import fewer_examples, fewer_responses
 from rlhf.data.records import Comparison, Prompt, Ranking, Record, key_of
-from rlhf.data.subsets import fewer_examples, fewer_responses
 
 Load = Callable[..., Dataset]
 
