@@ -72,7 +72,7 @@ def load(
         ignore: fields that count as if they were not there.
         fields: what travels with prompts, by names for functions and names in a record.
         val_path: a file or folder with the validation set, which takes the place of `val_fraction`.
-        train_examples, train_responses: train on so many records, and answers of each ranking; see `preparation/subsets.py`.
+        train_examples, train_responses: train on so many records, and answers of each ranking, see `subsets.py`.
 
     Raises:
         DataError: unreadable data, no path, or nothing left to train on.
