@@ -15,7 +15,7 @@ from launch.planner import Planner, Point
 from launch.programs import PROGRAMS
 from rlhf.runs import Summary, all_runs
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ci
 
 EXAMPLES = {"reward_100": 6, "reward_400": 12, "reward_1600": 24}
 SHORT = [
