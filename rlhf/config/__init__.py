@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf.config.algorithms import algorithms, of_assistants, of_scorers
+from rlhf.config.algorithms import algorithms, of_assistants, of_reward_models, of_scorers
 from rlhf.config.algorithms.base import AlgoConfig
 from rlhf.config.algorithms.dpo import DPOConfig
 from rlhf.config.algorithms.on_policy import OnPolicyConfig
@@ -83,6 +83,7 @@ __all__ = [
     "keys",
     "lookup",
     "of_assistants",
+    "of_reward_models",
     "of_scorers",
     "plain",
     "reward_models",

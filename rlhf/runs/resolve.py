@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlhf.config import algorithms, of_scorers, reward_models
+from rlhf.config import algorithms, of_reward_models, reward_models
 from rlhf.errors import ParentError
 from rlhf.runs.listing import all_runs, read_config
 from rlhf.runs.parents import Parent, export_config, from_given, from_pretrained_name, from_run, is_reward_model
@@ -111,7 +111,7 @@ def resolve_reward_model(config: Mapping[str, Any], policy: Parent, outputs_root
     candidates = sorted(
         (
             (summary.finished_at or summary.started_at, path)
-            for stage in of_scorers()
+            for stage in of_reward_models()
             for path, summary in finished_runs(stage, outputs_root)
         ),
         reverse=True,
@@ -162,7 +162,7 @@ def resolve_scorer(key: str, given: str, policy: Parent | None, outputs_root: Pa
         parent = from_given(key, given, reward=True)
         _check_is_reward_model(key, parent)
         return parent  # it reads texts, by a tokenizer of its own
-    runs = [run for stage in of_scorers() for run in finished_runs(stage, outputs_root)]
+    runs = [run for stage in of_reward_models() for run in finished_runs(stage, outputs_root)]
     for _, path in sorted(((summary.finished_at or "", path) for path, summary in runs), reverse=True):
         parent = from_run(key, path, f"{key}=auto: {path}, the newest finished reward run")
         if ours is not None and export_config(parent).get("tokenizer_fingerprint") == ours:

@@ -193,6 +193,7 @@ def test_auto_reward_model_is_the_newest_with_the_same_tokenizer(tmp_path: Path)
     a_run(tmp_path / "running", "reward", finished="2026-01-03", status="running")
     a_run(tmp_path / "policy", "sft", finished="2026-01-03")
     a_run(tmp_path / "other", "reward", dataclasses.replace(TINY, tokenizer="gpt2"), finished="2026-01-04")
+    a_run(tmp_path / "steps", "process-reward", finished="2026-01-05")  # of another kind: to be named
     assert resolve_reward_model(config("ppo"), POLICY, tmp_path).dir == newest
 
 

@@ -51,6 +51,11 @@ def of_scorers() -> list[str]:
     return [name for name, cls in algorithms().items() if cls.exports == "scorer"]
 
 
+def of_reward_models() -> list[str]:
+    """Names of the algorithms whose runs `algo.reward_model=auto` may take: their models score whole answers."""
+    return [name for name in of_scorers() if not algorithms()[name].scores_steps]
+
+
 def of_assistants() -> list[str]:
     """Names of the algorithms that make models which answer, the last steps of an alignment first."""
     return [name for name, cls in algorithms().items() if cls.answers()][::-1]

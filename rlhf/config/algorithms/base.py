@@ -48,6 +48,7 @@ class AlgoConfig:
         needs_reward: whether something scores responses while it trains, as the section `reward` says; such an
             algorithm has a key `reward_model`.
         rate_as: the algorithm whose learning rate a recipe gives it, where the recipe doesn't name this one.
+        scores_steps: whether what it exports scores each step of an answer. `auto` never takes that for a reward model.
         objective: the metric that says how well a run went, unless `train.objective` names others.
     """
 
@@ -59,6 +60,7 @@ class AlgoConfig:
     needs_reference: ClassVar[bool] = False
     needs_reward: ClassVar[bool] = False
     rate_as: ClassVar[str | None] = None
+    scores_steps: ClassVar[bool] = False
     objective: ClassVar[str] = "val/loss"
 
     name: str = key("sft", "algorithm")

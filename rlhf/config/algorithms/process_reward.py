@@ -18,6 +18,7 @@ class ProcessRewardConfig(AlgoConfig):
     learns_from: ClassVar[Records] = "steps"
     exports: ClassVar[Literal["policy", "scorer"]] = "scorer"
     rate_as: ClassVar[str | None] = "reward"
+    scores_steps: ClassVar[bool] = True
     objective: ClassVar[str] = "val/accuracy"
 
     name: str = key("process-reward", "algorithm", choices=("process-reward",))
