@@ -11,6 +11,8 @@ from rlhf.storage.reading import kind_of
 
 WANDB = "wandb"
 """Folder of a run in which links are normal: W&B points to its newest run by them."""
+CORE_LOG = ["logs", "debug-core.log"]
+"""Of each of its runs, a link to the log of W&B's service, which is in the user's cache folder."""
 IN_PLACE = (".lock", "metrics.csv", "samples.jsonl")
 """Files that are written in place, besides logs; all others are replaced as a whole."""
 
@@ -44,13 +46,20 @@ def _fault(root: str, entry: os.DirEntry[str], facts: os.stat_result) -> str | N
     parts = os.path.relpath(entry.path, root).split(os.sep)
     if stat.S_ISLNK(facts.st_mode) and parts[0] == WANDB and len(parts) > 1:
         target = os.path.realpath(entry.path)
-        return None if target.startswith(root + os.sep) else "a link that leads out of the run"
+        own = target.startswith(root + os.sep) or (parts[2:] == CORE_LOG and _is_core_log(target))
+        return None if own else "a link that leads out of the run"
     if kind := kind_of(facts.st_mode):
         return f"{kind}, which no run writes"
     if parts == [WANDB, "settings"]:
         return "a file of W&B settings that this run did not write"
     in_place = len(parts) == 1 and (parts[0] in IN_PLACE or parts[0].endswith(".log"))
     return "a file with a second name (hard link)" if in_place and facts.st_nlink > 1 else None
+
+
+def _is_core_log(target: str) -> bool:
+    """Whether a path is what W&B's service names its logs: whatever is appended there harms no file of the user's."""
+    folder, name = os.path.split(target)
+    return folder.split(os.sep)[-2:] == [WANDB, "logs"] and name.startswith("core-debug-") and name.endswith(".log")
 
 
 def no_links(path: str, flags: int) -> int:

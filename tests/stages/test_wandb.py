@@ -33,6 +33,15 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(GROUP)
 
 
+@pytest.mark.ci
+def test_a_run_of_wandb_is_continued(main: Main) -> None:
+    """What the installed version of W&B leaves in a run directory is nothing that a resume refuses."""
+    line = "algo=sft model.init=random logger.wandb=offline strategy.threads=1 train.samples=0 hydra.run.dir=run"
+    assert main(f"{line} train.max_steps=1") == 0
+    assert main(f"{line} train.max_steps=1 resume=true") == 0
+    assert Summary.read(Path("run")).status == "finished"
+
+
 @pytest.mark.slow
 def test_three_stages_and_their_lineage(main: Main) -> None:
     """Data set and SFT → reward model → policy, each known by the same name and content to its maker and its users."""

@@ -129,6 +129,22 @@ def test_wandb_links_to_its_own_and_brings_no_settings(tmp_path: Path, run: Path
         check_inside(run)
 
 
+def test_wandb_links_to_its_log_in_the_cache_and_to_no_other_file(tmp_path: Path, run: Path) -> None:
+    logs, cache = run / "wandb" / "offline-run-1" / "logs", tmp_path / "cache" / "wandb" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "debug-core.log").symlink_to(cache / "core-debug-20261128_125017.log")  # dangles once the cache is emptied
+    check_inside(run)
+    for name, target in (
+        ("debug-core.log", cache / "bashrc"),
+        ("debug-core.log", tmp_path / "core-debug-1.log"),
+        ("other.log", cache / "core-debug-1.log"),
+    ):
+        (logs / "debug-core.log").unlink(missing_ok=True)
+        (logs / name).symlink_to(target)
+        with pytest.raises(ConfigError, match=name):
+            check_inside(run)
+
+
 def test_a_run_may_be_reached_by_a_link(tmp_path: Path, run: Path) -> None:
     (tmp_path / "link").symlink_to(run)
     check_inside(tmp_path / "link")
