@@ -25,8 +25,8 @@ def tiny_tokenizer(tokens: int = TINY_TOKENS) -> TiktokenTokenizer:
     """At most `tokens` tokens and end-of-text, as trained on the embedded task's fixed corpus."""
     if tokens != TINY_TOKENS:
         return train_bpe("tiny", corpus(), tokens)
-    lines = MERGES.read_text(encoding="utf-8").splitlines()
-    return _from_merges("tiny", [(left, right) for left, right in map(str.split, lines)])
+    lines = MERGES.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    return _from_merges("tiny", [(left, right) for left, right in (line.split(" ") for line in lines)])
 
 
 def train_bpe(name: str, texts: Iterable[str], tokens: int) -> TiktokenTokenizer:
