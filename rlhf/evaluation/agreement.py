@@ -13,7 +13,6 @@ from torch import Tensor
 from rlhf.evaluation.intervals import wilson
 from rlhf.objectives.agreement import (
     LEVELS,
-    Consensus,
     coincidences,
     dawid_skene,
     krippendorff_alpha,
@@ -27,6 +26,8 @@ RESAMPLES = 1000
 WINDOWS = 8
 """Stretches of time at most, of at least `MIN_PAIRS` pairs of votes each."""
 MIN_PAIRS = 20
+EQUALLY_LIKELY = 1e-4
+"""Difference of two probabilities that rounding and the end of EM may make where the labels make none."""
 SMOOTHING = 0.5
 """Added to each cell of an annotator's confusion matrix: a few votes should not make anybody infallible."""
 
@@ -49,6 +50,11 @@ class Labels:
     def counts(self) -> Tensor:
         """[U, VALUES], labels of each value."""
         return torch.stack([(self.values == value).sum(0) for value in range(VALUES)], 1)
+
+    @property
+    def several(self) -> Tensor:
+        """[U], whether more than one annotator labelled an item."""
+        return (self.values >= 0).sum(0) > 1
 
 
 def labels_from(votes: Sequence[tuple[str, str, int]]) -> Labels:
@@ -138,13 +144,13 @@ def decided_pairs(labels: Labels) -> tuple[int, int]:
     return int((n * (n - 1) // 2).sum()), int((first * (first - 1) // 2 + second * (second - 1) // 2).sum())
 
 
-def noise(labels: Labels, consensus: Consensus) -> dict[str, float] | None:
+def noise(labels: Labels, consensus: Tensor) -> dict[str, float] | None:
     """How often a label that is no tie is wrong; `None` where no item has two of them.
 
     Returns:
         `label`: from how often two agree (`noise_of`), with `low` and `high` from Wilson's interval of that, over `n`
         pairs; `majority`: of what the majority says, if errors are independent; `dawid_skene`: how often a label
-        contradicts the other side, by the consensus of all.
+        contradicts the other side, by the consensus of all, on items with several labels.
     """
     n, agreeing = decided_pairs(labels)
     if not n:
@@ -153,12 +159,11 @@ def noise(labels: Labels, consensus: Consensus) -> dict[str, float] | None:
     label = noise_of(agreeing / n)
     decided = (labels.counts[:, FIRST] + labels.counts[:, SECOND]).tolist()
     each = [noise_of_majority(label, votes) for votes in decided if votes]
-    post = consensus.posterior
-    sided = post[:, FIRST] + post[:, SECOND]
+    sided = consensus[:, FIRST] + consensus[:, SECOND]
     wrong = total = 0.0
     for value, other in ((FIRST, SECOND), (SECOND, FIRST)):
-        votes = labels.counts[:, value]
-        wrong += float((votes * post[:, other]).sum())
+        votes = labels.counts[:, value] * labels.several
+        wrong += float((votes * consensus[:, other]).sum())
         total += float((votes * sided).sum())
     return {
         "label": label,
@@ -170,9 +175,16 @@ def noise(labels: Labels, consensus: Consensus) -> dict[str, float] | None:
     }
 
 
-def consensus_of(labels: Labels) -> Consensus:
-    """What all labels say together, each weighted by how well its annotator's fit the others'."""
-    return dawid_skene(labels.values, VALUES, SMOOTHING)
+def consensus_of(labels: Labels) -> Tensor:
+    """[U, VALUES], what all labels say together, each weighted by how well its annotator's fit the others'.
+
+    An item with a single label keeps it: nothing tells its annotator's errors, and EM over such items drifts to the
+    commonest value.
+    """
+    found, several = labels.counts.double(), labels.several
+    if bool(several.any()):
+        found[several] = dawid_skene(labels.values[:, several], VALUES, SMOOTHING).posterior
+    return found
 
 
 def majority_of(labels: Labels) -> Tensor:
@@ -183,8 +195,13 @@ def majority_of(labels: Labels) -> Tensor:
 
 
 def weighted_of(labels: Labels) -> Tensor:
-    """[U], the likeliest value by `consensus_of`."""
-    return consensus_of(labels).posterior.argmax(1)
+    """[U], the likeliest value by `consensus_of`; a tie where two are equally likely. What nobody contradicts stands:
+    a few labels of one value are no reason to turn another one."""
+    posterior, counts = consensus_of(labels), labels.counts
+    best, value = posterior.max(1)
+    clear = (posterior > best[:, None] - EQUALLY_LIKELY).sum(1) == 1
+    unanimous = (counts > 0).sum(1) == 1
+    return torch.where(unanimous, counts.argmax(1), torch.where(clear, value, TIE))
 
 
 def agreement_record(labels: Labels) -> dict[str, Any]:
@@ -194,18 +211,18 @@ def agreement_record(labels: Labels) -> dict[str, Any]:
     found = pairs_of(labels)
     annotators = {}
     for a, name in enumerate(labels.annotators):
-        right = consensus.posterior.gather(1, labels.values[a].clamp_min(0)[:, None])[:, 0][said[a]]
+        right = consensus.gather(1, labels.values[a].clamp_min(0)[:, None])[:, 0][said[a] & labels.several]
         annotators[name] = {
             "votes": int(said[a].sum()),
             "ties": int((labels.values[a] == TIE).sum()),
             "with_others": _share([same for one, other, same, _ in found if a in (one, other)]),
-            "accuracy": float(right.mean()),
+            "accuracy": float(right.mean()) if len(right) else None,
         }
     names = labels.annotators
     pairs = [{"first": names[a], "second": names[b], **(_share([same]) or {})} for a, b, same, _ in found]
     return {
         "items": len(labels.items),
-        "several": int((said.sum(0) > 1).sum()),
+        "several": int(labels.several.sum()),
         "votes": int(said.sum()),
         "alpha": alphas(labels),
         "agreement": agreement_of(labels),
@@ -220,6 +237,6 @@ def disputed(labels: Labels, most: int) -> list[int]:
     """Items on which annotators differ, those with the least certain consensus first."""
     counts = labels.counts
     differ = (counts > 0).sum(1) > 1
-    certainty = consensus_of(labels).posterior.max(1).values
+    certainty = consensus_of(labels).max(1).values
     places = certainty.sort(stable=True).indices.tolist()
     return [place for place in places if bool(differ[place])][:most]

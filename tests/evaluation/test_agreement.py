@@ -67,6 +67,37 @@ def test_weights_follow_who_agrees_with_others() -> None:
     assert int(weighted_of(labels)[-1]) == FIRST
 
 
+def test_a_single_label_stands_and_says_nothing_of_its_annotator() -> None:
+    """EM over labels that nobody shares turns all of them into the commonest value."""
+    alone = labels_from([("ada", f"{i}", FIRST) for i in range(9)] + [("ada", "last", SECOND)])
+    assert weighted_of(alone).tolist() == [FIRST] * 9 + [SECOND]
+    assert agreement_record(alone)["annotators"]["ada"]["accuracy"] is None
+    shared = [(name, f"{i}", FIRST) for i in range(3) for name in ("ada", "bob")]
+    both = labels_from([*shared, ("ada", "last", SECOND), ("ada", "tie", TIE)])
+    assert weighted_of(both).tolist() == [FIRST] * 3 + [SECOND, TIE]
+    found = agreement_record(both)
+    assert found["annotators"]["ada"]["accuracy"] == pytest.approx(1, abs=1e-3)
+    assert found["noise"]["dawid_skene"] == pytest.approx(0, abs=1e-3)
+
+
+def test_what_two_agree_on_is_not_turned_by_the_commonest_value() -> None:
+    votes = [(name, f"{i}", FIRST) for i in range(3) for name in ("ada", "bob")]
+    votes += [(name, "last", SECOND) for name in ("ada", "bob")]
+    votes += [("ada", "other", FIRST), ("bob", "other", SECOND)]
+    assert weighted_of(labels_from(votes)).tolist()[:4] == [FIRST] * 3 + [SECOND]
+
+
+def test_weights_that_are_equal_make_a_tie() -> None:
+    votes = [
+        (name, f"{i}", value) for i in range(10) for name, value in (("ada", 2 * (i % 2)), ("bob", 2 - 2 * (i % 2)))
+    ]
+    assert weighted_of(labels_from(votes)).tolist() == [TIE] * 10
+    # Two who agree on all else.
+    votes = [(name, f"{i}", 2 * (i % 2)) for i in range(12) for name in ("ada", "bob")]
+    votes += [("ada", "last", FIRST), ("bob", "last", SECOND)]
+    assert int(weighted_of(labels_from(votes))[-1]) == TIE
+
+
 def test_time_is_cut_into_equal_stretches() -> None:
     votes = []
     for i in range(80):

@@ -53,7 +53,8 @@ def report_agreement(config: LabelConfig, parents: Mapping[str, Parent]) -> None
         Console().print(plain(smoothing), soft_wrap=True)
     if config.out is not None:
         folder = Path(config.out)
-        check_folder(folder)
+        if not (folder / FILE).exists():  # what stands beside it is an earlier export of this verb
+            check_folder(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             atomic_write_json(folder / FILE, record)
@@ -117,7 +118,9 @@ def show(record: Mapping[str, Any]) -> None:
     rows: list[tuple[object, ...]] = [("items", record["items"]), ("of several people", record["several"])]
     rows += [("votes", record["votes"]), ("two people say the same", percent(record["agreement"]))]
     for level, found in record["alpha"].items():
-        rows.append((f"Krippendorff's α, {level}", number(found)))
+        rows.append(
+            (f"Krippendorff's α, {level}", number(found) if record["several"] else "– (nobody judged the same)")
+        )
     if (noise := record["noise"]) is not None:
         rows.append(("label noise", f"{noise['label']:.1%} ({noise['low']:.1%} to {noise['high']:.1%})"))
         rows.append(("noise of the majority", f"{noise['majority']:.1%}"))
@@ -128,7 +131,7 @@ def show(record: Mapping[str, Any]) -> None:
         rows.append(("two people agree (no ties)", percent(model["people"])))
     console.print(table(["agreement", "(95%)"], rows, right=True))
     people = [
-        (name, found["votes"], found["ties"], percent(found["with_others"]), f"{found['accuracy']:.1%}")
+        (name, found["votes"], found["ties"], percent(found["with_others"]), rate(found["accuracy"]))
         for name, found in record["annotators"].items()
     ]
     console.print(
@@ -156,6 +159,11 @@ def percent(found: Mapping[str, float] | None) -> str:
     if found is None:
         return "–"
     return f"{found['share']:.1%} ({found['low']:.1%} to {found['high']:.1%}, n {found['n']})"
+
+
+def rate(share: float | None) -> str:
+    """`81.2%`."""
+    return "–" if share is None else f"{share:.1%}"
 
 
 def number(found: Mapping[str, float | None]) -> str:

@@ -188,6 +188,18 @@ def test_agreement_is_printed_and_written(main: Main, tmp_path: Path, capsys: py
     assert record["noise"]["label"] == pytest.approx(0.1464, abs=1e-4)
     assert "algo.label_smoothing=" in capsys.readouterr().out
     assert len(read(tmp_path / "out" / "comparisons.jsonl", "comparisons").items) == 4
+    assert main("agreement=b.jsonl", "out=out", "votes=majority") == 0, "the same command again"
+
+
+def test_agreement_of_one_person_is_none(main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [{"prompt": f"q{i}", "chosen": "xy"[i % 2], "rejected": "yx"[i % 2], "annotator": "ada"} for i in range(9)]
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main("agreement=b.jsonl", "out=out", "votes=weighted") == 0
+    assert "all say the same" not in capsys.readouterr().out
+    record = json.loads((tmp_path / "out" / "agreement.json").read_text())
+    assert record["several"] == 0 and record["annotators"]["ada"]["accuracy"] is None
+    found = read(tmp_path / "out" / "comparisons.jsonl", "comparisons").items
+    assert sorted(record.chosen for record in found) == ["x"] * 5 + ["y"] * 4
 
 
 def test_a_reward_model_beside_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
