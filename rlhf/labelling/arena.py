@@ -112,11 +112,11 @@ class Arena(Desk):
             self._check_turn(checked_name(annotator), turn)
             self._talks[annotator] = Talk(asked=self._talk(annotator).asked)
 
-    def vote(self, annotator: str, turn: int, question_id: str, said: Said) -> None:
+    def vote(self, annotator: str, turn: int, question_id: str, said: Said, order: Sequence[int] | None = None) -> None:
         """As of a desk. After a tie the answer that stood first continues the conversation."""
         with self.lock:
             question = self.next(annotator)
-            super().vote(annotator, turn, question_id, said)
+            super().vote(annotator, turn, question_id, said, order)
             assert question is not None and said.ranks is not None
             best = sides(self.seed, question, annotator)[said.ranks.index(min(said.ranks))]
             self._settle(annotator, question, (*question.prompt.turns, ("assistant", question.responses[best])))

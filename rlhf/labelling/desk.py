@@ -88,6 +88,7 @@ class Desk:
                     "task": question.task,
                     "prompt": [[role, printable(text)] for role, text in question.prompt.turns],
                     "responses": [printable(question.responses[i]) for i in places],
+                    "order": list(places),
                     "scores": [question.scores[i] for i in places] if question.scores else None,
                 }
             return found
@@ -129,11 +130,13 @@ class Desk:
         looking = {name for name, when in self._held.get(question.id, {}).items() if when > since}
         return (self.tally.voters(question.id) | looking) - {annotator}
 
-    def vote(self, annotator: str, turn: int, question_id: str, said: Said) -> None:
+    def vote(self, annotator: str, turn: int, question_id: str, said: Said, order: Sequence[int] | None = None) -> None:
         """Take what an annotator says of the question that they were shown.
 
         Args:
             said: its ranks belong to the places at which the answers were shown.
+            order: which answer stood at each place, as `state` said; `None`: as it would be shown now. A page that was
+                opened before a restart with another seed shows another order.
 
         Raises:
             Stale: it is no longer this turn. Refused: it does not fit the question.
@@ -141,6 +144,8 @@ class Desk:
         """
         with self.lock:
             question, places = self._current(annotator, turn, question_id)
+            if order is not None and tuple(order) != places:
+                raise Stale("the answers stand in another order now")
             said = unshuffled(said, places)
             check_said(question, said)
             self._append(event_line("vote", annotator, turn, question, places, said))
@@ -191,6 +196,8 @@ class Desk:
         annotator = line["annotator"]
         self._history.setdefault(annotator, []).append(line)
         self._seen.setdefault(annotator, set()).add(line["question"])
+        # Who skipped a question keeps it from nobody.
+        self._held.get(line["question"], {}).pop(annotator, None)
         self.tally.add(line)
 
 
@@ -235,7 +242,8 @@ def check_said(question: Question, said: Said) -> None:
     if ranks is None or said.desirable is not None:
         raise Refused("several answers need ranks")
     # Ranks as in a competition without gaps: 1 is there, and none is left out below the worst.
-    if set(ranks) != set(range(1, max(ranks) + 1)):
+    # Not range(max(ranks)): a rank may be any number that was sent.
+    if sorted(set(ranks)) != list(range(1, len(set(ranks)) + 1)):
         raise Refused("ranks go from 1 without a gap")
     if question.task == "best" and sorted(ranks)[1:] != [2] * (len(ranks) - 1):
         raise Refused("one answer is the best, and the others share the second place")

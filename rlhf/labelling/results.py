@@ -26,6 +26,8 @@ def wins_of(lines: Iterable[Line]) -> dict[str, dict[str, float]]:
             continue
         for item, value in items_of(line):
             _, *pair = item.split(":")
+            if line.get("task") == "best" and value == TIE:
+                continue  # of those that are not the best nobody said which is better
             if len(pair) == 2 and len(sources) == len(line["responses"]):
                 names = sources[int(pair[0])], sources[int(pair[1])]
                 if names[0] > names[1]:

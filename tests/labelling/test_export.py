@@ -15,6 +15,7 @@ from rlhf.labelling.annotations import prompt_in, read_annotations
 from rlhf.labelling.desk import Desk
 from rlhf.labelling.export import COMPARISONS, LABELS, comparisons_of, labels_of, write
 from rlhf.labelling.questions import make_question
+from rlhf.labelling.results import wins_of
 from rlhf.labelling.vote_log import FILE, Said, read_votes
 
 MakeDesk = Callable[..., Desk]
@@ -59,6 +60,16 @@ def test_ties_rankings_and_the_best_keep_their_ranks(make_desk: MakeDesk, tmp_pa
         assert isinstance(record, Ranking) and len(record.pairs()) == {"ranking": 3, "best": 2, "pairs": 0}[task]
         desk.log.close()
         desk.log.path.unlink()
+
+
+def test_the_best_says_nothing_of_the_others(make_desk: MakeDesk) -> None:
+    """They share a rank, which is no tie between their models."""
+    sources = ("a", "b", "c")
+    desk = make_desk([make_question("best", PROMPT, ("of a", "of b", "of c"), sources)])
+    shown = desk.state("ada")["question"]["responses"]
+    vote(desk, Said(tuple(1 if text == "of b" else 2 for text in shown)))
+    found = wins_of(read_votes(desk.log.path))
+    assert {name: rate["rate"] for name, rate in found.items()} == {"a>b": 0, "b>c": 1}
 
 
 def test_thumbs_are_labels_and_no_comparisons(make_desk: MakeDesk, tmp_path: Path) -> None:

@@ -44,7 +44,10 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return
-        refusal = self._refusal(Request(scope))
+        try:
+            refusal = self._refusal(Request(scope))
+        except ValueError:  # such as http://[
+            refusal = PlainTextResponse("Host or Origin is no address", 400)
         if refusal is not None:
             await _with_headers(refusal)(scope, receive, send)
             return
@@ -66,7 +69,8 @@ class Guard:
         if given is not None and self._right(given) and request.method == "GET":
             left = [(k, v) for k, v in parse_qsl(request.url.query) if k != "token"]
             found = RedirectResponse(request.url.path + ("?" + urlencode(left) if left else ""), 303)
-            found.set_cookie(COOKIE, given, httponly=True, samesite="strict")
+            # Not strict: after a link in a chat or a mail, a browser keeps such a cookie back from the redirect too.
+            found.set_cookie(COOKIE, given, httponly=True, samesite="lax")
             return found
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         if self._right(request.cookies.get(COOKIE, "")) or self._right(bearer):

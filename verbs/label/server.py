@@ -38,6 +38,7 @@ class Asked(TypedDict):
     turn: int
     question: NotRequired[str]
     ranks: NotRequired[list[int] | None]
+    order: NotRequired[list[int]]
     desirable: NotRequired[bool | None]
     comment: NotRequired[str]
     text: NotRequired[str]
@@ -49,7 +50,7 @@ Act = Callable[[Desk, Asked], None]
 def _vote(desk: Desk, asked: Asked) -> None:
     ranks = asked.get("ranks")
     said = Said(tuple(ranks) if ranks is not None else None, asked.get("desirable"), asked.get("comment", "").strip())
-    desk.vote(asked["annotator"], asked["turn"], asked.get("question", ""), said)
+    desk.vote(asked["annotator"], asked["turn"], asked.get("question", ""), said, asked.get("order"))
 
 
 def _skip(desk: Desk, asked: Asked) -> None:

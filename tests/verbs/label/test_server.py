@@ -103,6 +103,11 @@ def test_other_sites_and_other_names_are_refused(client: TestClient, desk: Desk)
         assert client.get("/", headers={"host": name}).status_code == 200
 
 
+@pytest.mark.parametrize("headers", [{"host": "["}, {"origin": "http://["}, {"host": "[::1"}], ids=str)
+def test_addresses_that_are_none(client: TestClient, headers: dict[str, str]) -> None:
+    assert client.get("/", headers=headers).status_code == 400
+
+
 def test_nothing_of_elsewhere_is_loaded(client: TestClient) -> None:
     page = client.get("/")
     assert "default-src 'none'" in page.headers["content-security-policy"] and 'lang="zh"' in page.text
@@ -121,7 +126,7 @@ def test_a_token_where_others_can_reach_the_page(desk: Desk) -> None:
     assert client.get("/api/state", params={"annotator": "ada"}, headers=bearer).status_code == 200
     opened = client.get("/", params={"token": TOKEN, "annotator": "ada"})
     assert opened.status_code == 303 and opened.headers["location"] == "/?annotator=ada"
-    assert "HttpOnly" in opened.headers["set-cookie"] and "samesite=strict" in opened.headers["set-cookie"].lower()
+    assert "HttpOnly" in opened.headers["set-cookie"] and "samesite=lax" in opened.headers["set-cookie"].lower()
     assert client.post("/api/vote", json=first(client)).status_code == 200
     assert TestClient(app, base_url="http://lab.example:7860").post("/api/vote", json={}).status_code == 401
 

@@ -58,7 +58,7 @@ async function request(path, body) {
 
 const load = () => request("api/state?annotator=" + encodeURIComponent(annotator));
 const act = (what, more = {}) => request("api/" + what, { annotator, turn: state.turn, ...more });
-const vote = (more) => act("vote", { question: state.question.id, ...more });
+const vote = (more) => act("vote", { question: state.question.id, order: state.question.order, ...more });
 
 // --- what each task's keys do: [key, label, action, main]
 
