@@ -15,6 +15,7 @@ from rlhf.data.tokenizers.tokenizer import load_tokenizer
 from rlhf.errors import DataError, ParentError
 from rlhf.models.files.export import written
 from rlhf.models.files.merged import MEAN, change_settings, check_alike, settings, write_merged
+from rlhf.models.process_scorer import SEPARATOR
 from rlhf.objectives.merging import merge
 from rlhf.quiet import quiet_libraries
 from rlhf.runs import Run
@@ -39,6 +40,7 @@ def run_merge(config: MergeConfig, run: Run, overrides: list[str]) -> float | No
     check_alike(folders)
     check_one_tokenizer(folders)
     init = folders.pop(INIT, None)
+    check_one_reading(folders)
     models, mean = list(folders.values()), merged_mean(config, list(folders.values()), init)
     changes: dict[str, Any] = {} if mean is None else {MEAN: mean}
     if config.merge.dtype != "auto":
@@ -77,6 +79,26 @@ def merged_mean(config: MergeConfig, models: Sequence[Path], init: Path | None) 
     return float(
         merge(means, config.shares(), method=method, init=start, towards_init=config.merge.towards_init).item()
     )
+
+
+def check_one_reading(folders: dict[str, Path]) -> None:
+    """Refuse reward models of which some score whole answers and others steps: their heads have one shape.
+
+    Raises:
+        ParentError: they do, or split answers into steps in different ways.
+    """
+    marks = {key: settings(folder).get(SEPARATOR) for key, folder in folders.items()}
+    first = next(iter(marks))
+    for key, mark in marks.items():
+        if mark != marks[first]:
+            said = {
+                where: "whole answers" if found is None else f"steps that end with {found!r}"
+                for where, found in marks.items()
+            }
+            raise ParentError(
+                f"{key}: {folders[key]} scores {said[key]}, and {first}, {folders[first]}, {said[first]}; merge reward "
+                "models of one kind"
+            )
 
 
 def check_one_tokenizer(folders: dict[str, Path]) -> None:

@@ -146,6 +146,7 @@ def an_adapter() -> None:
         ("models=[{a},{b}]", without_a_tensor, "transformer.ln_f.bias"),
         ("models=[{a},{b}]", not_finite, "transformer.ln_f.bias"),
         ("models=[{a},{b}]", an_adapter, "models.1: "),
+        ("models=[{r},{q}]", lambda: set_key("q", step_separator="\n"), "q scores steps that end with"),
         ("models=[{a},{b}] merge.init={r} merge.towards_init=0.1", None, "merge.init: "),
         ("models=[{a},{b}] merge.init={a}", None, "merge.init: a would not be read"),
         ("models=[{a},{b}] merge.method=slerp", None, "merge.init: missing"),
