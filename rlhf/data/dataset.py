@@ -191,8 +191,11 @@ def _piece(
 
 
 def _without_held_out(parts: Splits[Record]) -> None:
-    """Paths that are split in different ways: what one of them holds out is no training record of another."""
-    held = {key_of(record) for record in [*parts.val, *parts.test]}
+    """Paths that are split in different ways: what one of them holds out is no training record of another, and what one
+    tests on validates none."""
+    tested = set(map(key_of, parts.test))
+    parts.val = [record for record in parts.val if key_of(record) not in tested]
+    held = tested | set(map(key_of, parts.val))
     train = [record for record in parts.train if key_of(record) not in held]
     if len(train) < len(parts.train):
         log.warning(
