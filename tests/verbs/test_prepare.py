@@ -147,6 +147,7 @@ def test_the_folder_is_split_as_its_card_says(main: Main) -> None:
     # What one path holds out, another one does not train on.
     both = load("demonstrations", source="file", path=["out", "a.jsonl"], seed=7, val_fraction=0.1, test_fraction=0.1)
     assert not {*map(key_of, both.train)} & {*map(key_of, [*both.val, *both.test])} and len(both.train) > 100
+    assert not {*map(key_of, both.val)} & {*map(key_of, both.test)} and both.val and both.test
 
 
 def test_several_paths_with_weights(tmp_path: Path, main: Main) -> None:
@@ -182,6 +183,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"data.path": "a.jsonl", "filter.drop_matching": ["("]}, "filter.drop_matching: '('"),
     ({"data.path": "a.jsonl", "filter.min_words": 5, "filter.max_words": 3}, "filter.max_words: 3 is less"),
     ({"data.path": "a.jsonl", "decontamination.against": ["x.jsonl"]}, "decontamination.against: x.jsonl does not"),
+    ({"data.path": "a.jsonl", "duplicates.ngram": 65}, "duplicates.ngram: 65"),
+    ({"data.path": "a.jsonl", "decontamination.ngram": 65}, "decontamination.ngram: 65"),
     ({"data.path": "a.jsonl", "filter.personal_kinds": ["name"]}, "filter.personal_kinds: 'name' is not one of"),
     ({"data.path": "a.jsonl", "data.val_fraction": 0.5, "data.test_fraction": 0.5}, "data.val_fraction: 0.5"),
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import resource
@@ -20,11 +19,10 @@ from rich.console import Console
 from rlhf.config import PrepareConfig
 from rlhf.config.rules.preparation import check_packages, source_entries
 from rlhf.data.files.prepared import cards_of
-from rlhf.data.formats.parse import parse
 from rlhf.data.preparation.card import card_of, outcome_of, write_card, write_hits
 from rlhf.data.preparation.lines import OWN
 from rlhf.data.preparation.normalise import normaliser
-from rlhf.data.preparation.output import SPLITS, mix, write
+from rlhf.data.preparation.output import SPLITS, mix, record_of, write
 from rlhf.data.preparation.parts import Parts
 from rlhf.data.preparation.reading import Reading
 from rlhf.data.preparation.removal import duplicates
@@ -93,7 +91,7 @@ def perform(config: PrepareConfig, run: Run) -> int:
     with writing(run.dir), timed(timing, "write"):
         weights = [source.weight for source in sources]
         fractions = data.val_fraction, data.test_fraction
-        outcome.mixture = mix(parts, outcome.stays, weights, data.seed, *fractions, config.shuffle, kind)
+        outcome.mixture = mix(parts, outcome.stays, weights, data.seed, *fractions, config.shuffle, kind, data.fields)
         if not len(outcome.mixture.rows["train"]):
             raise DataError("data.val_fraction, data.test_fraction: they leave no record to train on; lower them")
         lines = sum(map(len, outcome.mixture.rows.values())) * (1 + config.parquet)
@@ -131,12 +129,12 @@ def kind_of(config: PrepareConfig, sources: list[Source]) -> Kind:
         DataError: it is not given, and the sources hold different ones.
     """
     if config.kind == "auto":
-        found = common_kind(sources)
+        found = common_kind(sources, config.data.fields)
         log.info("kind: %s, which %s", found, "the source holds" if len(sources) == 1 else "all sources hold")
         return found
     kind: Kind = config.kind  # type: ignore[assignment]
     for source in sources:
-        held = kind_of_source(source)
+        held = kind_of_source(source, config.data.fields)
         if RICHEST.index(held) < RICHEST.index(kind) and held in ("comparisons", "labels"):
             says = {"demonstrations": "the best answer is imitated", "prompts": "only the questions are kept"}
             log.info("%s holds %s: %s", source.shown, held, says.get(kind, f"read as {kind}"))
@@ -190,7 +188,7 @@ def duplicates_of(parts: Parts, reading: Reading, config: PrepareConfig, kind: K
             pairs = duplicates.candidates(parts, signatures, found, progress)
 
         def sets(record: int) -> tuple[str, tuple[np.ndarray, ...]]:
-            texts = texts_of(next(iter(parse(json.loads(parts.line(record)), kind))))  # type: ignore[arg-type]
+            texts = texts_of(record_of(parts.line(record), kind, reading.fields))
             numbers = [reading.numbers(words_of(text)) for text in texts.all]
             turns = len(texts.turns)
             return texts.verdict, signatures.parts(np.concatenate(numbers[:turns]), numbers[turns:])

@@ -68,7 +68,9 @@ class DuplicatesConfig:
         le=1,
         source="Lee et al. 2022: 0.8",
     )
-    ngram: int = key(3, "words of an n-gram; of a 50-word text one changed word alters 3 of 48", ge=1, unit="words")
+    ngram: int = key(
+        3, "words of an n-gram; of a 50-word text one changed word alters 3 of 48", ge=1, le=64, unit="words"
+    )
     permutations: int = key(
         128, "hashes of a MinHash, by which similar records are found", ge=16, le=1024, source="datasketch: 128"
     )
@@ -84,6 +86,7 @@ class DecontaminationConfig:
         "a record goes that has so many words in a row in common with an item; an item that is shorter must be found "
         "whole, and one of fewer than 6 words as a whole turn",
         ge=6,
+        le=64,
         unit="words",
         source="Brown et al. 2020, appendix C",
     )

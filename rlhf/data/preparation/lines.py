@@ -12,7 +12,7 @@ TRANSCRIPT = re.compile(r"\s*(?:Human|Assistant):")
 """A text that readers would take for a transcript of HH stands in messages instead, which are taken as they are."""
 OWN = frozenset(
     {"messages", "prompt", "response", "completion", "chosen", "rejected", "responses", "label", "margin", "text"}
-    | {"tools", "system", "history", "dataset", "category", "subset", "source"}
+    | {"completions", "labels", "tools", "system", "history", "dataset", "category", "subset", "source"}
 )
 """Fields that a record's own may not be called."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from rlhf.data.formats.parse import parse
 from rlhf.data.preparation.parquet import Columns
 from rlhf.data.preparation.parts import Parts, whole
 from rlhf.data.preparation.weights import copies
-from rlhf.data.records import Kind, key_of
+from rlhf.data.records import Kind, Record, key_of
 from rlhf.data.splits import LEVELS, fraction_of
 
 SPLITS = ("train", "validation", "test")
@@ -46,18 +46,22 @@ def mix(
     test_fraction: float,
     shuffle: bool,
     kind: Kind,
+    fields: Collection[str] = (),
 ) -> Mixture:
     """Split by prompt, repeat training records by weight, and shuffle.
 
     Args:
         stays: [records] bool. weights: of each source: 2 is every record twice, 0.5 every second one, by its hash.
+        fields: names of what travels with prompts.
     """
     kept = np.flatnonzero(stays)
     places, level = parts.numbers("uniforms")[kept], 0
+    keys: list[str] = []
     while level < LEVELS - 1 and nothing_held_out(places, val_fraction, test_fraction):
         # Cut out of other data by the same split, as a file of collect.py: split anew, see rlhf.data.splits.
         level += 1
-        places = np.array([fraction_of(key_of_line(parts.line(int(i)), kind), seed, level) for i in kept])
+        keys = keys or [key_of_line(parts.line(int(i)), kind, fields) for i in kept]
+        places = np.array([fraction_of(key, seed, level) for key in keys])
     if nothing_held_out(places, val_fraction, test_fraction):
         places, level = parts.numbers("uniforms")[kept], 0
     training = kept[places >= test_fraction + val_fraction]
@@ -76,16 +80,29 @@ def mix(
 
 
 def nothing_held_out(places: np.ndarray, val_fraction: float, test_fraction: float) -> bool:
-    """Whether a split leaves nothing to validate or to train on, though there is enough."""
-    held = val_fraction + test_fraction
+    """Whether a split leaves nothing to validate or to train on, though there are prompts enough: as `level_of` has it,
+    so that other files of the same prompts are split alike.
+
+    Args:
+        places: of each record, [n]; those of one prompt are equal.
+    """
+    places, held = np.unique(places), val_fraction + test_fraction
     no_val = len(places) * val_fraction >= 1 and not ((places >= test_fraction) & (places < held)).any()
     return bool(len(places) > 1 and (no_val or (len(places) * (1 - held) >= 1 and (places < held).all())))
 
 
-def key_of_line(line: bytes, kind: Kind) -> str:
+def key_of_line(line: bytes, kind: Kind, fields: Collection[str] = ()) -> str:
     """What decides the split of a record, of its line."""
-    record = next(iter(parse(json.loads(line), kind)))
-    return key_of(record)  # type: ignore[arg-type]
+    return key_of(record_of(line, kind, fields))
+
+
+def record_of(line: bytes, kind: Kind, fields: Collection[str] = ()) -> Record:
+    """The record that a line was made of.
+
+    Args:
+        fields: names of what travels with prompts.
+    """
+    return next(iter(parse(json.loads(line), kind, wanted={name: name for name in fields})))  # type: ignore[return-value]
 
 
 def write(

@@ -125,7 +125,11 @@ class Reading:
                 self._remove(part, "filter", found_kinds, place, "\n".join(texts.all))
                 return True
             if kinds:
-                record = with_texts(record, lambda text: masked(text, self.kinds)[0])
+                try:
+                    record = with_texts(record, lambda text: masked(text, self.kinds)[0])
+                except ValueError as error:  # answers that differ in an address only
+                    self._remove(part, "filter", Removal(f"masked: {error}".replace(" ", "_")), place, texts.prompt)
+                    return True
                 texts = texts_of(record)
                 part.counts["changed/masked"] += 1
         words = [words_of(text) for text in texts.all]
@@ -147,6 +151,13 @@ class Reading:
         return found, texts_of(found)
 
     def _keep(self, part: Part, record: Record, texts: Texts, words: list[list[str]], place: str) -> None:
+        try:
+            line = line_of(record, part.dataset)
+        except UnicodeEncodeError:  # texts have been looked at, and what stands beside them has not
+            error = BadRecord("not_utf8", "a field beside the texts holds half a character (a lone surrogate)")
+            check(error, place, self.on_error)
+            self._remove(part, "reader", Removal(error.reason, str(error)), place, texts.prompt)
+            return
         ends = np.cumsum([len(own) for own in words])
         numbers = np.split(self.numbers([word for own in words for word in own]), ends[:-1])
         turns = len(texts.turns)
@@ -166,7 +177,7 @@ class Reading:
         columns["answer_words"].append(max(map(len, words[turns:]), default=0))
         columns["contaminated"].append(hit is not None)
         part.places.append(place)
-        part.lines.append(line_of(record, part.dataset))
+        part.lines.append(line)
 
     def _remove(self, part: Part, step: str, removal: Removal, place: str, text: str) -> None:
         part.counts[f"removed/{step}/{removal.reason}"] += 1
@@ -182,7 +193,9 @@ def line_of(record: Record, dataset: str) -> bytes:
 
 def example(place: str, text: str, found: str = "") -> dict[str, str]:
     """A removed record for the card: where it stands, its beginning without personal data, and what was found."""
-    text = masked(text[: 2 * SHOWN])[0]
+    # A record may have gone because of half a character, which no file could hold.
+    text, found = (said.encode("utf-8", "backslashreplace").decode("utf-8") for said in (text[: 2 * SHOWN], found))
+    text = masked(text)[0]
     cut = text[:SHOWN] + ("…" if len(text) > SHOWN else "")
     return {"place": place, "text": cut, **({"found": masked(found)[0]} if found else {})}
 

@@ -124,8 +124,11 @@ def check(error: BadRecord, place: str, on_error: OnError) -> str:
     return message
 
 
-def kind_of_source(source: Source) -> Kind:
+def kind_of_source(source: Source, fields: Mapping[str, str] | None = None) -> Kind:
     """The richest kind of records that the first values of a source hold.
+
+    Args:
+        fields: what travels with prompts; where they are missing, reading says so.
 
     Raises:
         DataError: none of them can be read as anything.
@@ -136,9 +139,12 @@ def kind_of_source(source: Source) -> Kind:
         if len(seen) == LOOKED_AT:
             break
     first = ""
-    for kind in RICHEST:
+    tries: list[tuple[Kind, Mapping[str, str]]] = [(kind, fields or {}) for kind in RICHEST]
+    if fields:
+        tries.append(("prompts", {}))
+    for kind, taken in tries:
         for raw in seen:
-            for found in source.records(raw, kind, {}):
+            for found in source.records(raw, kind, taken):
                 if not isinstance(found, BadRecord):
                     return kind
                 first = first or f"{raw.place}: {found}"
@@ -149,13 +155,16 @@ def kind_of_source(source: Source) -> Kind:
     )
 
 
-def common_kind(sources: list[Source]) -> Kind:
+def common_kind(sources: list[Source], fields: Mapping[str, str] | None = None) -> Kind:
     """The kind that all sources hold.
+
+    Args:
+        fields: of `kind_of_source`.
 
     Raises:
         DataError: they hold different ones.
     """
-    kinds = {source.name: kind_of_source(source) for source in sources}
+    kinds = {source.name: kind_of_source(source, fields) for source in sources}
     if len({*kinds.values()}) == 1:
         return next(iter(kinds.values()))
     held = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
