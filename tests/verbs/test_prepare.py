@@ -134,6 +134,17 @@ def test_killed_and_continued_the_bytes_are_the_same(main: Main, monkeypatch: py
         assert Path("whole", name).read_bytes() == Path("pieces", name).read_bytes(), name
     assert main("data.path=a.jsonl", "resume=true", near="0.8", out="pieces") == 0, "finished: nothing to do"
 
+    def removing(folder: Path, **_: Any) -> None:
+        (Path(folder) / "00000.npz").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", removing)
+        assert main("data.path=a.jsonl", near="0.8", out="late") == 130
+    assert main("data.path=a.jsonl", "resume=true", near="0.8", out="late") == 0
+    assert Path("whole", "train.jsonl").read_bytes() == Path("late", "train.jsonl").read_bytes()
+    assert not Path("late", "parts").exists()
+
 
 def test_the_folder_is_split_as_its_card_says(main: Main) -> None:
     write("a.jsonl", many(200))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +19,10 @@ from rlhf.config import PrepareConfig
 from rlhf.config.rules.preparation import check_packages, source_entries
 from rlhf.data.files.prepared import cards_of
 from rlhf.data.preparation.card import card_of, outcome_of, write_card, write_hits
-from rlhf.data.preparation.lines import OWN
+from rlhf.data.preparation.lines import OWN, record_of
 from rlhf.data.preparation.normalise import normaliser
-from rlhf.data.preparation.output import SPLITS, mix, record_of, write
-from rlhf.data.preparation.parts import Parts
+from rlhf.data.preparation.output import SPLITS, mix, write
+from rlhf.data.preparation.parts import Parts, remove
 from rlhf.data.preparation.reading import Reading
 from rlhf.data.preparation.removal import duplicates
 from rlhf.data.preparation.removal.filters import Filters, Lengths
@@ -110,7 +109,7 @@ def perform(config: PrepareConfig, run: Run) -> int:
         card = card_of(data.name, kind, settings, sources, outcome, splits, evaluations, config.examples, used)
         write_card(card, run.dir)
     tell(run, card, timing)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     return sum(held["records"] for held in splits.values())
 
 
@@ -188,7 +187,7 @@ def duplicates_of(parts: Parts, reading: Reading, config: PrepareConfig, kind: K
             pairs = duplicates.candidates(parts, signatures, found, progress)
 
         def sets(record: int) -> tuple[str, tuple[np.ndarray, ...]]:
-            texts = texts_of(record_of(parts.line(record), kind, reading.fields))
+            texts = texts_of(record_of(parts.line(record), kind, reading.fields))  # type: ignore[arg-type]
             numbers = [reading.numbers(words_of(text)) for text in texts.all]
             turns = len(texts.turns)
             return texts.verdict, signatures.parts(np.concatenate(numbers[:turns]), numbers[turns:])

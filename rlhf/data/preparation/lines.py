@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
-from rlhf.data.records import Comparison, Demonstration, Document, Labelled, Prompt, Ranking, Record, StepLabelled
+from rlhf.data.files.raw import BadRecord
+from rlhf.data.formats.parse import parse
+from rlhf.data.records import Comparison, Demonstration, Document, Kind, Labelled, Prompt, Ranking, Record, StepLabelled
 
 TRANSCRIPT = re.compile(r"\s*(?:Human|Assistant):")
 """A text that readers would take for a transcript of HH stands in messages instead, which are taken as they are."""
@@ -52,6 +55,15 @@ def object_of(record: Record, dataset: str) -> dict[str, Any]:
     found |= dict(prompt.fields)
     found |= dict(record.tags) if isinstance(record, Labelled | StepLabelled | Comparison | Ranking) else {}
     return {**found, "dataset": dataset}
+
+
+def record_of(line: bytes, kind: Kind, fields: Collection[str] = ()) -> Record | BadRecord:
+    """The record that a line was made of.
+
+    Args:
+        fields: names of what travels with prompts.
+    """
+    return next(iter(parse(json.loads(line), kind, wanted={name: name for name in fields})))
 
 
 def is_plain(prompt: Prompt) -> bool:

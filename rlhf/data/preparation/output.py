@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from rlhf.data.files.values import file_sha256
-from rlhf.data.formats.parse import parse
+from rlhf.data.preparation.lines import record_of
 from rlhf.data.preparation.parquet import Columns
 from rlhf.data.preparation.parts import Parts, whole
 from rlhf.data.preparation.weights import copies
-from rlhf.data.records import Kind, Record, key_of
+from rlhf.data.records import Kind, key_of
 from rlhf.data.splits import LEVELS, fraction_of
 
 SPLITS = ("train", "validation", "test")
@@ -93,16 +93,7 @@ def nothing_held_out(places: np.ndarray, val_fraction: float, test_fraction: flo
 
 def key_of_line(line: bytes, kind: Kind, fields: Collection[str] = ()) -> str:
     """What decides the split of a record, of its line."""
-    return key_of(record_of(line, kind, fields))
-
-
-def record_of(line: bytes, kind: Kind, fields: Collection[str] = ()) -> Record:
-    """The record that a line was made of.
-
-    Args:
-        fields: names of what travels with prompts.
-    """
-    return next(iter(parse(json.loads(line), kind, wanted={name: name for name in fields})))  # type: ignore[return-value]
+    return key_of(record_of(line, kind, fields))  # type: ignore[arg-type]
 
 
 def write(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,6 +131,14 @@ class Written:
     def places(self) -> list[str]:
         """`file:line` of each record."""
         return list(json.loads(self.stem.with_suffix(".places").read_text(encoding="utf-8")))
+
+
+def remove(folder: Path) -> None:
+    """Remove all parts: their descriptions first, the last one's first of all, so that a run that is killed meanwhile
+    continues after whole ones."""
+    for about in sorted(folder.glob("*.json"), reverse=True):
+        about.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Parts:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rlhf.data.files.raw import BadRecord, Raw
-from rlhf.data.preparation.lines import object_of
+from rlhf.data.preparation.lines import object_of, record_of
 from rlhf.data.preparation.parts import Part, Parts
 from rlhf.data.preparation.removal.filters import Filters, Removal
 from rlhf.data.preparation.removal.overlap import Evaluations, Hit
@@ -23,7 +23,7 @@ from rlhf.data.preparation.words import WordNumbers, words_of
 from rlhf.data.readers import OnError
 from rlhf.data.records import Kind, Record, key_of, place_of
 from rlhf.data.splits import fraction_of
-from rlhf.errors import DataError
+from rlhf.errors import ConfigError, DataError
 
 PART = 10_000
 """Records that are read for a part: some 10 MB, and what is lost at most when a run is killed."""
@@ -64,6 +64,7 @@ class Reading:
 
         Raises:
             DataError: a source can't be read, or none of it can be used.
+            ConfigError: a name in `fields` says something else in a record.
         """
         done = Parts(folder)
         read = sum(part.about["counts"].get("read", 0) for part in done.all)
@@ -158,6 +159,9 @@ class Reading:
             check(error, place, self.on_error)
             self._remove(part, "reader", Removal(error.reason, str(error)), place, texts.prompt)
             return
+        key = key_of(record)
+        if self.fields:
+            self._check_names(line, key, texts, place)
         ends = np.cumsum([len(own) for own in words])
         numbers = np.split(self.numbers([word for own in words for word in own]), ends[:-1])
         turns = len(texts.turns)
@@ -168,7 +172,6 @@ class Reading:
             prompt = np.concatenate(numbers[:turns])
             part.hashes.append(self.signatures(self.signatures.parts(prompt, numbers[turns:])))
         columns = part.columns
-        key = key_of(record)
         digest = digest_of(key, texts)
         columns["digest"].append(int.from_bytes(digest[:8], "little"))
         columns["digest_more"].append(int.from_bytes(digest[8:], "little"))
@@ -178,6 +181,19 @@ class Reading:
         columns["contaminated"].append(hit is not None)
         part.places.append(place)
         part.lines.append(line)
+
+    def _check_names(self, line: bytes, key: str, texts: Texts, place: str) -> None:
+        """Refuse fields by whose names a reader would find another question or answer in the line.
+
+        Raises:
+            ConfigError: they have such names.
+        """
+        back = record_of(line, self.kind, self.fields)
+        if isinstance(back, BadRecord) or (key_of(back), texts_of(back).answers) != (key, texts.answers):
+            raise ConfigError(
+                f"data.fields: {', '.join(self.fields)}: the record of {place} would be read as another one with a "
+                "field of such a name; choose another name"
+            )
 
     def _remove(self, part: Part, step: str, removal: Removal, place: str, text: str) -> None:
         part.counts[f"removed/{step}/{removal.reason}"] += 1

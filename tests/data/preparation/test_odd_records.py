@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from rlhf.data.preparation.card import card_of, outcome_of, write_card
-from rlhf.data.preparation.output import mix, record_of
+from rlhf.data.preparation.lines import record_of
+from rlhf.data.preparation.output import mix
 from rlhf.data.preparation.removal.duplicates import Found
 from rlhf.data.preparation.source import Source, kind_of_source
 from rlhf.data.records import Prompt, key_of, prompt_of
 from rlhf.data.splits import fraction_of, level_of
-from rlhf.errors import DataError
+from rlhf.errors import ConfigError, DataError
 from tests.data.preparation.test_steps import counts, read, says, write
 
 HALF = "\ud83d"
@@ -77,8 +78,14 @@ def test_what_travels_with_prompts_may_be_long(row: dict[str, str], tmp_path: Pa
     assert kind == ("demonstrations" if "response" in row else "prompts")
     assert kind_of_source(Source(str(write(tmp_path / "c.jsonl", [row])), "c"), fields) == kind, "reading says the rest"
     parts = read(tmp_path, [{**row, "test_code": CODE, "quality": 3}], kind, fields=fields)
-    prompt = prompt_of(record_of(parts.line(0), kind, fields))
-    assert prompt is not None and prompt.fields == {"tests": CODE, "quality": 3}
+    prompt: Any = prompt_of(record_of(parts.line(0), kind, fields))  # type: ignore[arg-type]
+    assert prompt.fields == {"tests": CODE, "quality": 3}
+
+
+@pytest.mark.parametrize("name", ["question", "instruction", "conversations"])
+def test_names_by_which_another_record_would_be_read_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"^data\.fields: {name}: .*a\.jsonl:1"):
+        read(tmp_path, [{**says("What is it?", "It is."), "ref": "4"}], fields={name: "ref"})
 
 
 def test_the_level_of_a_split_depends_on_prompts_as_in_other_files_of_them(tmp_path: Path) -> None:
