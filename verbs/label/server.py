@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -13,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -27,6 +28,9 @@ from verbs.label.guard import Guard
 ASSETS = Path(__file__).parent / "assets"
 LARGEST = 200_000
 """Bytes of a request."""
+
+SENDING = 10
+"""Seconds within which a request must be there: one that was never finished would keep the server from ending."""
 
 log = logging.getLogger("rlhf")
 
@@ -113,10 +117,14 @@ def _asset(name: str) -> Callable[[Request], Any]:
 async def _read(request: Request) -> Asked | None:
     """What was sent; `None` where it is nothing that the page sends."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST:
-            return None
+    try:
+        async with asyncio.timeout(SENDING):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > LARGEST:
+                    return None
+    except (ClientDisconnect, TimeoutError):  # of a window that was closed nobody reads the answer
+        return None
     try:
         asked = json.loads(body)
         body.decode().encode()
@@ -170,5 +178,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(app: Starlette, at: socket.socket) -> None:
     """Serve until Ctrl-C or a signal."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off", ws="none")
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+    )
     uvicorn.Server(config).run([at])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 pytest.importorskip("starlette", reason="the page needs Starlette: pip install -e '.[web]'")
 pytest.importorskip("uvicorn", reason="the page needs Uvicorn: pip install -e '.[web]'")
+import uvicorn
 from starlette.testclient import TestClient
 
 from rlhf.data.records import Prompt
@@ -17,7 +20,7 @@ from rlhf.errors import ConfigError
 from rlhf.labelling.desk import Desk
 from rlhf.labelling.questions import make_question
 from rlhf.labelling.vote_log import VoteLog, read_votes
-from verbs.label.server import build_app, listen
+from verbs.label.server import build_app, listen, serve
 
 BASE = "http://127.0.0.1:7860"
 TOKEN = "a-token-of-sixteen-characters"
@@ -136,6 +139,56 @@ def test_behind_a_proxy_of_another_name(desk: Desk) -> None:
     assert client.get("/").status_code == 401
     client.get("/", params={"token": TOKEN})
     assert client.post("/api/vote", json=first(client), headers={"origin": "https://lab.example"}).status_code == 200
+
+
+def test_a_window_that_is_closed_while_it_sends(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no error of the server, and keeps it from ending no longer than `SENDING`."""
+    found: list[uvicorn.Server] = []
+
+    class Recorded(uvicorn.Server):
+        def __init__(self, config: uvicorn.Config) -> None:
+            super().__init__(config)
+            found.append(self)
+
+    raised: list[BaseException] = []
+    app = build_app(desk)
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        begun.set()
+        try:
+            await app(scope, receive, send)
+        except Exception as error:
+            raised.append(error)
+        finally:
+            done.set()
+
+    begun, done = threading.Event(), threading.Event()
+    monkeypatch.setattr("verbs.label.server.uvicorn.Server", Recorded)
+    monkeypatch.setattr("verbs.label.server.SENDING", 0.1)
+    at = listen("127.0.0.1", 0)
+    worker = threading.Thread(target=serve, args=(watched, at), daemon=True)
+    worker.start()
+    half = b"POST /api/vote HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+
+    def send_half() -> socket.socket:
+        begun.clear()
+        done.clear()
+        while True:
+            try:
+                window = socket.create_connection(at.getsockname())
+            except ConnectionRefusedError:  # it does not listen yet
+                continue
+            window.sendall(half)
+            assert begun.wait(10)
+            return window
+
+    send_half().close()
+    assert done.wait(10) and raised == []
+    with send_half():
+        found[0].should_exit = True
+        worker.join(10)
+        assert not worker.is_alive()
+    at.close()
 
 
 def test_places_that_can_not_be_had() -> None:
