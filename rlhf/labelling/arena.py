@@ -74,7 +74,7 @@ class Arena(Desk):
             return found
 
     def say(self, annotator: str, turn: int, text: str) -> None:
-        """Ask both models.
+        """Ask both models. Their answers are dropped if a vote was taken back meanwhile.
 
         Raises:
             Stale: it is no longer this turn. Refused: a vote is due first, or there is nothing to answer.
@@ -99,6 +99,8 @@ class Arena(Desk):
         finally:
             talk.busy = False
         with self.lock:
+            if self._turns.get(annotator, 0) != turn:
+                return  # another window undid a vote meanwhile: these answers continue what no longer stands
             if not all(answers):
                 talk.note = "empty"
             elif len(set(answers)) == 1:

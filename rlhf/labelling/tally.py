@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 from rlhf.labelling.vote_log import Line
@@ -64,8 +64,13 @@ class Tally:
         voters.add(annotator) if by > 0 else voters.discard(annotator)
         for item, value in items_of(line):
             votes = self._items.setdefault(item, {})
-            votes.pop(annotator, None)
-            self._pairs += by * len(votes)
-            self._agreeing += by * sum(other == value for other in votes.values())
+            # In an arena the same question may come up again: of two votes by one annotator the later counts.
+            if (before := votes.pop(annotator, None)) is not None:
+                self._pair(before, votes, -1)
             if by > 0:
+                self._pair(value, votes, 1)
                 votes[annotator] = value
+
+    def _pair(self, value: int, others: Mapping[str, int], by: int) -> None:
+        self._pairs += by * len(others)
+        self._agreeing += by * sum(other == value for other in others.values())

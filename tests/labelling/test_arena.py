@@ -70,6 +70,36 @@ def test_undo_goes_back_to_the_question(arena: Arena) -> None:
     assert [line["event"] for line in read_votes(arena.log.path)] == ["vote", "undo", "vote"]
 
 
+def test_answers_to_what_was_undone_meanwhile_are_dropped(arena: Arena) -> None:
+    arena.say("ada", 0, "one")
+    before = arena.state("ada")["question"]
+    prefer(arena, "a")
+    inner = arena.answer
+
+    def undoing(model: int, *rest: object) -> str:
+        if model:
+            arena.undo("ada", 1)
+        return inner(model, *rest)  # type: ignore[arg-type]
+
+    arena.answer = undoing
+    arena.say("ada", 1, "two")
+    assert arena.state("ada")["question"] == before and arena.state("ada")["talk"] == []
+    prefer(arena, "b")
+    assert arena.state("ada")["talk"][-1] == ["assistant", "b says one 0"]
+
+
+def test_the_same_question_again_is_one_pair(arena: Arena) -> None:
+    """Models that draw nothing answer the same each time."""
+    arena.answer = lambda model, *_: "ab"[model]
+    for annotator, times in (("bob", 1), ("ada", 2)):
+        for turn in range(times):
+            arena.say(annotator, turn, "one")
+            prefer(arena, "ab"[turn], annotator)
+            if turn + 1 < times:
+                arena.reset(annotator, turn + 1)
+    assert arena.state("ada")["agreement"] == {"share": 0, "pairs": 1}
+
+
 def test_a_skip_takes_the_question_out(arena: Arena) -> None:
     arena.say("ada", 0, "one")
     arena.skip("ada", 0, arena.state("ada")["question"]["id"])

@@ -42,7 +42,7 @@ def report_agreement(config: LabelConfig, parents: Mapping[str, Parent]) -> None
     lines = read_annotations(Path(config.agreement))
     labels = table_of(lines)
     if not labels.items:
-        raise DataError(f"agreement: {config.agreement} has skips alone")
+        raise DataError(f"agreement: {config.agreement} holds no vote that counts, but skips or votes that were undone")
     record = agreement_record(labels)
     record["disputes"] = disputes(lines, labels, MOST_DISPUTES)
     if "reward_model" in parents:
