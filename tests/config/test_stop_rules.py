@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rlhf.config import LoopConfig, TrainConfig
-from rlhf.config.rules.stopping import check_measured, check_stop_rules, stop_reason
+from rlhf.config.rules.stopping import check_measured, check_stop_rules, check_validated, stop_reason
 from rlhf.errors import ConfigError
 
 
@@ -56,3 +56,13 @@ def test_a_metric_that_the_run_lacks_is_told_once_it_is_known() -> None:
         check_measured(rules, {"val/kl": 1.0}, held_out=True)
     with pytest.raises(ConfigError, match=r"^train\.stop_at\.objective/kl: "):
         check_measured({"objective/kl": {"max": 1.0}}, {"train/loss": 1.0}, held_out=False)
+
+
+def test_a_limit_that_nothing_would_look_at_is_refused() -> None:
+    rules = {"train/loss": {"max": 9.0}, "val/kl": {"max": 20.0}}
+    check_validated(rules, 1)
+    check_validated({"train/loss": {"max": 9.0}}, 0)
+    with pytest.raises(ConfigError, match=r"^train\.stop_at\.val/kl: .*data\.val_fraction"):
+        check_validated(rules, 0)
+    with pytest.raises(ConfigError, match=r"^train\.stop_at\.val/kl: .*train\.val_every"):
+        check_stop_rules(TrainConfig(train=LoopConfig(stop_at=rules, val_every=None)))

@@ -19,6 +19,7 @@ from lightning_modules.base import StageModule
 from rlhf import progress
 from rlhf.config import TrainConfig, plain
 from rlhf.config.objective import Value, check_objective, objective_value
+from rlhf.config.rules.stopping import check_validated
 from rlhf.data.templates.template import Template, template_for
 from rlhf.data.tokenizers.tokenizer import Tokenizer
 from rlhf.errors import Interrupted, TrainingError
@@ -76,6 +77,7 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     rows = read_rows(config, template, config.algo.learns_from)
     log.info("data: %s", ", ".join(f"{name} {n}" for name, n in rows.counts.items() if n))
     module, data = build_module(config, run, template, rows)
+    check_validated(config.train.stop_at, len(data.val))
     for name, model in module.trained().items():
         log.info("%s: %s", name, size_of(model))
     resources, alerts = Resources(), Alerts(run.dir, config.algo.name)

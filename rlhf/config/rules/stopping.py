@@ -12,6 +12,9 @@ BOUNDS = ("min", "max")
 CLOCKED = ("time/", "seconds", "per_second")
 """Parts of the names of metrics that a clock measures: ranks would come to different answers, and so would a replay."""
 
+HELD_OUT = "val/"
+"""What names of a validation's metrics begin with."""
+
 Rules = Mapping[str, Mapping[str, float]]
 
 
@@ -32,6 +35,27 @@ def check_stop_rules(config: TrainConfig) -> None:
             raise ConfigError(f"{where}: min {bounds['min']:g} must be below max {bounds['max']:g}")
         if any(part in metric for part in CLOCKED):
             raise ConfigError(f"{where}: is measured by a clock, and a run must end the same whenever it is repeated")
+        if metric.startswith(HELD_OUT) and config.train.val_every is None:
+            raise ConfigError(
+                f"{where}: with train.val_every=null it is first measured at the end; set train.val_every"
+            )
+
+
+def check_validated(rules: Rules, held_out: int) -> None:
+    """Refuse rules that nothing would look at, once the data is known.
+
+    Args:
+        held_out: number of examples to validate on.
+
+    Raises:
+        ConfigError: a rule is about a validation, and there is none.
+    """
+    for metric in rules if not held_out else ():
+        if metric.startswith(HELD_OUT):
+            raise ConfigError(
+                f"train.stop_at.{metric}: nothing is held out, so it is never measured; raise data.val_fraction, or "
+                "pass data.val_path=FILE"
+            )
 
 
 def stop_reason(rules: Rules, measured: Mapping[str, float], step: int) -> str | None:
@@ -60,6 +84,6 @@ def check_measured(rules: Rules, measured: Mapping[str, float], *, held_out: boo
         ConfigError: a rule is about a metric that this run doesn't have.
     """
     for metric in rules:
-        if measured and metric.startswith("val/") == held_out and metric not in measured:
+        if measured and metric.startswith(HELD_OUT) == held_out and metric not in measured:
             known = f"; it has {', '.join(sorted(measured))}"
             raise ConfigError(f"train.stop_at.{metric}: is no metric of this run{nearest(metric, measured) or known}")

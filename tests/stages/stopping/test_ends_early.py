@@ -49,6 +49,8 @@ def test_a_limit_of_a_training_metric_ends_it_after_a_validation(main: Any, capf
     assert last["step"] == "1" and "val/loss" in last and "train/loss" in last
     assert main("algo=pretrain hydra.run.dir=other train.stop_at={train/los:{max:1}}") == 2
     assert "train.stop_at.train/los: " in capfd.readouterr().err
+    assert main("algo=pretrain hydra.run.dir=none data.val_fraction=0 train.stop_at={val/loss:{max:1}}") == 2
+    assert "train.stop_at.val/loss: " in capfd.readouterr().err
 
 
 def test_what_is_exported_is_the_average_of_the_weights(main: Any) -> None:
