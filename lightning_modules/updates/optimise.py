@@ -95,6 +95,13 @@ def clip_and_step(
         for part, group in zip(module.rate_names, module.optimizer.param_groups, strict=True):
             group["lr"] = 0.0 if module.rests(part) else group["peak_lr"] * factor
         module.optimizer.step()
-        if module.average is not None:
+        if module.average is not None and not exported_rests(module):
             module.average.follow()
     return norms | {"skipped": float(module.bad_steps.skipped)}
+
+
+def exported_rests(module: StageModule) -> bool:
+    """Whether the exported model is not to move in this step, as while a critic warms up: the weights that training
+    started from are no part of an average."""
+    exported = module.exported()
+    return any(model is exported and module.rests(name) for name, model in module.trained().items())

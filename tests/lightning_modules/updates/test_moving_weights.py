@@ -84,13 +84,14 @@ def test_a_reference_moves_by_name_and_keeps_what_it_was() -> None:
     assert not MovingReference(model, 0.25).first
 
 
-def ppo(critic: str, steps: int = 4) -> PPOModule:
+def ppo(critic: str, steps: int = 4, warmup: int = 0) -> PPOModule:
     world = make_world()
     policy = new_policy(value_head=critic == "shared")
     algo = PPOConfig(
         critic=critic,
         lr=0.02,
         lr_schedule="constant",
+        critic_warmup=warmup,
         epochs=2,
         ema_decay=0.5,
         reference_sync_steps=2,
@@ -131,6 +132,17 @@ def test_a_run_that_is_continued_has_the_same_average_and_reference(critic: str)
     assert equal(weights(parts.scorers.reference), weights(whole.scorers.reference))
     assert parts.moving is not None and equal(parts.moving.first, weights(make_world().reference))
     assert not equal(weights(whole.scorers.reference), weights(make_world().reference))
+
+
+@pytest.mark.parametrize("critic", ["shared", "separate"])
+def test_weights_that_rest_while_a_critic_warms_up_are_no_part_of_the_average(critic: str) -> None:
+    module = trained(ppo(critic, warmup=3))
+    assert module.average is not None and module.average.updates == 2, "those of the last of four iterations"
+    resting = trained(ppo(critic, warmup=4))
+    assert resting.average is not None and resting.average.updates == 0
+    last = weights(resting.policy)
+    resting.take_average()
+    assert equal(weights(resting.policy), last), "nothing is averaged so far"
 
 
 def test_a_validation_sees_the_average_and_the_first_reference() -> None:
