@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,28 +79,48 @@ def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rlhf.progress.enabled", True)  # a run without bars would silence those after it
 
 
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A headless browser for tests of pages."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    found = os.environ.get("CHROMIUM") or next((path for name in names if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium here; install one, or name it in CHROMIUM")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def program_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working folder of a program that a test runs. What it leaves on the root logger is taken away after it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield tmp_path
+    # Hydra puts handlers of its own on the root logger, which would write to this test's folder from then on.
+    for handler in set(root.handlers) - set(before[0]):
+        handler.close()
+    root.handlers[:], root.level = before
+
+
 @pytest.fixture
 def stage() -> Pretend:
     return Pretend()
 
 
 @pytest.fixture
-def main(stage: Pretend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], int]]:
+def main(stage: Pretend, program_folder: Path) -> Callable[[str], int]:
     """`main("algo=dpo -m")` runs the program and returns its exit code."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
 
     def pretend(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
         """Pretend to train."""
         return stage(config, run, overrides)
 
-    yield lambda line: Program("train", pretend).main(line.split())
-    # Hydra puts handlers of its own on the root logger, which would go on writing to this test's folder.
-    for handler in set(root.handlers) - set(before[0]):
-        handler.close()
-    root.handlers[:], root.level = before
+    return lambda line: Program("train", pretend).main(line.split())
 
 
 @pytest.fixture
@@ -128,21 +150,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def main_evaluate(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], int]]:
+def main_evaluate(models: Path, program_folder: Path) -> Iterator[Callable[[str], int]]:
     """`main_evaluate("models.sft={a}")`: the program in an empty folder, with quick settings, writing to `out`."""
     import torch
 
     from evaluate import evaluate
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    root, threads = logging.getLogger(), torch.get_num_threads()
-    before = root.handlers[:], root.level
+    threads = torch.get_num_threads()
     places = {path.name: path for path in models.iterdir()}
     yield lambda line: evaluate.main(
         [*QUICK.split(), "strategy.threads=1", "hydra.run.dir=out", *line.format(**places).split()]
     )
-    for handler in set(root.handlers) - set(before[0]):
-        handler.close()
-    root.handlers[:], root.level = before
     torch.set_num_threads(threads)

@@ -117,7 +117,7 @@ def distance(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float 
 
 
 def verdict(wrong: Sequence[str]) -> str:
-    """What a part says of itself in a line."""
+    """What a part reports, in a line."""
     return f"wrong: {', '.join(wrong)}" if wrong else "as expected"
 
 

@@ -55,7 +55,7 @@ def forget_peak() -> int:
 
 
 def return_freed_memory() -> None:
-    """Let glibc map every tensor by itself, so that resident memory is what is needed, without gaps between blocks."""
+    """Let glibc map every tensor separately, so that resident memory is what is needed, without gaps between blocks."""
     ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, 2**16)
 
 

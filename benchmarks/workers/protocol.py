@@ -67,7 +67,7 @@ def cuda() -> Any:
 
 
 def wait_for_device() -> None:
-    """A GPU works on while the program goes on; only what it has done counts."""
+    """A GPU works while the program continues; only what it has finished counts."""
     if (gpu := cuda()) is not None:
         gpu.synchronize()
 

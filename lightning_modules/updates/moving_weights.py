@@ -6,6 +6,7 @@ to copy its modules; so the tensors are kept here, sharded as the weights are.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ def average_share(decay: float, update: int) -> float:
     return (1.0 - decay) / (1.0 - decay**update)
 
 
-class StandIn:
+class StandIn(ABC):
     """Weights that take the place of a model's while a run is validated.
 
     Exchanged in place, so that no further memory is needed, and nothing that holds the model has to know.
@@ -36,9 +37,9 @@ class StandIn:
         self.models = models
         self.shown = False
 
+    @abstractmethod
     def pairs(self) -> Iterable[tuple[Tensor, Tensor]]:
         """A model's weights, each with what takes its place; this process's shards. Empty: nothing does, so far."""
-        raise NotImplementedError
 
     def show(self) -> None:
         """Put the others in the model's place; all ranks call it together."""

@@ -19,6 +19,7 @@ from rlhf.data.records import asked
 from rlhf.errors import ConfigError, DataError
 from rlhf.labelling.questions import Question
 from rlhf.runs.files import json_line
+from rlhf.storage.disk import sync_folder
 from rlhf.storage.inside import no_links
 from rlhf.storage.reading import Unreadable, read_json_lines
 from rlhf.storage.shapes import fits
@@ -110,7 +111,7 @@ class VoteLog:
                 f"out: {self.path} is open in another process; stop that one, or pass another out=FOLDER"
             ) from None
         if new:
-            _sync_folder(folder)
+            sync_folder(folder)
         self.lines = read_votes(self.path)
         # A kill in the middle of a line leaves a part of it, which nobody was told to count on.
         self._torn = not _ends_whole(self.path)
@@ -132,15 +133,6 @@ class VoteLog:
     def close(self) -> None:
         """Let others in."""
         self._stream.close()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put a new file's name on disk too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _ends_whole(path: Path) -> bool:

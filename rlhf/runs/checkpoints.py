@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf.errors import first_line
+from rlhf.storage.disk import sync_folder
 from rlhf.storage.inside import no_links
 from rlhf.storage.reading import open_regular
 
@@ -55,7 +56,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, path)
-        _sync_directory(path.parent)
+        sync_folder(path.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -124,12 +125,3 @@ def set_aside(directory: Path, after: int) -> None:
     for path in checkpoints(directory):
         if step_of(path) > after:
             path.rename(path.with_suffix(".broken"))
-
-
-def _sync_directory(directory: Path) -> None:
-    """A rename is safe from a power cut only once the directory is on the disk too."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

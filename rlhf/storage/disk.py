@@ -1,9 +1,10 @@
-"""Why a disk could not be written, in words, whatever a library made of it."""
+"""Writing to a disk: why it could not be done, in words, and making sure that it is."""
 
 from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 REASONS = {
     errno.ENOSPC: "no space is left on the disk",
@@ -35,3 +36,12 @@ def disk_fault(error: BaseException | None) -> str | None:
 def reason_of(error: OSError) -> str:
     """The same for any error of the file system, without the path."""
     return disk_fault(error) or error.strerror or str(error)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk: a new or renamed file is safe from a power cut only then."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

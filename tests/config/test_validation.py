@@ -215,6 +215,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"algo": PPOConfig(critic_warmup=5), "train": LoopConfig(max_steps=5)},
         "algo.critic_warmup: 5 iterations are all of train.max_steps=5",
     ),
+    (
+        {"algo": PPOConfig(frozen_dtype="bf16", reference_sync_steps=2, reference_mixup=0.1)},
+        "algo.frozen_dtype: with algo.reference_mixup=0.1",
+    ),
     ({"algo": PPOConfig(frozen_dtype="bf16"), "strategy": split()}, "algo.frozen_dtype: with strategy.layout=fsdp"),
     (
         {"algo": PPOConfig(frozen_dtype="bf16"), "model": ModelConfig(name="hf", path="a/b", adapter="lora")},

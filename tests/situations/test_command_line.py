@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -139,16 +138,12 @@ OTHERS = [
 
 
 @pytest.fixture
-def main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
+def main(program_folder: Path) -> Main:
     """`main("train algo=foo")`, beside some files and folders; nothing may be run."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    (tmp_path / "good.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
-    (tmp_path / "afile").write_text("x")
+    (program_folder / "good.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    (program_folder / "afile").write_text("x")
     for name in ("dir", "emptydir"):
-        (tmp_path / name).mkdir()
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
+        (program_folder / name).mkdir()
 
     def stage(config: Config, run: Run, overrides: list[str]) -> float:
         """Train."""
@@ -163,10 +158,7 @@ def main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
         made = Program(verb, talk=talk) if verb in ("chat", "report", "plan", "pipeline") else Program(verb, stage)
         return made.main(argv)
 
-    yield run
-    for handler in set(root.handlers) - set(before[0]):
-        handler.close()
-    root.handlers[:], root.level = before
+    return run
 
 
 @pytest.mark.parametrize(

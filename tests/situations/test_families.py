@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,15 +56,9 @@ def folder_of(name: str, folder: Path) -> Path:
 
 
 @pytest.fixture
-def verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    root, threads = logging.getLogger(), torch.get_num_threads()
-    before = root.handlers[:], root.level
+def verb(program_folder: Path) -> Iterator[Any]:
+    threads = torch.get_num_threads()
     yield lambda name, line: PROGRAMS[name].main(line.split())
-    for handler in set(root.handlers) - set(before[0]):
-        handler.close()
-    root.handlers[:], root.level = before
     torch.set_num_threads(threads)
 
 

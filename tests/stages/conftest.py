@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,13 +46,6 @@ def train(config: TrainConfig, run: Run, overrides: list[str]) -> float | None:
 
 
 @pytest.fixture
-def main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
+def main(program_folder: Path) -> Main:
     """`main("algo=dpo")` is `python train.py algo=dpo` with quick settings; returns the exit code."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield lambda line: Program("train", train).main([*QUICK.split(), *line.split()])
-    for handler in set(root.handlers) - set(before[0]):
-        handler.close()
-    root.handlers[:], root.level = before
+    return lambda line: Program("train", train).main([*QUICK.split(), *line.split()])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -137,20 +136,12 @@ def test_nobody_is_told_unless_asked(main: Main) -> None:
     assert not Path("out", "wandb").exists() and Summary.read(Path("out")).wandb_id is None
 
 
-def test_a_collection(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
+def test_a_collection(models: Path, program_folder: Path) -> None:
     prompts = "data=jsonl data.path=prompts.txt data.val_fraction=0 data.test_fraction=0 rollout.max_new_tokens=6"
     Path("prompts.txt").write_text("Write a poem.\nSing a song.\n", encoding="utf-8")
     ranker = f"model.init={models}/a collect.annotator=reward collect.reward_model={models}/r"
     line = f"{prompts} {ranker} logger.wandb=offline logger.artifacts=files hydra.run.dir=out"
-    try:
-        assert collect.main(line.split()) == 0
-    finally:
-        for handler in set(root.handlers) - set(before[0]):
-            handler.close()
-        root.handlers[:], root.level = before
+    assert collect.main(line.split()) == 0
     logged, file = OfflineRun(Path("out")), Path("out", "preferences.jsonl")
     assert (logged.run.job_type, logged.exit_code) == ("collect", 0)
     assert logged.run.display_name == f"collect · jsonl · {result('summary.json')['id']}"

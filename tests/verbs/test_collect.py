@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -43,21 +42,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def main(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
+def main(models: Path, program_folder: Path) -> Main:
     """`main("seed=2")` collects from a random model into `out` (or `directory`)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
 
     def run(line: str = "", directory: str = "out") -> int:
         quick = f"model.init={models}/policy rollout.max_new_tokens=6 collect.prompts=20 hydra.run.dir={directory}"
         return collect.main([*quick.split(), *line.format(models=models).split()])
 
-    yield run
-    for handler in set(root.handlers) - set(before[0]):
-        handler.close()
-    root.handlers[:], root.level = before
+    return run
 
 
 def lines(directory: str = "out") -> list[dict[str, Any]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +24,13 @@ IDS = torch.tensor([[5, 9, 17, 3]])
 
 
 @pytest.fixture
-def main(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
+def main(models: Path, program_folder: Path) -> Main:
     """`main("models=[{a},{b}]")` merges into `out`; the folders are copies that a test may change."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     for path in models.iterdir():
-        shutil.copytree(path, tmp_path / path.name)
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield lambda line: merge.main(
+        shutil.copytree(path, program_folder / path.name)
+    return lambda line: merge.main(
         ["hydra.run.dir=out", *line.format(**{p.name: p.name for p in models.iterdir()}).split()]
     )
-    for handler in set(root.handlers) - set(before[0]):
-        handler.close()
-    root.handlers[:], root.level = before
 
 
 def weights(folder: str) -> dict[str, torch.Tensor]:

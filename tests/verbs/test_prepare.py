@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +27,13 @@ Main = Callable[..., int]
 
 
 @pytest.fixture
-def main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
+def main(program_folder: Path) -> Main:
     """`main("data.path=a.jsonl")` prepares into `out`."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
 
     def run(*overrides: str, near: str = "null", out: str = "out") -> int:
         return prepare.main([f"hydra.run.dir={out}", f"duplicates.near={near}", *overrides])
 
-    yield run
-    for handler in set(root.handlers) - set(before[0]):
-        handler.close()
-    root.handlers[:], root.level = before
+    return run
 
 
 def write(name: str, rows: list[Any]) -> None:

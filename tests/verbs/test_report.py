@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,14 +24,9 @@ def report(point: Point, overrides: list[str]) -> None:
 
 
 @pytest.fixture
-def main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
+def main(program_folder: Path) -> Main:
     """`main("path=run")` is `python report.py path=run`; returns the exit code."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield lambda *arguments: Program("report", talk=report).main(list(arguments))
-    root.handlers[:], root.level = before
+    return lambda *arguments: Program("report", talk=report).main(list(arguments))
 
 
 @pytest.fixture

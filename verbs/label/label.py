@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from rlhf.config import Config, LabelConfig
+from rlhf.config import Config, LabelConfig, algorithms
 from rlhf.config.verbs.label import TOKEN
 from rlhf.errors import ConfigError, Interrupted, UserError
 from rlhf.labelling.arena import Arena
@@ -198,5 +198,10 @@ def export(config: LabelConfig, folder: Path, quiet: bool = False) -> None:
             config.run,
         )
     for path in written:
-        algo, others = ("reward", "; algo=dpo reads it too") if path.name == COMPARISONS else ("kto", "")
-        log.info("python train.py algo=%s data=jsonl data.path=%s%s", algo, path, others)
+        kind = "comparisons" if path.name == COMPARISONS else "labels"
+        first, *others = sorted(
+            (name for name, cls in algorithms().items() if cls.learns_from == kind),
+            key=lambda name: algorithms()[name].exports != "scorer",
+        )
+        also = f"; also for algo={', '.join(others)}" if others else ""
+        log.info("python train.py algo=%s data=jsonl data.path=%s%s", first, path, also)

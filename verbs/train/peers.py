@@ -1,6 +1,6 @@
 """Processes of one run that look after each other: where one dies, all end, and one of them says why.
 
-Of itself, Lightning's launcher kills the first process too, without a word; and where the first dies, the others wait
+Lightning's launcher alone kills the first process too, without a word; and where the first dies, the others wait
 for it until a collective times out. What torchrun or srun started is theirs to look after.
 """
 

@@ -18,7 +18,7 @@ from rlhf.models.files.loading import load_policy
 from rlhf.models.language import LanguageModel
 
 EXACT = 1e-4
-"""Nats in fp32 between a token's log-probability in a batch and by itself."""
+"""Nats in fp32 between a token's log-probability in a batch and alone."""
 
 
 def architectures(small: bool) -> dict[str, dict[str, Any]]:

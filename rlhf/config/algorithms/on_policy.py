@@ -225,7 +225,13 @@ def _frozen(algo: OnPolicyConfig, config: Sections) -> None:
     if algo.frozen_dtype == "fp32":
         return
     shared = "the reference shares the weights of the policy"
+    moves = algo.reference_sync_steps is not None and algo.reference_mixup < 1
     for name, value, reason in (
+        (
+            "algo.reference_mixup",
+            algo.reference_mixup if moves else None,
+            "small steps would be rounded away",
+        ),
         ("model.adapter", config.model.adapter if config.model.adapter == "lora" else None, shared),
         (
             "model.quantize",

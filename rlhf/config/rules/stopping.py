@@ -75,7 +75,7 @@ def stop_reason(rules: Rules, measured: Mapping[str, float], step: int) -> str |
 
 
 def check_measured(rules: Rules, measured: Mapping[str, float], *, held_out: bool) -> None:
-    """Once a step, or a validation, has shown which metrics there are: a slip would let the run go on for ever.
+    """Once a step, or a validation, has shown which metrics there are: a misspelt one would never end the run.
 
     Args:
         measured: the metrics of a step, or those of a validation (`held_out`).

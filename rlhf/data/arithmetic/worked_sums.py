@@ -1,6 +1,6 @@
 """An embedded task in steps: sums of a few small numbers, worked out line by line, generated from a seed.
 
-A solution adds one number a line, such as `3 + 5 = 8`. Whoever wrote it slips now and then and goes on from the wrong
+A solution adds one number a line, such as `3 + 5 = 8`. Whoever wrote it slips now and then and continues from the wrong
 number, so that no later line can be right: labels say whether a line still leads to the right sum, as those of
 Math-Shepherd do (Wang et al. 2023).
 """

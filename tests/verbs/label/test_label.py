@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,16 +32,11 @@ def judge(point: Point, overrides: list[str]) -> None:
 
 
 @pytest.fixture
-def main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
+def main(monkeypatch: pytest.MonkeyPatch, program_folder: Path) -> Main:
     """`main("path=a.jsonl")` is `python label.py path=a.jsonl`; returns the exit code."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("HYDRA_FULL_ERROR", TOKEN):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "a.jsonl").write_text('{"prompt": "q", "responses": ["x", "y"]}\n')
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield lambda *arguments: Program("label", talk=judge).main(list(arguments))
-    root.handlers[:], root.level = before
+    monkeypatch.delenv(TOKEN, raising=False)
+    (program_folder / "a.jsonl").write_text('{"prompt": "q", "responses": ["x", "y"]}\n')
+    return lambda *arguments: Program("label", talk=judge).main(list(arguments))
 
 
 @pytest.mark.parametrize(

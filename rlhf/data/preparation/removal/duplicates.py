@@ -2,7 +2,7 @@
 
 Every record that goes as a near duplicate is at least as similar as the threshold to one that stays, prompt and answers
 each. Candidates are pairs that agree in a band of MinHash (LSH, Indyk and Motwani 1998). The tables of MinHashLSH would
-take several GB for a million records; here each band is sorted by itself, which needs 8 bytes a record.
+take several GB for a million records; here each band is sorted separately, which needs 8 bytes a record.
 """
 
 from __future__ import annotations
