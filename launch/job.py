@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from launch import processes
 from launch.composition.recipes import adapter_note
 from launch.planner import Planner, Point, holds_run, resumes
-from rlhf.config import ChatConfig, LabelConfig, MergeConfig, ReportConfig, TrainConfig
+from rlhf.config import ChatConfig, LabelConfig, MergeConfig, ReportConfig, ServeConfig, TrainConfig
 from rlhf.config.objective import Value, objective_value
 from rlhf.data.files.prepared import cards_of
 from rlhf.errors import ConfigError, UserError
@@ -166,7 +166,7 @@ def facts_of(point: Point, verb: str) -> dict[str, Any]:
     if isinstance(config, MergeConfig):
         made = [Summary.read(p.dir) for p in point.parents.values() if p.kind == "run" and p.dir is not None]
         facts |= {"model": _common(s.model for s in made), "data": _common(s.data for s in made)}
-    elif not isinstance(config, ChatConfig | ReportConfig | LabelConfig):
+    elif not isinstance(config, ChatConfig | ReportConfig | LabelConfig | ServeConfig):
         facts["data"] = config.data.name
         facts["data_cards"] = cards_of(config.data.paths)
     return facts

@@ -11,6 +11,7 @@ from rlhf.config import (
     EvaluateConfig,
     LabelConfig,
     MergeConfig,
+    ServeConfig,
     TrainConfig,
     of_assistants,
     plain,
@@ -40,6 +41,8 @@ def find_parents(config: Config, outputs: Path) -> dict[str, Parent]:
     if isinstance(config, ChatConfig):
         model = resolve_source("model.init", config.model.init, of_assistants(), outputs)
         return {"model.init": model} | _scorer("chat.reward_model", config.chat.reward_model, model, outputs)
+    if isinstance(config, ServeConfig):
+        return {"model.init": resolve_source("model.init", config.model.init, of_assistants(), outputs)}
     if isinstance(config, EvaluateConfig):
         return _of_evaluation(config, outputs)
     if isinstance(config, LabelConfig):

@@ -28,6 +28,7 @@ from rlhf.config import (
     PlanConfig,
     PrepareConfig,
     ReportConfig,
+    ServeConfig,
     TrainConfig,
     plain,
     validate,
@@ -39,7 +40,7 @@ from rlhf.runs import Parent, Summary, all_runs, newest_run, run_id
 
 SECTIONS = ("algo", "model", "models", "reward", "collect", "evaluation", "merge", "chat")
 """What a run's parents depend on."""
-WITHOUT_DATA = (ChatConfig, MergeConfig, ReportConfig, LabelConfig)
+WITHOUT_DATA = (ChatConfig, MergeConfig, ReportConfig, LabelConfig, ServeConfig)
 """Verbs that read no data set."""
 MOST_POINTS = 10_000
 """Runs of one sweep. Each is planned before the first one starts, which takes too long for more."""

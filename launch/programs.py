@@ -60,6 +60,13 @@ def talk(point: Point, overrides: list[str]) -> None:
     converse(point.config, point.parents)
 
 
+def serve_model(point: Point, overrides: list[str]) -> None:
+    """Serve a finished run or a model folder as OpenAI-compatible chat completions, on this machine, until Ctrl-C."""
+    from verbs.serve.serve import run_serve
+
+    run_serve(point.config, point.parents)
+
+
 def print_plan(point: Point, overrides: list[str]) -> None:
     """Print memory, arithmetic, time and cost of a training run, without weights and without running it."""
     from verbs.plan.printed import run_plan
@@ -84,12 +91,14 @@ def judge_by_hand(point: Point, overrides: list[str]) -> None:
 
 pipeline = Program("pipeline", talk=run_stages, prepare=lambda typed: separate(typed)[0])
 chat = Program("chat", talk=talk)
+serve = Program("serve", talk=serve_model)
 plan = Program("plan", talk=print_plan)
 report = Program("report", talk=write_report)
 label = Program("label", talk=judge_by_hand)
 
 PROGRAMS = {
-    program.name: program for program in (prepare, train, pipeline, collect, evaluate, merge, chat, plan, report, label)
+    program.name: program
+    for program in (prepare, train, pipeline, collect, evaluate, merge, chat, serve, plan, report, label)
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ("train", "pipeline", "collect", "evaluate", "merge", "chat", "plan", "report", "label", "prepare")
+SCRIPTS = ("train", "pipeline", "collect", "evaluate", "merge", "chat", "serve", "plan", "report", "label", "prepare")
 PACKAGES = ("rlhf", "lightning_modules", "callbacks", "tracking", "verbs", "launch", "conf", "hydra_plugins")
 
 ABOVE = {

@@ -41,6 +41,7 @@ from rlhf.config.verbs.schemas import (
     StageConfig,
     plain,
 )
+from rlhf.config.verbs.serve import ServeConfig
 
 __all__ = [
     "VERBS",
@@ -74,6 +75,7 @@ __all__ = [
     "RolloutConfig",
     "SFTConfig",
     "ScoringConfig",
+    "ServeConfig",
     "SourceConfig",
     "StageConfig",
     "StrategyConfig",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from importlib.util import find_spec
 
+from rlhf.config.address import check_address, check_installed
 from rlhf.config.keys import KeyInfo, keys, lookup
 from rlhf.config.paths import check_exists
 from rlhf.config.rules.data import check_data
@@ -30,6 +31,7 @@ from rlhf.config.verbs.schemas import (
     PrepareConfig,
     ReportConfig,
 )
+from rlhf.config.verbs.serve import ServeConfig
 from rlhf.errors import ConfigError, nearest
 
 LARGEST = 2**63
@@ -81,6 +83,9 @@ def validate_verb(config: Config) -> None:
             )
     if isinstance(config, LabelConfig):
         check_label(config)
+    if isinstance(config, ServeConfig):
+        check_address(config.host, "ask")
+        check_installed("serve.py")
     if isinstance(config, CollectConfig):
         collect = config.collect
         if collect.annotator == "gold" and config.data.source != "assistant":
@@ -210,11 +215,13 @@ def _strategy(config: TrainConfig) -> None:
             )
 
 
-def _rollout(config: TrainConfig | CollectConfig | EvaluateConfig | ChatConfig | LabelConfig) -> None:
+def _rollout(config: TrainConfig | CollectConfig | EvaluateConfig | ChatConfig | LabelConfig | ServeConfig) -> None:
     if config.rollout.engine != "vllm":
         return
     if isinstance(config, ChatConfig | LabelConfig):
         raise ConfigError("rollout.engine: vllm doesn't answer one question at a time; talk with rollout=torch")
+    if isinstance(config, ServeConfig):
+        raise ConfigError("rollout.engine: vllm has a server of its own: vllm serve RUN/model; here pass rollout=torch")
     if find_spec("vllm") is None:
         raise ConfigError(
             "rollout.engine: vllm is not installed here; pip install -e '.[vllm]' (on a machine without a GPU: "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rlhf.data.records import Prompt
 from rlhf.data.rows import Row
 from rlhf.data.templates.template import Template
+from rlhf.rollout.growing_text import text_of
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.rollout.uniforms import EVALUATE
@@ -107,30 +107,3 @@ class Conversation:
             self.turns = (*turns, ("assistant", text))
         finished = self.template.ended(drawn)
         return Reply(text, Prompt(turns), Row(prompt.ids, (tuple(drawn),)), prompt.cut, finished, interrupted)
-
-
-def text_of(tokens: Iterable[int], template: Template) -> Iterator[str]:
-    """The text of a response as `Template.parse` has it, with its white space, while the tokens still come: a piece has
-    complete characters only, whose bytes may be spread over several tokens, and a character that never gets complete is
-    left out."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    pending, head = "", template.head
-    for token in tokens:
-        if token in template.stop_ids:
-            break
-        pending += decoder.decode(template.tokenizer.token_bytes(token))
-        if head and len(pending) < len(head) and head.startswith(pending):
-            continue
-        pending, head = pending.removeprefix(head), ""
-        # What may be the template's own end waits for what comes after it.
-        ready = pending[: len(pending) - _overlap(pending, template.tail)]
-        if ready:
-            yield ready
-            pending = pending[len(ready) :]
-    if pending := pending.removeprefix(head).removesuffix(template.tail):
-        yield pending
-
-
-def _overlap(text: str, tail: str) -> int:
-    """Characters at a text's end that `tail` begins with."""
-    return next((n for n in range(min(len(text), len(tail)), 0, -1) if text.endswith(tail[:n])), 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,6 +16,9 @@ from rlhf.rollout.engine_probe import decoder_of
 from rlhf.rollout.packed import packed_weights
 from rlhf.rollout.sampling import Completion, Progress, Request, Sampling, as_stops
 from rlhf.rollout.uniforms import uniforms
+
+Watch = Callable[[int, int, int], None]
+"""Called with a request's position in the list that was asked, which of its samples, and a token."""
 
 
 class TorchSampler:
@@ -41,8 +44,12 @@ class TorchSampler:
         iteration: int,
         stream: int = 0,
         progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> list[Completion]:
         """Continue every request `sampling.samples_per_prompt` times; see `Sampler`.
+
+        Args:
+            watch: sees every token as soon as it is drawn; what it raises ends the sampling.
 
         Raises:
             ValueError: an empty prompt.
@@ -63,6 +70,8 @@ class TorchSampler:
                 for row, token, logprob in drawn.entries():
                     tokens[row].append(token)
                     logprobs[row].append(logprob)
+                    if watch is not None:
+                        watch(row // n, row % n, token)
                 ended = int(drawn.last.sum())
                 done += ended
                 if ended and progress is not None:

@@ -11,7 +11,8 @@ from rlhf.data.records import Prompt
 from rlhf.data.templates.template import Template, template_for
 from rlhf.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from rlhf.errors import DataError
-from rlhf.rollout.conversation import Conversation, text_of
+from rlhf.rollout.conversation import Conversation
+from rlhf.rollout.growing_text import text_of
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.uniforms import EVALUATE
 

@@ -155,7 +155,8 @@ def main(program_folder: Path) -> Main:
 
     def run(line: str) -> int:
         verb, *argv = line.split()
-        made = Program(verb, talk=talk) if verb in ("chat", "report", "plan", "pipeline") else Program(verb, stage)
+        talks = verb in ("chat", "serve", "report", "plan", "pipeline")
+        made = Program(verb, talk=talk) if talks else Program(verb, stage)
         return made.main(argv)
 
     return run

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from rlhf.config import LabelConfig
 from rlhf.data.records import Prompt
-from rlhf.rollout.conversation import text_of
+from rlhf.rollout.growing_text import text_of
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.rollout.uniforms import EVALUATE

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rlhf.config import Config, LabelConfig, algorithms
-from rlhf.config.verbs.label import TOKEN
+from rlhf.config.address import TOKEN
 from rlhf.errors import ConfigError, Interrupted, UserError
 from rlhf.labelling.arena import Arena
 from rlhf.labelling.desk import Desk
@@ -114,19 +114,18 @@ def names_of(arena: Mapping[str, str]) -> list[str]:
 
 def serve_desk(config: LabelConfig, desk: Desk, folder: Path) -> None:
     """The page, and the export behind it."""
-    from verbs.label.server import build_app, listen, serve
+    from verbs.label.server import build_app
+    from verbs.web.listening import address_of, listen, serve
 
     at = listen(config.host, config.port)
     export(config, folder, quiet=True)
     app = build_app(desk, config.language, config.host, token := os.environ.get(TOKEN, ""))
-    host, port = at.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
     n = len(desk.questions)
     log.info("%s, %d votes so far, in %s", f"{n} questions" if n else "arena", desk.tally.votes, folder / FILE)
     if token:
-        log.info("http://%s:%d/?token=…  with the value of %s in place of …; Ctrl-C ends", shown, port, TOKEN)
+        log.info("%s/?token=…  with the value of %s in place of …; Ctrl-C ends", address_of(at), TOKEN)
     else:
-        log.info("http://%s:%d/  Ctrl-C ends", shown, port)
+        log.info("%s/  Ctrl-C ends", address_of(at))
     stop = threading.Event()
     worker = threading.Thread(target=_export_now_and_then, args=(config, desk, folder, stop), daemon=True)
     worker.start()

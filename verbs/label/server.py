@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from rlhf.errors import ConfigError, UserError
+from rlhf.errors import UserError
 from rlhf.labelling.arena import Arena
 from rlhf.labelling.desk import Desk, Refused, Stale
 from rlhf.labelling.vote_log import Said
 from rlhf.storage.shapes import fits
-from verbs.label.guard import Guard
+from verbs.web.bodies import Unusable, read_json_body
+from verbs.web.guard import Guard
 
 ASSETS = Path(__file__).parent / "assets"
 LARGEST = 200_000
 """Bytes of a request."""
-
-SENDING = 10
-"""Seconds within which a request must be there: one that was never finished would keep the server from ending."""
 
 log = logging.getLogger("rlhf")
 
@@ -116,20 +110,9 @@ def _asset(name: str) -> Callable[[Request], Any]:
 
 async def _read(request: Request) -> Asked | None:
     """What was sent; `None` where it is nothing that the page sends."""
-    body = b""
     try:
-        async with asyncio.timeout(SENDING):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > LARGEST:
-                    return None
-    except (ClientDisconnect, TimeoutError):  # of a window that was closed nobody reads the answer
-        return None
-    try:
-        asked = json.loads(body)
-        body.decode().encode()
-        json.dumps(asked, ensure_ascii=False).encode()  # half a character would not go into the file
-    except (ValueError, RecursionError):
+        asked = await read_json_body(request, LARGEST)
+    except Unusable:
         return None
     return asked if fits(asked, Asked) else None
 
@@ -152,38 +135,3 @@ async def _answer(desk: Desk, annotator: str, act: Callable[[], None] | None) ->
     except Refused as refused:
         return JSONResponse({"error": str(refused)}, 400)
     return JSONResponse(found | ({"error": error} if error else {}), status)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """The socket of the page.
-
-    Raises:
-        ConfigError: the address is not this machine's, or the port is taken.
-    """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, socket.SOCK_STREAM)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-    except PermissionError as error:
-        raise ConfigError(f"port: {port} is not allowed to you; pass one above 1023") from error
-    except OSError as error:
-        if isinstance(error, socket.gaierror) or error.errno == 99:
-            raise ConfigError(f"host: {host} is no address of this machine") from error
-        raise ConfigError(
-            f"port: {port} is taken ({error.strerror}); pass another one, or port=0 for a free one"
-        ) from error
-    return found
-
-
-def serve(app: Starlette, at: socket.socket) -> None:
-    """Serve until Ctrl-C or a signal."""
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        ws="none",
-    )
-    uvicorn.Server(config).run([at])

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
-import os
-from importlib.util import find_spec
-
+from rlhf.config.address import check_address, check_installed
 from rlhf.config.paths import check_exists
-from rlhf.config.verbs.label import SHORTEST, TOKEN, LabelConfig
+from rlhf.config.verbs.label import LabelConfig
 from rlhf.errors import ConfigError
 
 
@@ -35,26 +32,6 @@ def check_label(config: LabelConfig) -> None:
         if value is not None:
             check_exists(name, value)
     if config.agreement is None:
-        _page(config, bool(asked))
-
-
-def _page(config: LabelConfig, asked: bool) -> None:
-    """Who may look at it."""
-    token = os.environ.get(TOKEN, "")
-    if not is_loopback(config.host) and not token:
-        raise ConfigError(
-            f"host: {config.host} lets other machines in, and everybody could vote; set {TOKEN} to a word of "
-            f"{SHORTEST} or more characters, or leave host out"
-        )
-    if token and (len(token) < SHORTEST or not token.isascii() or not token.isprintable() or " " in token):
-        raise ConfigError(f"{TOKEN}: must have {SHORTEST} or more characters, ASCII without spaces")
-    if asked and (find_spec("starlette") is None or find_spec("uvicorn") is None):
-        raise ConfigError("label.py: the page needs Starlette and Uvicorn; pip install -e '.[web]'")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        check_address(config.host, "vote")
+        if asked:
+            check_installed("label.py")

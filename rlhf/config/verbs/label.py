@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlhf.config.address import TOKEN
 from rlhf.config.keys import key
 from rlhf.config.sections import StrategyConfig
 from rlhf.config.sources import SamplingConfig
 
-TOKEN = "RLHF_LAB_TOKEN"
-"""Environment variable with the word that a page must know where the server listens to other machines."""
-SHORTEST = 16
-"""Characters of that word."""
 TASKS = ("auto", "pairs", "ranking", "best", "thumbs")
 
 

@@ -21,6 +21,7 @@ from rlhf.config.verbs.evaluation import EvaluateSettings
 from rlhf.config.verbs.label import LabelConfig
 from rlhf.config.verbs.planning import PlanConfig
 from rlhf.config.verbs.preparation import PrepareConfig
+from rlhf.config.verbs.serve import ServeConfig
 
 
 @dataclass
@@ -200,6 +201,7 @@ Config: TypeAlias = (
     | EvaluateConfig
     | MergeConfig
     | ChatConfig
+    | ServeConfig
     | PipelineConfig
     | ReportConfig
     | LabelConfig
@@ -213,6 +215,7 @@ VERBS: dict[str, type] = {
     "evaluate": EvaluateConfig,
     "merge": MergeConfig,
     "chat": ChatConfig,
+    "serve": ServeConfig,
     "plan": PlanConfig,
     "report": ReportConfig,
     "label": LabelConfig,

@@ -11,7 +11,7 @@ import pytest
 from launch.app import Program
 from launch.planner import Point
 from rlhf.config import LabelConfig
-from rlhf.config.verbs.label import TOKEN
+from rlhf.config.address import TOKEN
 from rlhf.data.readers import read
 from rlhf.errors import ConfigError, DataError
 from rlhf.labelling.desk import Desk

@@ -18,7 +18,8 @@ from rlhf.labelling.arena import Arena
 from rlhf.labelling.desk import Desk
 from rlhf.labelling.questions import make_question
 from rlhf.labelling.vote_log import VoteLog, read_votes, standing
-from verbs.label.server import build_app, listen
+from verbs.label.server import build_app
+from verbs.web.listening import listen
 
 EVIL = "</p></article><script>window.broken = true</script><img src=x onerror='window.broken = true'>"
 

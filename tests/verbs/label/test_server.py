@@ -12,7 +12,6 @@ import pytest
 
 pytest.importorskip("starlette", reason="the page needs Starlette: pip install -e '.[web]'")
 pytest.importorskip("uvicorn", reason="the page needs Uvicorn: pip install -e '.[web]'")
-import uvicorn
 from starlette.testclient import TestClient
 
 from rlhf.data.records import Prompt
@@ -20,7 +19,8 @@ from rlhf.errors import ConfigError
 from rlhf.labelling.desk import Desk
 from rlhf.labelling.questions import make_question
 from rlhf.labelling.vote_log import VoteLog, read_votes
-from verbs.label.server import build_app, listen, serve
+from verbs.label.server import build_app
+from verbs.web.listening import Server, listen, serve
 
 BASE = "http://127.0.0.1:7860"
 TOKEN = "a-token-of-sixteen-characters"
@@ -143,11 +143,11 @@ def test_behind_a_proxy_of_another_name(desk: Desk) -> None:
 
 def test_a_window_that_is_closed_while_it_sends(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no error of the server, and keeps it from ending no longer than `SENDING`."""
-    found: list[uvicorn.Server] = []
+    found: list[Server] = []
 
-    class Recorded(uvicorn.Server):
-        def __init__(self, config: uvicorn.Config) -> None:
-            super().__init__(config)
+    class Recorded(Server):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
             found.append(self)
 
     raised: list[BaseException] = []
@@ -163,8 +163,8 @@ def test_a_window_that_is_closed_while_it_sends(desk: Desk, monkeypatch: pytest.
             done.set()
 
     begun, done = threading.Event(), threading.Event()
-    monkeypatch.setattr("verbs.label.server.uvicorn.Server", Recorded)
-    monkeypatch.setattr("verbs.label.server.SENDING", 0.1)
+    monkeypatch.setattr("verbs.web.listening.Server", Recorded)
+    monkeypatch.setattr("verbs.web.bodies.SENDING", 0.1)
     at = listen("127.0.0.1", 0)
     worker = threading.Thread(target=serve, args=(watched, at), daemon=True)
     worker.start()

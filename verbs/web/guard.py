@@ -1,9 +1,9 @@
-"""Who may talk to the page's server: this machine, or whoever knows the token; never another site in the browser."""
+"""Who may talk to a server: this machine, or whoever knows the token; never another site in the browser."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rlhf.config.rules.label import is_loopback
+from rlhf.config.address import is_loopback
 
 COOKIE = "rlhf-lab-token"
 HEADERS = {
@@ -27,16 +27,26 @@ HEADERS = {
 
 
 class Guard:
-    """Lets requests through that come from this server's own page.
+    """Lets requests through that come from this server's own page, or from a program.
 
     Args:
         host: that the server is bound to. Bound to loopback and without a token, it answers to loopback's names alone:
             a web site whose name was pointed to 127.0.0.1 (DNS rebinding) is another name.
         token: that a request must know, by cookie, by `Authorization: Bearer`, or once by `?token=`; empty: none.
+        unknown: what whoever does not know it is told.
+        refuse: makes a response of a sentence and a status.
     """
 
-    def __init__(self, app: ASGIApp, host: str, token: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        host: str,
+        token: str,
+        unknown: str = "open this page with ?token=… once, or ask whoever started it for the link",
+        refuse: Callable[[str, int], Response] = PlainTextResponse,
+    ) -> None:
         self.app, self.host, self.token = app, host, token
+        self.unknown, self.refuse = unknown, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,7 +57,7 @@ class Guard:
         try:
             refusal = self._refusal(Request(scope))
         except ValueError:  # such as http://[
-            refusal = PlainTextResponse("Host or Origin is no address", 400)
+            refusal = self.refuse("Host or Origin is no address", 400)
         if refusal is not None:
             await _with_headers(refusal)(scope, receive, send)
             return
@@ -56,13 +66,13 @@ class Guard:
     def _refusal(self, request: Request) -> Response | None:
         headers = request.headers
         if is_loopback(self.host) and not self.token and not is_loopback(_name(headers)):
-            return PlainTextResponse("this server answers to 127.0.0.1 and localhost alone", 403)
+            return self.refuse("this server answers to 127.0.0.1 and localhost alone", 403)
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != headers.get("host"):
-            return PlainTextResponse("another site's page may not vote", 403)
+            return self.refuse("another site's page may not talk to this server", 403)
         if request.method == "POST" and headers.get("content-type", "").split(";")[0] != "application/json":
             # What a form of another site can send without asking first is none of these.
-            return PlainTextResponse("send JSON", 415)
+            return self.refuse("send JSON, and Content-Type: application/json", 415)
         if not self.token:
             return None
         given = request.query_params.get("token")
@@ -75,7 +85,7 @@ class Guard:
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         if self._right(request.cookies.get(COOKIE, "")) or self._right(bearer):
             return None
-        return PlainTextResponse("open this page with ?token=… once, or ask whoever started it for the link", 401)
+        return self.refuse(self.unknown, 401)
 
     def _right(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self.token.encode())

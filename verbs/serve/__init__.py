@@ -1,0 +1,1 @@
+"""serve.py: a finished model behind an OpenAI-compatible chat-completions server."""
