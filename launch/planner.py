@@ -148,8 +148,15 @@ class Planner:
         return point
 
     def _of_preparation(self, config: PrepareConfig) -> dict[str, str]:
-        """Its sources, each with what it says for itself, and the evaluations that it is compared to."""
-        found = {}
+        """Its sources, each with what it says for itself, what a model is given to write more, and the evaluations that
+        it is compared to."""
+        synthetic = config.synthetic
+        given = {
+            "synthetic.path": synthetic.path,
+            "synthetic.constitution": synthetic.constitution,
+            "synthetic.endpoint.prompts": synthetic.endpoint.prompts,
+        }
+        found = {name: self._sha256(path) for name, path in given.items() if path is not None}
         if config.sources:
             entries = [
                 {**vars(entry), "path": self._sha256(entry.path) if entry.is_local else entry.path}

@@ -113,6 +113,9 @@ def _log_prepared(wandb_run: Any, config: PrepareConfig, run: Run) -> None:
         data.split, data.subset = entry.split or "train", entry.subset
         artifact = data_artifact(data, files)
         wandb_run._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)
+    if config.synthetic.path is not None:
+        seeds = data_artifact(DataConfig(name="seeds", source="file", path=config.synthetic.path), files)
+        wandb_run._log_artifact(seeds, aliases=[], is_user_created=True, use_after_commit=True)
     # As the run that trains on it describes it.
     made = DataConfig(name=config.data.name, source="file", path=str(run.dir))
     wandb_run.log_artifact(data_artifact(made, files))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlhf.config.endpoint import ServerConfig, api_key
-from rlhf.evaluation.judges.calls import Cache, Prices
-from rlhf.evaluation.judges.endpoint import Endpoint
+from rlhf.config.endpoint import ServerConfig
 from rlhf.evaluation.judges.rubric import PROMPTS, ReadingJudge
-from rlhf.runs import atomic_write_text
+from verbs.endpoint import endpoint_of
 
 
 def reading_judge(section: str, server: ServerConfig) -> ReadingJudge:
@@ -20,22 +18,7 @@ def reading_judge(section: str, server: ServerConfig) -> ReadingJudge:
     Raises:
         UserError: it does not, or its prompts can't be used.
     """
-    assert server.url is not None and server.model is not None
-    endpoint = Endpoint(
-        server.url,
-        server.model,
-        cache=Cache(Path(server.cache), atomic_write_text, section),
-        key=api_key(section, server.key_env) if server.key_env is not None else None,
-        max_tokens=server.max_tokens,
-        temperature=server.temperature,
-        extra=server.extra,
-        timeout=server.timeout,
-        retries=server.retries,
-        backoff=server.backoff,
-        concurrency=server.concurrency,
-        prices=Prices(server.price_in, server.price_out),
-        section=section,
-    )
+    endpoint = endpoint_of(section, server)
     judge = ReadingJudge(endpoint, Path(server.prompts) if server.prompts is not None else PROMPTS)
     endpoint.check()
     return judge

@@ -29,6 +29,8 @@ class Prompt:
         place: where it was read, `file:line`; no part of what makes two prompts equal.
         fields: what functions that score its answers are given beside it, such as a reference answer, as it stands in
             the data (`data.fields`); no part of what makes two prompts equal either.
+        synthetic: who wrote the record, where a model did, as a JSON object (`prepare.py` with `synthetic.method`);
+            likewise no part of what makes two prompts equal.
 
     Raises:
         ValueError: no turns, an unknown role, a system turn that is not first, a result of a tool that was not called,
@@ -40,6 +42,7 @@ class Prompt:
     extras: tuple[tuple[int, str], ...] = ()
     place: str = field(default="", compare=False, repr=False)
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    synthetic: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.turns:
@@ -184,10 +187,11 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Document:
-    """Plain text to pretrain on; `place` as of a prompt."""
+    """Plain text to pretrain on; `place` and `synthetic` as of a prompt."""
 
     text: str
     place: str = field(default="", compare=False, repr=False)
+    synthetic: str = field(default="", compare=False, repr=False)
 
 
 Record: TypeAlias = Prompt | Demonstration | Labelled | StepLabelled | Comparison | Ranking | Document

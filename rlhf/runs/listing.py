@@ -29,6 +29,7 @@ SECTIONS = (
     "filter",
     "duplicates",
     "decontamination",
+    "synthetic",
     "merge",
 )
 """Top-level keys of a configuration that hold others."""

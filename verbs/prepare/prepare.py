@@ -73,6 +73,15 @@ def perform(config: PrepareConfig, run: Run) -> int:
     sources = [source_of(entry) for entry in source_entries(config)]
     kind = kind_of(config, sources)
     reading = reading_of(config, kind)
+    about, spent = None, {}
+    if config.synthetic.method != "none":
+        # After everything that could be refused without paying for it.
+        from verbs.prepare.synthetic import synthetic_source
+
+        with timed(timing, "synthetic"):
+            written = synthetic_source(config, run, kind)
+        sources.append(written.source)
+        about, spent = written.about, written.spent
     folder = run.dir / PARTS
     with writing(run.dir / PARTS):
         folder.mkdir(exist_ok=True)
@@ -106,9 +115,9 @@ def perform(config: PrepareConfig, run: Run) -> int:
         }
         used = [package for package, taken in packages.items() if taken]
         settings = settings_of(config)
-        card = card_of(data.name, kind, settings, sources, outcome, splits, evaluations, config.examples, used)
+        card = card_of(data.name, kind, settings, sources, outcome, splits, evaluations, config.examples, used, about)
         write_card(card, run.dir)
-    tell(run, card, timing)
+    tell(run, card, timing, spent)
     remove(folder)
     return sum(held["records"] for held in splits.values())
 
@@ -128,8 +137,11 @@ def kind_of(config: PrepareConfig, sources: list[Source]) -> Kind:
         DataError: it is not given, and the sources hold different ones.
     """
     if config.kind == "auto":
-        found = common_kind(sources, config.data.fields)
-        log.info("kind: %s, which %s", found, "the source holds" if len(sources) == 1 else "all sources hold")
+        synthetic = config.synthetic
+        more: dict[str, Kind] = {synthetic.name: "demonstrations"} if synthetic.method != "none" else {}
+        found = common_kind(sources, config.data.fields, more)
+        single = len(sources) + len(more) == 1
+        log.info("kind: %s, which %s", found, "the source holds" if single else "all sources hold")
         return found
     kind: Kind = config.kind  # type: ignore[assignment]
     for source in sources:
@@ -237,13 +249,17 @@ def rated(what: str, before: int) -> Iterator[Callable[[str, int], None]]:
         yield told
 
 
-def tell(run: Run, card: dict[str, Any], timing: dict[str, float]) -> None:
-    """What came out: to the summary, to the log, and as a table."""
+def tell(run: Run, card: dict[str, Any], timing: dict[str, float], spent: dict[str, float]) -> None:
+    """What came out: to the summary, to the log, and as a table.
+
+    Args:
+        spent: calls of a model that wrote records, and what they cost.
+    """
     read, seconds = card["steps"][0]["left"], sum(timing.values())
     final: dict[str, float] = {"read": read, "kept": card["steps"][-1]["left"]}
     final |= {split: card["splits"].get(split, {}).get("records", 0) for split in SPLITS}
     final |= {f"removed_{s['step']}": s["removed"] for s in card["steps"][1:]}
-    final |= {f"seconds_{step}": round(taken, 3) for step, taken in timing.items()}
+    final |= {f"seconds_{step}": round(taken, 3) for step, taken in timing.items()} | spent
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     run.save(final=final, steps=read, peak_memory_bytes=peak, data_cards=cards_of([str(run.dir)]))
     rows: list[tuple[object, object]] = [(f"{s['left']:,}", f"{s['step']} (−{s['removed']:,})") for s in card["steps"]]

@@ -11,6 +11,7 @@ from typing import Any
 
 from rlhf.config.paths import check_exists
 from rlhf.config.rules.data import HUB_NAME, check_fractions, check_shape
+from rlhf.config.rules.synthetic import check_synthetic
 from rlhf.config.sections import SAFE_NAME, DataConfig
 from rlhf.config.verbs.preparation import PrepareConfig
 from rlhf.errors import ConfigError, nearest
@@ -75,11 +76,11 @@ def source_entries(config: PrepareConfig) -> tuple[SourceEntry, ...]:
         for number, item in enumerate(config.sources):
             entry = item if isinstance(item, dict) else {"path": item}
             found.append(_entry(f"sources[{number}]", {**base, **entry}))
-    if not found:
+    if not found and config.synthetic.method == "none":
         raise ConfigError(
             "sources: none given; pass data.path=FILE, or sources=[{path: A, weight: 2}, {path: B}] in quotes"
         )
-    return _named(found)
+    return _named(found, config.synthetic.name if config.synthetic.method != "none" else None)
 
 
 def _entry(shown: str, given: dict[str, Any]) -> SourceEntry:
@@ -121,9 +122,13 @@ def _entry(shown: str, given: dict[str, Any]) -> SourceEntry:
     return entry
 
 
-def _named(found: list[SourceEntry]) -> tuple[SourceEntry, ...]:
-    """With names: those given, else the file's, and a number where two would be called the same."""
-    taken = Counter(entry.name for entry in found if entry.name)
+def _named(found: list[SourceEntry], synthetic: str | None) -> tuple[SourceEntry, ...]:
+    """With names: those given, else the file's, and a number where two would be called the same.
+
+    Args:
+        synthetic: name of the source that a model writes, if there is one.
+    """
+    taken = Counter([*(entry.name for entry in found if entry.name), *([synthetic] if synthetic else [])])
     if taken and (twice := taken.most_common(1)[0])[1] > 1:
         raise ConfigError(f"sources: two have the name {twice[0]!r}")
     named = []
@@ -167,6 +172,7 @@ def check_preparation(config: PrepareConfig) -> None:
         most = getattr(config.filter, high)
         if most is not None and most < getattr(config.filter, low):
             raise ConfigError(f"filter.{high}: {most} is less than filter.{low}, so nothing would be left")
+    check_synthetic(config)
     for path in config.decontamination.against:
         check_exists("decontamination.against", path)
     if config.sources or data.paths:  # else --help would need a source too

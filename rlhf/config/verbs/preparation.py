@@ -7,6 +7,7 @@ from typing import Any
 
 from rlhf.config.keys import key
 from rlhf.config.sections import DataConfig, LoggerConfig
+from rlhf.config.verbs.synthetic import SyntheticConfig
 
 KINDS = ("auto", "demonstrations", "comparisons", "prompts", "labels", "steps", "documents")
 PERSONAL = ("email", "phone", "card", "iban", "ip")
@@ -112,6 +113,7 @@ class PrepareConfig:
     filter: FilterConfig = field(default_factory=FilterConfig)
     duplicates: DuplicatesConfig = field(default_factory=DuplicatesConfig)
     decontamination: DecontaminationConfig = field(default_factory=DecontaminationConfig)
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     shuffle: bool = key(True, "write each split in a random order by data.seed, sources mixed; false: in their order")
     parquet: bool = key(True, "write each split as Parquet too, to parquet/ beside the JSONL")
     examples: int = key(3, "removed records that the card shows for each reason; 0: none", ge=0, le=100)

@@ -61,7 +61,7 @@ HARMLESS = _words(
     locale topic topics domain tag tags task task_type type name title url urls link links license licence author
     authors annotator annotators model models model_name generator created created_at updated_at timestamp date time
     split version dataset dataset_name meta metadata extra extra_info extra_fields info additional_metadata
-    reference references solution ground_truth note notes comment comments difficulty emojis focus
+    reference references solution ground_truth note notes comment comments difficulty emojis focus synthetic
     """
 )
 """Names of what says where a record comes from, or what is for people and for checkers of answers."""

@@ -8,7 +8,7 @@ from typing import Any
 from rlhf.data.files.values import BadRecord
 from rlhf.data.formats.answers import NEEDED, Missing, missing
 from rlhf.data.formats.conversations import is_messages
-from rlhf.data.formats.fields import Fields, listed, present, type_name
+from rlhf.data.formats.fields import Fields, canonical, decoded, listed, present, type_name
 from rlhf.data.formats.meaning import UNDESIRABLE, check_understood
 from rlhf.data.importers import Importer, detect, importer
 from rlhf.data.records import (
@@ -79,13 +79,20 @@ def _parse(fields: Fields, kind: Kind, chosen: Importer, wanted: Mapping[str, st
         yield missing(fields, kind)  # with the names that stand in the file
 
 
+SYNTHETIC = "synthetic"
+"""The field that says which model wrote a record."""
+
+
 def _carry(record: Record, fields: Fields, kind: Kind, wanted: Mapping[str, str]) -> None:
-    """Give a record's prompt the fields that are wanted.
+    """Give a record's prompt the fields that are wanted, and what says that a model wrote it.
 
     Raises:
         BadRecord: one is missing in a record of prompts.
     """
     prompt = prompt_of(record)
+    mark = decoded(fields.get(SYNTHETIC))
+    if isinstance(mark, dict) and mark:
+        object.__setattr__(prompt or record, "synthetic", canonical(mark))  # frozen, but not shared yet
     if prompt is None or not wanted:
         return
     for name, there in wanted.items():
@@ -94,7 +101,7 @@ def _carry(record: Record, fields: Fields, kind: Kind, wanted: Mapping[str, str]
                 "missing_field", f"{there} is missing, which data.fields passes on as {name}; {listed(fields)}"
             )
     found = {name: fields[there] for name, there in wanted.items() if there in fields}
-    object.__setattr__(prompt, "fields", found)  # frozen, but not shared yet
+    object.__setattr__(prompt, "fields", found)
 
 
 def detected(value: Any, kind: Kind, ignore: Collection[str] = ()) -> Importer | None:

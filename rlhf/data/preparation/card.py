@@ -115,12 +115,13 @@ def card_of(
     evaluations: list[dict[str, Any]],
     examples: int,
     packages: Sequence[str],
+    synthetic: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything as one object. It has no date and no duration: equal inputs give an equal card.
 
     Args:
         settings: what the removals depend on. splits: of `output.write`. evaluations: of `Evaluations.files`.
-        packages: that had a part in it.
+        packages: that had a part in it. synthetic: how a model wrote one of the sources, and what was counted.
     """
     each = [counts_of(outcome, place) for place in range(len(sources))]
     removed: dict[str, Counter[str]] = {step: Counter() for step in STEPS}
@@ -147,7 +148,7 @@ def card_of(
         "sources": [
             {
                 "name": source.name,
-                "path": source.path,
+                "path": source.listed or source.path,
                 "sha256": source.sha256(),
                 "licence": source.found_licence(),
                 "weight": source.weight,
@@ -155,6 +156,7 @@ def card_of(
             }
             for source, counts in zip(sources, each, strict=True)
         ],
+        **({"synthetic": dict(synthetic)} if synthetic else {}),
         "lengths": {"unit": "words", **lengths},
         "decontamination": evaluations,
         "settings": dict(settings),

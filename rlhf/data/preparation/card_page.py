@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rlhf.data.formats.parse import SYNTHETIC
+
 BAR = 40
 """Characters of the longest bar."""
 SAYS = {
@@ -57,6 +59,8 @@ def _body(card: Mapping[str, Any]) -> Iterator[str]:
             for one in card["sources"]
         ],
     )  # fmt: skip
+    if "synthetic" in card:
+        yield from _synthetic(card["synthetic"])
     yield from ("", "## Every step", "")
     yield from table(
         ("step", "removed", "left", "what goes"),
@@ -95,6 +99,24 @@ def _body(card: Mapping[str, Any]) -> Iterator[str]:
                 why = f" ({cell(one['found'])})" if "found" in one else ""
                 yield from (f"- `{cell(one['place'])}`{why}", "", *quoted(one["text"]), "")
     yield from ("## Settings", "", "```json", json.dumps(card["settings"], indent=2, ensure_ascii=False), "```")
+
+
+def _synthetic(made: Mapping[str, Any]) -> Iterator[str]:
+    """Who wrote the synthetic source, from what, and what came of every stage."""
+    yield from ("", f"## Synthetic records: {made['name']}", "")
+    yield f"Written by a language model; each of these records says so in its field `{SYNTHETIC}`."
+    yield ""
+    shown = {"sha256": "seeds, sha256", "path": "seeds"}
+    rows: list[tuple[str, ...]] = [
+        (shown.get(key, key), cell(str(value))) for key, value in made.items() if not isinstance(value, Mapping)
+    ]
+    rows += [(f"prompt {cell(name)}, sha256", digest) for name, digest in made["prompts"].items()]
+    yield from table(("", ""), rows)
+    yield ""
+    counts: list[tuple[str, ...]] = [
+        (stage, what, f"{n:,}") for stage, held in made["counts"].items() for what, n in held.items()
+    ]
+    yield from table(("stage", "what", "count"), counts)
 
 
 def table(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:

@@ -15,7 +15,7 @@ TRANSCRIPT = re.compile(r"\s*(?:Human|Assistant):")
 """A text that readers would take for a transcript of HH stands in messages instead, which are taken as they are."""
 OWN = frozenset(
     {"messages", "prompt", "response", "completion", "chosen", "rejected", "responses", "label", "margin", "text"}
-    | {"completions", "labels", "tools", "system", "history", "dataset", "category", "subset", "source"}
+    | {"completions", "labels", "tools", "system", "history", "dataset", "category", "subset", "source", "synthetic"}
 )
 """Fields that a record's own may not be called."""
 
@@ -27,7 +27,7 @@ def object_of(record: Record, dataset: str) -> dict[str, Any]:
         dataset: name of the source, kept beside the record.
     """
     if isinstance(record, Document):
-        return {"text": record.text, "dataset": dataset}
+        return {"text": record.text, **_mark(record.synthetic), "dataset": dataset}
     prompt = record if isinstance(record, Prompt) else record.prompt
     found: dict[str, Any] = {}
     if isinstance(record, Demonstration):
@@ -54,7 +54,11 @@ def object_of(record: Record, dataset: str) -> dict[str, Any]:
     found |= {"tools": json.loads(prompt.tools)} if prompt.tools else {}
     found |= dict(prompt.fields)
     found |= dict(record.tags) if isinstance(record, Labelled | StepLabelled | Comparison | Ranking) else {}
-    return {**found, "dataset": dataset}
+    return {**found, **_mark(prompt.synthetic), "dataset": dataset}
+
+
+def _mark(synthetic: str) -> dict[str, Any]:
+    return {"synthetic": json.loads(synthetic)} if synthetic else {}
 
 
 def record_of(line: bytes, kind: Kind, fields: Collection[str] = ()) -> Record | BadRecord:

@@ -10,6 +10,8 @@ from rlhf.data.records import Kind
 MESSAGES = ("messages", "prompt", "completion", "chosen", "rejected")
 """Columns that hold messages: a text becomes one."""
 SPEAKER = {"prompt": "user"}
+AS_JSON = ("tools", "synthetic")
+"""Columns that hold JSON: their objects differ from record to record, which no column of a fixed type could hold."""
 
 
 class Columns:
@@ -38,7 +40,7 @@ class Columns:
             "steps": [("prompt", message), ("completions", pa.list_(text)), ("labels", pa.list_(pa.float64()))],
         }  # fmt: skip
         own["labels"] = [*own["comparisons"], ("completion", message), ("label", pa.bool_())]
-        more = [(name, text) for name in ("tools", "category", "subset", "source", "extra_fields", "dataset")]
+        more = [(name, text) for name in (*AS_JSON, "category", "subset", "source", "extra_fields", "dataset")]
         self._schema = pa.schema([*own[kind], *more])
         self._writer = pq.ParquetWriter(stream, self._schema, compression="zstd")
         self._table = pa.Table
@@ -61,8 +63,9 @@ class Columns:
         for name in MESSAGES:
             if name in held:
                 held[name] = _messages(held[name], SPEAKER.get(name, "assistant"))
-        if "tools" in held:
-            held["tools"] = json.dumps(held["tools"], ensure_ascii=False)
+        for name in AS_JSON:
+            if name in held:
+                held[name] = json.dumps(held[name], ensure_ascii=False)
         others = {name: held.pop(name) for name in [*held] if name not in self._schema.names}
         if others:
             held["extra_fields"] = json.dumps(others, ensure_ascii=False)

@@ -34,6 +34,7 @@ class Source:
         hub: whether `path` names a data set of the hub.
         columns: names of the lab's fields, and those that they have there (`a.b`: `b` within `a`).
         split, subset: of a hub data set or a folder. limit: read only so many records; `None`: all.
+        listed: what the card calls it, where that is not `path`.
     """
 
     path: str
@@ -47,6 +48,7 @@ class Source:
     split: str | None = None
     subset: str | None = None
     limit: int | None = None
+    listed: str | None = None
 
     @property
     def shown(self) -> str:
@@ -155,16 +157,18 @@ def kind_of_source(source: Source, fields: Mapping[str, str] | None = None) -> K
     )
 
 
-def common_kind(sources: list[Source], fields: Mapping[str, str] | None = None) -> Kind:
+def common_kind(
+    sources: list[Source], fields: Mapping[str, str] | None = None, more: Mapping[str, Kind] | None = None
+) -> Kind:
     """The kind that all sources hold.
 
     Args:
-        fields: of `kind_of_source`.
+        fields: of `kind_of_source`. more: sources whose kinds are known, by name.
 
     Raises:
         DataError: they hold different ones.
     """
-    kinds = {source.name: kind_of_source(source, fields) for source in sources}
+    kinds = {source.name: kind_of_source(source, fields) for source in sources} | dict(more or {})
     if len({*kinds.values()}) == 1:
         return next(iter(kinds.values()))
     held = ", ".join(f"{name} {kind}" for name, kind in kinds.items())

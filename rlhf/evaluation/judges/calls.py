@@ -47,6 +47,14 @@ class Cache:
 
     def read(self, digest: str) -> str | None:
         """The answer; `None` where there is none that can be read, or another one than was kept."""
+        content = self._content(digest)
+        return None if content is None else content["answer"]
+
+    def was_cut(self, digest: str) -> bool:
+        """Whether the answer that is kept ends where the limit of its tokens ended it."""
+        return (self._content(digest) or {}).get("cut") is True
+
+    def _content(self, digest: str) -> dict[str, Any] | None:
         try:
             content = json.loads(self.path(digest).read_text(encoding="utf-8"))
             answer, kept = content["answer"], content.get("answer_sha256")
@@ -54,7 +62,7 @@ class Cache:
             return None
         if not isinstance(answer, str) or (kept is not None and kept != _sha256(answer)):
             return None
-        return answer
+        return dict(content)
 
     def keep(self, digest: str, content: Mapping[str, Any]) -> None:
         """Write an answer; where the disk can't take it, warn once and continue, since the answer itself is there."""

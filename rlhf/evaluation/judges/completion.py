@@ -15,6 +15,7 @@ MOST_TOKENS = 10**9
 class Completion:
     """Attributes:
     text: what the model wrote; `None`: nothing that can be read.
+    cut: whether the text ends where `max_tokens` ended it, and not where the model would have.
     usage: `prompt_tokens` and `completion_tokens`, as far as they are counts.
     fault: why there is no text.
     paid: whether the model was run all the same, so that asking again costs again.
@@ -26,6 +27,7 @@ class Completion:
     fault: str = ""
     paid: bool = False
     status: int = 200
+    cut: bool = False
 
 
 def read_completion(body: str) -> Completion:
@@ -46,12 +48,12 @@ def read_completion(body: str) -> Completion:
         return Completion(fault="its answer is no chat completion")
     text, usage = _text(message.get("content")), usage_of(content.get("usage"))
     if text:
-        return Completion(text, usage)
+        return Completion(text, usage, cut=choice.get("finish_reason") == "length")
     fault = "its completion holds no text"
     if refusal := _text(message.get("refusal")):
-        fault = f"the judge refuses: {refusal}"
+        fault = f"the model refuses: {refusal}"
     elif choice.get("finish_reason") == "length":
-        fault = "the judge wrote no text within the max_tokens of its endpoint; raise it"
+        fault = "the model wrote no text within the max_tokens of its endpoint; raise it"
     return Completion(None, usage, fault, paid=True)
 
 

@@ -45,6 +45,9 @@ class Endpoint:
         concurrency: calls at the same time.
         section: where its keys stand, for messages.
         sleep: waits; by default until a call finds the server gone, at the longest.
+
+    Attributes:
+        refused: digests of requests that the server takes not: too long for it, or filtered.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Endpoint:
         self._lock, self._gone = threading.Lock(), threading.Event()
         self.sleep = sleep or self._gone.wait
         self.used = Used()
+        self.refused: set[str] = set()
         # It would name every call, thousands of them, in the run's log.
         logging.getLogger("httpx").setLevel(logging.WARNING)
 
@@ -173,6 +177,7 @@ class Endpoint:
                     wait = max(wait, asked_to_wait)
                 elif status in NOT_THIS_ONE:
                     self.used.add(refused=1)
+                    self.refused.add(digest)
                     self._failed(f"status {status}: {self.clean(said)[:200]}", these=True)
                     return None
                 elif status in (401, 403):
@@ -224,7 +229,14 @@ class Endpoint:
         """The text of a completion, cached."""
         answer, request = self._secret.taken_out(completion.text or ""), {**self.fields, "messages": messages}
         self.cache.keep(
-            digest, {"url": self.url, "request": request, "answer": answer, "usage": dict(completion.usage)}
+            digest,
+            {
+                "url": self.url,
+                "request": request,
+                "answer": answer,
+                **({"cut": True} if completion.cut else {}),
+                "usage": dict(completion.usage),
+            },
         )
         with self._lock:
             self._in_a_row, self._answered = 0, True

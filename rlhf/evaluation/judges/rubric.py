@@ -8,14 +8,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any, Literal, TypedDict
 
 from rlhf.data.records import Prompt
-from rlhf.errors import ConfigError
 from rlhf.evaluation.intervals import sign_test
 from rlhf.evaluation.judges.endpoint import Endpoint, Messages
 from rlhf.evaluation.judges.scorers import Mark, Rubric
+from rlhf.storage.prompt_files import filled, read_prompt
 
 PROMPTS = Path(__file__).parents[1] / "prompts"
 PLACES = {"score": ("fence", "prompt", "answer"), "compare": ("fence", "prompt", "first", "second"), "again": ()}
@@ -74,7 +73,8 @@ class ReadingJudge:
     def __init__(self, endpoint: Endpoint, folder: Path = PROMPTS) -> None:
         self.endpoint = endpoint
         key = f"{endpoint.section}.prompts"
-        self.texts = {name: _text(key, folder, name, places) for name, places in PLACES.items()}
+        files = [f"{name}.txt" for name in PLACES]
+        self.texts = {name: read_prompt(key, folder, f"{name}.txt", places, files) for name, places in PLACES.items()}
         self.unreadable = 0
 
     @property
@@ -138,9 +138,7 @@ class ReadingJudge:
         return found
 
     def _messages(self, name: str, **parts: str) -> Messages:
-        # Nobody can close a fence whose name follows from what it holds.
-        fence = "text-" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-        return [{"role": "user", "content": Template(self.texts[name]).substitute(parts, fence=fence).strip()}]
+        return [{"role": "user", "content": filled(self.texts[name], **parts)}]
 
 
 def conversation(prompt: Prompt) -> str:
@@ -148,26 +146,6 @@ def conversation(prompt: Prompt) -> str:
     if len(prompt.turns) == 1:
         return prompt.text
     return "\n\n".join(f"{role}: {text}" for role, text in prompt.turns)
-
-
-def _text(key: str, folder: Path, name: str, places: Sequence[str]) -> str:
-    path = folder / f"{name}.txt"
-    try:
-        text = path.read_text(encoding="utf-8")
-        Template(text).substitute(dict.fromkeys(places, ""))
-    except OSError as error:
-        raise ConfigError(
-            f"{key}: {path} can't be read ({error.strerror}); the folder needs "
-            f"{', '.join(f'{each}.txt' for each in PLACES)}"
-        ) from error
-    except (KeyError, ValueError) as error:
-        raise ConfigError(
-            f"{key}: {path} has a place that is not known ({error}); use "
-            f"{', '.join(f'${place}' for place in places) or 'none'}, and $$ for a dollar"
-        ) from error
-    if missing := [place for place in places if f"${place}" not in text]:
-        raise ConfigError(f"{key}: {path} lacks ${missing[0]}, so the judge would not see it")
-    return text
 
 
 def parse_score(text: str) -> Rubric | None:

@@ -14,7 +14,18 @@ from rlhf.data.formats.parse import parse
 from rlhf.data.preparation.lines import object_of
 from rlhf.data.preparation.parquet import Columns
 from rlhf.data.readers import read
-from rlhf.data.records import Comparison, Demonstration, Document, Kind, Labelled, Prompt, Ranking, Record, StepLabelled
+from rlhf.data.records import (
+    Comparison,
+    Demonstration,
+    Document,
+    Kind,
+    Labelled,
+    Prompt,
+    Ranking,
+    Record,
+    StepLabelled,
+    prompt_of,
+)
 from tests.data.formats.format_examples import EXAMPLES
 
 TALK = Prompt((("system", "brief"), ("user", "a"), ("assistant", "b"), ("user", "hi")))
@@ -51,6 +62,22 @@ def there_and_back(record: Record, kind: Kind, tmp_path: Path) -> list[list[Any]
     table.close()
     columns.write_bytes(stream.getvalue())
     return [read(path, kind).items for path in (lines, columns)]
+
+
+MARK = {
+    "model": "m",
+    "seeds": ["a.jsonl:1", "generated:2"],
+    "prompts": {"critique.txt": "0" * 16},
+    "text": "long " * 99,
+}
+
+
+@pytest.mark.parametrize(("kind", "record"), HARD, ids=[f"{kind}-{n}" for n, (kind, _) in enumerate(HARD)])
+def test_what_says_that_a_model_wrote_it_comes_back(kind: Kind, record: Record, tmp_path: Path) -> None:
+    object.__setattr__(prompt_of(record) or record, "synthetic", json.dumps(MARK))
+    for found in there_and_back(record, kind, tmp_path):
+        assert json.loads((prompt_of(found[0]) or found[0]).synthetic) == MARK
+    object.__setattr__(prompt_of(record) or record, "synthetic", "")
 
 
 @pytest.mark.parametrize(("kind", "record"), HARD, ids=[f"{kind}-{n}" for n, (kind, _) in enumerate(HARD)])
