@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from rlhf.config.keys import key
 from rlhf.errors import ConfigError
 
 VARIABLE = r"[A-Z_][A-Z0-9_]*"
+STORED = ("url", "model", "extra", "cache", "prompts")
+"""Keys of a server whose values runs store."""
 
 
 @dataclass
@@ -58,60 +61,78 @@ def check_server(section: str, server: ServerConfig, asked_by: str | None) -> No
         for name, value in (("url", server.url), ("model", server.model)):
             if not value:
                 raise ConfigError(f"{section}.{name}: missing; {asked_by} needs {section}.url=URL {section}.model=NAME")
-    if server.key_env is not None and not re.fullmatch(VARIABLE, server.key_env):
-        # What stands there may be the key itself, so it is not repeated.
-        raise ConfigError(
-            f"{section}.key_env: is not the name of an environment variable (capitals, digits and _); "
-            "put the key into a variable, and its name here"
-        )
+    if server.key_env is not None:
+        check_variable(f"{section}.key_env", server.key_env)
     if server.url is not None:
-        _url(section, server.url)
+        check_url(f"{section}.url", server.url, "http://localhost:8000/v1", f"{section}.key_env")
         if server.key_env is not None:
-            _nowhere_else(section, server, api_key(section, server.key_env))
+            named = {f"{section}.{name}": str(getattr(server, name)) for name in STORED}
+            check_nowhere_else(named, server.key_env, api_key(section, server.key_env))
     if server.max_cost is not None and server.price_in is None and server.price_out is None:
         raise ConfigError(f"{section}.max_cost: needs {section}.price_in and price_out, or no cost is known")
     if server.prompts is not None and not Path(server.prompts).is_dir():
         raise ConfigError(f"{section}.prompts: {server.prompts} is not a folder")
 
 
-def _nowhere_else(section: str, server: ServerConfig, key: str) -> None:
-    """What stands in the configuration is kept in runs and sent to W&B."""
-    for name in ("url", "model", "extra", "cache", "prompts"):
-        said = str(getattr(server, name))
-        if key in said or key in unquote(said):
+def check_variable(name: str, variable: str) -> None:
+    """Raises:
+    ConfigError: `variable`, the value of the key `name`, can't be an environment variable's name.
+    """
+    if not re.fullmatch(VARIABLE, variable):
+        # What stands there may be the key itself, so it is not repeated.
+        raise ConfigError(
+            f"{name}: is not the name of an environment variable (capitals, digits and _); "
+            "put the key into a variable, and its name here"
+        )
+
+
+def check_nowhere_else(said: Mapping[str, str], variable: str, key: str) -> None:
+    """What stands in the configuration is kept in runs and sent to W&B.
+
+    Args:
+        said: values by the names of their keys.
+
+    Raises:
+        ConfigError: one holds the secret that `variable` holds.
+    """
+    for name, value in said.items():
+        if key in value or key in unquote(value):
             raise ConfigError(
-                f"{section}.{name}: holds the key itself, which runs would store; the variable "
-                f"{server.key_env} is enough"
+                f"{name}: holds the key itself, which runs would store; the variable {variable} is enough"
             )
 
 
-def _url(section: str, url: str) -> None:
+def check_url(name: str, url: str, example: str, key_env: str) -> None:
+    """Raises:
+    ConfigError: the value of the key `name` is no address, or holds more than one; `key_env` is the key for that.
+    """
     try:
         parts = urlsplit(url)
         readable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         readable = False
     if not readable:
-        raise ConfigError(f"{section}.url: can't be read; it looks like http://localhost:8000/v1")
+        raise ConfigError(f"{name}: can't be read; it looks like {example}")
     if parts.username or parts.password or parts.query or parts.fragment:
         # config.yaml would keep what stands there, and the log would show it.
         raise ConfigError(
-            f"{section}.url: must not hold a name, a password or parameters, since runs store it; "
-            f"a key belongs into the environment variable that {section}.key_env names"
+            f"{name}: must not hold a name, a password or parameters, since runs store it; "
+            f"a key belongs into the environment variable that {key_env} names"
         )
 
 
 def api_key(section: str, variable: str) -> str:
     """The key in an environment variable.
 
+    Args:
+        section: where `key_env` stands; empty: at the top.
+
     Raises:
         ConfigError: it is not set, or can't be sent; the message does not hold it.
     """
-    key = os.environ.get(variable, "").strip()
+    name, key = f"{section}.key_env" if section else "key_env", os.environ.get(variable, "").strip()
     if not key:
-        raise ConfigError(f"{section}.key_env: the environment variable {variable} is not set, or empty")
+        raise ConfigError(f"{name}: the environment variable {variable} is not set, or empty")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(
-            f"{section}.key_env: what {variable} holds can't be a key: it has spaces or special characters"
-        )
+        raise ConfigError(f"{name}: what {variable} holds can't be a key: it has spaces or special characters")
     return key

@@ -43,6 +43,16 @@ def wins_of(lines: Iterable[Line]) -> dict[str, dict[str, float]]:
     return found
 
 
+def differing(lines: Iterable[Line]) -> tuple[int, int]:
+    """Questions that several annotators judged, and those of them about which they do not all say the same."""
+    said: dict[str, dict[str, dict[str, int]]] = {}
+    for line in lines:
+        if items := dict(items_of(line)):
+            said.setdefault(line["question"], {})[line["annotator"]] = items
+    several = [list(votes.values()) for votes in said.values() if len(votes) > 1]
+    return len(several), sum(any(one != votes[0] for one in votes) for votes in several)
+
+
 def deserved(lines: Iterable[Line]) -> list[tuple[float, float]]:
     """Of each vote of a spot check: the difference of the two scores, and whether the higher one was deserved (1), not
     (0), or the answers were equally good (½)."""

@@ -30,7 +30,8 @@ EVENTS = ("vote", "skip", "undo")
 
 class Line(TypedDict):
     """One line of the file. `shown`: which answer stood at each place. `ranks`: of the answers, 1 is best; `desirable`:
-    of the only one. `undone`: the turn that an undo takes back."""
+    of the only one. `undone`: the turn that an undo takes back. `annotation`: its project in Label Studio and its
+    number there, where it came from there."""
 
     event: str
     annotator: str
@@ -47,6 +48,7 @@ class Line(TypedDict):
     sources: NotRequired[list[str]]
     scores: NotRequired[list[float]]
     undone: NotRequired[int]
+    annotation: NotRequired[str]
 
 
 @dataclass(frozen=True)

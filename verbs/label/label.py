@@ -1,4 +1,4 @@
-"""The verb: one page for people who judge, or one table of how far they agree."""
+"""The verb: one page for people who judge, an exchange with Label Studio, or one table of how far they agree."""
 
 from __future__ import annotations
 
@@ -27,16 +27,21 @@ log = logging.getLogger("rlhf")
 
 
 def run_label(config: Config, parents: Mapping[str, Parent]) -> None:
-    """Serve the page until Ctrl-C, or report agreement.
+    """Serve the page until Ctrl-C, exchange questions and votes with Label Studio, or report agreement.
 
     Raises:
-        UserError: what is to be judged can't be read, or the page can't be served.
+        UserError: what is to be judged can't be read, or the page can't be served, or the server can't be used.
     """
     assert isinstance(config, LabelConfig)
     if config.agreement is not None:
         from verbs.label.agreement import report_agreement
 
         report_agreement(config, parents)
+        return
+    if config.tool == "label-studio":
+        from verbs.label.label_studio import run_label_studio
+
+        run_label_studio(config)
         return
     folder = folder_of(config)
     check_folder(folder)

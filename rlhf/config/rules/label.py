@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from rlhf.config.address import check_address, check_installed
+from rlhf.config.endpoint import api_key, check_nowhere_else, check_url, check_variable
 from rlhf.config.paths import check_exists
-from rlhf.config.verbs.label import LabelConfig
+from rlhf.config.verbs.label import LONGEST_TITLE, STUDIO_TASKS, LabelConfig
 from rlhf.errors import ConfigError
 
 
@@ -31,7 +32,32 @@ def check_label(config: LabelConfig) -> None:
     for name, value in (("path", config.path), ("run", config.run), ("agreement", config.agreement)):
         if value is not None:
             check_exists(name, value)
+    if config.tool == "label-studio":
+        _studio(config)
+        return
+    for name in ("url", "project"):
+        if getattr(config, name) is not None:
+            raise ConfigError(f"{name}: belongs to tool=label-studio; pass that too, or leave {name} out")
     if config.agreement is None:
         check_address(config.host, "vote")
         if asked:
             check_installed("label.py")
+
+
+def _studio(config: LabelConfig) -> None:
+    """What is sent to a server of Label Studio, and which one."""
+    if config.path is None:
+        raise ConfigError("path: missing; tool=label-studio sends the answers in path=FILE")
+    if config.task not in STUDIO_TASKS:
+        raise ConfigError(
+            f"task: {config.task} is asked on the page alone; with tool=label-studio pass one of "
+            f"{', '.join(STUDIO_TASKS)}"
+        )
+    if config.url is None:
+        raise ConfigError("url: missing; tool=label-studio needs its address, such as url=http://localhost:8080")
+    if config.project is not None and not 1 <= len(config.project) <= LONGEST_TITLE:
+        raise ConfigError(f"project: {config.project!r} must have 1 to {LONGEST_TITLE} characters")
+    check_variable("key_env", config.key_env)
+    check_url("url", config.url, "http://localhost:8080", "key_env")
+    said = {name: str(getattr(config, name)) for name in ("url", "project", "path", "out")}
+    check_nowhere_else(said, config.key_env, api_key("", config.key_env))

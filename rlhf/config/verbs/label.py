@@ -11,6 +11,11 @@ from rlhf.config.sections import StrategyConfig
 from rlhf.config.sources import SamplingConfig
 
 TASKS = ("auto", "pairs", "ranking", "best", "thumbs")
+TOOLS = ("page", "label-studio")
+STUDIO_TASKS = ("auto", "pairs", "ranking")
+"""Those for which Label Studio has a tag."""
+LONGEST_TITLE = 40
+"""Characters; Label Studio allows 50 with the task behind them."""
 
 
 @dataclass
@@ -41,6 +46,21 @@ class LabelConfig:
         source="weighted: Dawid & Skene 1979",
     )
     votes_per_question: int | None = key(None, "annotators who are asked each question; null: all of them", ge=1)
+    tool: str = key(
+        "page",
+        "where people judge: a page of this program's own, or a running Label Studio, which is sent path's questions "
+        "and whose annotations become votes; the same command sends and gets only what is new",
+        choices=TOOLS,
+    )
+    url: str | None = key(None, "address of Label Studio, such as http://localhost:8080")
+    key_env: str = key(
+        "LABEL_STUDIO_API_KEY",
+        "name of the environment variable that holds a token of Label Studio, personal or legacy",
+        source="the variable that Label Studio's own SDK reads",
+    )
+    project: str | None = key(
+        None, "title of the projects in Label Studio, in front of pairs or ranking; null: the name of the votes' folder"
+    )
     out: str | None = key(
         None, "folder of the votes; null: outputs/label/NAME, or spot_check in the run; agreement: only printed"
     )
