@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import subprocess
 import sys
@@ -13,8 +12,6 @@ import pytest
 
 from launch.composition.compose import options
 from rlhf.config import VERBS, TrainConfig, algorithms, keys
-from rlhf.data.readers import read
-from rlhf.data.records import Ranking
 from rlhf.evaluation import symptoms
 from rlhf.evaluation.overoptimisation import onset
 from rlhf.reporting.remedies import remedies
@@ -145,37 +142,6 @@ def test_tuning_names_every_warning_with_its_knobs_and_thresholds(language: str)
     for symptom, figures in seen.items():
         section = sections[TITLES[symptom][LANGUAGES.index(language)]]
         assert not [figure for figure in figures if figure not in section], symptom
-
-
-def script(name: str) -> str:
-    """The Python block of docs/guide-tools.md that starts with this name."""
-    page = (DOCS / "guide-tools.md").read_text(encoding="utf-8")
-    return next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if block.startswith(f"# {name}"))
-
-
-def run(code: str, file: Path) -> str:
-    command = [sys.executable, "-X", "utf8", "-c", code, str(file)]
-    return subprocess.run(command, check=True, capture_output=True, encoding="utf-8", timeout=60).stdout
-
-
-def test_label_studio_there_and_back(tmp_path: Path) -> None:
-    turns = [
-        {"role": "user", "content": "问?"},
-        {"role": "assistant", "content": "a"},
-        {"role": "user", "content": "b"},
-    ]
-    answers = [{"text": "x", "rank": 1}, {"text": "y", "rank": 2}]
-    collected = tmp_path / "preferences.jsonl"
-    collected.write_text("\n".join(json.dumps({"prompt": p, "responses": answers}) for p in ("q", turns)), "utf-8")
-    tasks = json.loads(run(script("to_label_studio.py"), collected))
-    ranked = {"from_name": "rank", "to_name": "answers", "type": "ranker", "value": {"ranker": {"rank": ["1", "0"]}}}
-    for task in tasks:
-        task["annotations"] = [{"result": [ranked]}, {"was_cancelled": True, "result": [ranked]}]
-    export = tmp_path / "export.json"
-    export.write_text(json.dumps(tasks), "utf-8")
-    first, second = read(export, "comparisons").items
-    assert isinstance(first, Ranking) and (first.responses, first.ranks) == (("y", "x"), (1, 2))
-    assert isinstance(second, Ranking) and len(second.prompt.turns) == 3
 
 
 def blocks(page: Path) -> list[str]:

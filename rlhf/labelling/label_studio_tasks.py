@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NotRequired, TypedDict
 from xml.sax.saxutils import quoteattr
 
+from rlhf.data.importers.label_studio import TIE
 from rlhf.data.records import Prompt, asked
 from rlhf.errors import DataError
 from rlhf.labelling.annotations import prompt_in
@@ -13,8 +14,8 @@ from rlhf.storage.shapes import fits
 
 EVERYBODY = "label-studio"
 """In place of an annotator's name where sides are drawn: a task looks the same to all of them."""
-BETTER, TIE, RANK = "better", "tie", "rank"
-"""Names of the tags that people answer with."""
+BETTER, RANK = "better", "rank"
+"""Names of the tags that people answer with, beside `TIE`."""
 CONTROLS = {"pairs": ((BETTER, "Pairwise", ("answer1", "answer2")),), "ranking": ((RANK, "Ranker", ("answers",)),)}
 """What a project of a task must have: name, type and objects of its tags."""
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NotRequired, TypedDict
 
+from rlhf.data.importers.label_studio import TIE
 from rlhf.labelling.desk import Refused, checked_name
-from rlhf.labelling.label_studio_tasks import BETTER, RANK, TIE
+from rlhf.labelling.label_studio_tasks import BETTER, RANK
 from rlhf.labelling.questions import Question
 from rlhf.labelling.vote_log import Line, Said, event_line, standing, undo_line
 from rlhf.storage.shapes import fits
@@ -210,10 +211,10 @@ def changes(log: Sequence[Line], annotations: Iterable[Annotation], project: str
             found.taken_back += 1
     for one in now.values():
         event = "skip" if one.said is None else "vote"
-        line = event_line(event, one.annotator, 0, one.question, one.shown, one.said) | {"time": one.time}
+        made = event_line(event, one.annotator, 0, one.question, one.shown, one.said) | {"time": one.time}
         earlier, stands_now = before.get(one.id), votes.get((one.annotator, one.question.id))
         if earlier is not None:
-            same = all(line.get(name) == earlier.get(name) for name in ("event", "question", "ranks"))
+            same = all(made.get(name) == earlier.get(name) for name in ("event", "question", "ranks"))
             if one.time == earlier["time"] or (same and earlier is stands_now):
                 continue
         if stands_now is not None:
@@ -221,5 +222,5 @@ def changes(log: Sequence[Line], annotations: Iterable[Annotation], project: str
             found.changed += 1
         else:
             found.new += 1
-        append(line, one.id)
+        append(made, one.id)
     return found

@@ -113,7 +113,7 @@ class Exchange:
                 continue
             project, origin = self.state["projects"][task], f"{found['id']}:{found.get('created_at')}"
             tasks = self.server.tasks(project["id"])
-            known = [(question, one) for one in tasks if (question := question_in(one.get("data"))) is not None]
+            known = [(asked, one) for one in tasks if (asked := question_in(one.get("data"))) is not None]
             if len(known) < len(tasks):
                 log.warning(
                     "%s: %d tasks are none of this program's, or were changed there, and are left out",

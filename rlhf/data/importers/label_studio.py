@@ -1,7 +1,8 @@
 """Label Studio's own JSON export: tasks, each with its data and with what every annotator said of it.
 
 Two types of its results compare answers: `pairwise` says which of two texts is better, `ranker` puts the items of a
-list in order. The export leaves out the labelling configuration, so names and content tell which fields hold the texts.
+list in order. In projects that label.py made, a choice named `tie` says that neither of two is better. The export
+leaves out the labelling configuration, so names and content tell which fields hold the texts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from rlhf.data.formats.fields import Fields
 from rlhf.data.formats.meaning import CANCELLED, UNDECIDED, UNTOUCHED
 from rlhf.data.records import TAGS, Kind, Record
 
+TIE = "tie"
+"""Name of the choice, and of what is chosen."""
 PROMPTS = ("messages", "prompt")
 """Fields of a task's data that hold the prompt, the first that is there: a list of messages, or text."""
 PAIRS = (("text1", "text2"), ("answer1", "answer2"))
@@ -81,6 +84,10 @@ def _verdicts(annotation: Any) -> list[dict[str, Any]]:
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
         raise BadRecord("wrong_type", "result must be a list of objects")
     found = [result for result in results if str(result.get("type")) in _READERS]
+    if any(is_tie(result) for result in results):
+        if any(_selected(result) for result in found):
+            raise BadRecord(UNDECIDED, "the annotator chose one and said that neither is better")
+        return [result for result in results if is_tie(result)]
     if not found and results:
         types = ", ".join(dict.fromkeys(str(result.get("type")) for result in results))
         raise BadRecord("wrong_format", f"needs a result of type {' or '.join(_READERS)}; the types are {types}")
@@ -98,7 +105,24 @@ def _record(data: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadRecord("wrong_type", f"value of the {result['type']} result must be an object")
     tags = {name: data[name] for name in TAGS if name in data}
-    return {**tags, "prompt": prompt, **_READERS[result["type"]](data, result, value)}
+    reader = _tie if is_tie(result) else _READERS[result["type"]]
+    return {**tags, "prompt": prompt, **reader(data, result, value)}
+
+
+def is_tie(result: dict[str, Any]) -> bool:
+    """Whether a result says that neither of two answers is better."""
+    value = result.get("value")
+    named = result.get("type") == "choices" and result.get("from_name") == TIE
+    return named and isinstance(value, dict) and value.get("choices") == [TIE]
+
+
+def _selected(result: dict[str, Any]) -> bool:
+    value = result.get("value")
+    return isinstance(value, dict) and value.get("selected") not in (None, "none")
+
+
+def _tie(data: dict[str, Any], result: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    return {"responses": [{"text": data[name], "rank": 1} for name in _pair(data, ())]}
 
 
 def _pairwise(data: dict[str, Any], result: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
