@@ -193,12 +193,13 @@ class Exchange:
         for line in found.lines:
             self.votes.append(line)
             lines.append(line)  # type: ignore[arg-type]
-        log.info(
-            "%s: %d annotations, of which %d skipped, %d without a choice, %d contradictory or incomplete; %d are new, "
-            "%d changed, %d taken back",
-            self._name(project), len(annotations), left_out[SKIPPED], left_out[UNDECIDED], left_out[UNCLEAR],
-            found.new, found.changed, found.taken_back,
-        )  # fmt: skip
+        if annotations:
+            log.info(
+                "%s: %d annotations, of which %d skipped, %d without a choice, %d contradictory or incomplete; %d are "
+                "new, %d changed, %d taken back",
+                self._name(project), len(annotations), left_out[SKIPPED], left_out[UNDECIDED], left_out[UNCLEAR],
+                found.new, found.changed, found.taken_back,
+            )  # fmt: skip
         if gone := set(project["sent"]) - present:
             log.warning(
                 "%s: %d tasks were deleted there; their votes stay, and they are not sent again",
