@@ -24,6 +24,8 @@ WORDS = {
            "answer": "Answer"},
     "zh": {"pairs": "哪个回答更好？", "ranking": "将回答排序，最好的在最前", TIE: "平局", "answer": "回答"},
 }  # fmt: skip
+BOX = "border: 1px solid #888; border-radius: 4px; padding: 0.5em; margin-bottom: 1em; white-space: pre-wrap"
+"""Around each text; with its line breaks and spaces."""
 
 
 class Data(TypedDict):
@@ -44,18 +46,26 @@ class Data(TypedDict):
 def interface(task: str, language: str) -> str:
     """The labelling configuration of a project, in XML. Its texts are shown as text, whatever stands in them."""
     words = WORDS[language]
-    head = f"<Header value={quoteattr(words[task])}/>\n  " + _text("prompt")
+    head = f"<Header value={quoteattr(words[task])}/>\n  <View style={quoteattr(BOX)}>{_text('prompt')}</View>"
     if task == "ranking":
-        return (
-            f'<View>\n  {head}\n  <List name="answers" value="$items" title={quoteattr(words[task])}/>\n'
-            f'  <Ranker name="{RANK}" toName="answers"/>\n</View>'
-        )
-    return (
-        f'<View>\n  {head}\n  <Pairwise name="{BETTER}" toName="answer1,answer2"/>\n'
-        f"  <View>\n    {_text('answer1')}\n    {_text('answer2')}\n  </View>\n"
-        f'  <Choices name="{TIE}" toName="prompt" choice="single">\n'
-        f'    <Choice value={quoteattr(words[TIE])} alias="{TIE}" hotkey="0"/>\n  </Choices>\n</View>'
+        return f"""<View>
+  {head}
+  <List name="answers" value="$items"/>
+  <Ranker name="{RANK}" toName="answers"/>
+</View>"""
+    sides = "\n    ".join(
+        f"<View style={quoteattr(f'flex: 1; {BOX}')}>{_text(name)}</View>" for name in ("answer1", "answer2")
     )
+    return f"""<View>
+  {head}
+  <Pairwise name="{BETTER}" toName="answer1,answer2"/>
+  <View style="display: flex; gap: 1em">
+    {sides}
+  </View>
+  <Choices name="{TIE}" toName="prompt" choice="single">
+    <Choice value={quoteattr(words[TIE])} alias="{TIE}" hotkey="0"/>
+  </Choices>
+</View>"""
 
 
 def _text(name: str) -> str:

@@ -135,7 +135,8 @@ def _time(annotation: Mapping[str, Any]) -> str:
 def people(users: Iterable[Mapping[str, Any]], known: Mapping[int, str], seen: Iterable[int]) -> dict[int, str]:
     """Names of annotators, none twice. Who had a name keeps it, whatever they call themselves now.
 
-    A name is the first and the last one, else the user's name; e-mail addresses stand in no data that is trained on.
+    A name is the first and the last one, else the user's name, else what stands in front of the @ of their address:
+    e-mail addresses stand in no data that is trained on.
 
     Args:
         users: as the server lists them.
@@ -147,7 +148,7 @@ def people(users: Iterable[Mapping[str, Any]], known: Mapping[int, str], seen: I
     for number in sorted(set(seen) - known.keys()):
         user = listed.get(number, {})
         full = " ".join(str(user.get(part) or "").strip() for part in ("first_name", "last_name")).strip()
-        name = full or str(user.get("username") or "").split("@")[0]
+        name = full or str(user.get("username") or user.get("email") or "").split("@")[0]
         try:
             name = checked_name(name)
         except Refused:

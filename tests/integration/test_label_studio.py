@@ -108,7 +108,7 @@ def label(folder: Path, url: str, *more: str, token: str = ADA, code: int = 0) -
     done = subprocess.run([*command, *more], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     assert token not in done.stdout + done.stderr
-    print(done.stderr)
+    print(done.stdout + done.stderr)
     return done.stdout + done.stderr
 
 
@@ -127,7 +127,7 @@ def standing(folder: Path) -> list[tuple[str, str, str, Any]]:
 
 def better(task: dict[str, Any], text: str) -> list[dict[str, Any]]:
     side = "left" if task["data"]["answer1"] == text else "right"
-    return [{"from_name": "better", "to_name": "answer1,answer2", "type": "pairwise", "value": {"selected": side}}]
+    return [{"from_name": "better", "to_name": "better", "type": "pairwise", "value": {"selected": side}}]
 
 
 TIED = [{"from_name": "tie", "to_name": "prompt", "type": "choices", "value": {"choices": ["tie"]}}]

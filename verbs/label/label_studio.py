@@ -113,10 +113,12 @@ class Exchange:
                 continue
             project, origin = self.state["projects"][task], f"{found['id']}:{found.get('created_at')}"
             tasks = self.server.tasks(project["id"])
-            known = [(asked, one) for one in tasks if (asked := question_in(one.get("data"))) is not None]
+            mine_here = {*project["sent"], *(question.id for question in mine)}
+            asked = [(question_in(one.get("data")), one) for one in tasks]
+            known = [(question, one) for question, one in asked if question is not None and question.id in mine_here]
             if len(known) < len(tasks):
                 log.warning(
-                    "%s: %d tasks are none of this program's, or were changed there, and are left out",
+                    "%s: %d tasks are not of this labelling, or were changed there, and are left out",
                     self._name(project), len(tasks) - len(known),
                 )  # fmt: skip
             self._take(project, origin, known, mine, log_lines)
@@ -151,13 +153,14 @@ class Exchange:
             found = next((one for one in self.server.projects() if one.get("title") == title), None)
             if found is None:
                 found = self._make(title, task)
-            known = self.state["projects"][task] = {"id": int(found["id"]), "sent": []}
-            self._keep()
         if (lacks := misses(found.get("parsed_label_config"), task)) is not None:
             raise ConfigError(
                 f"project: {found.get('title')} at {self.server.url} has a labelling configuration without {lacks}, "
                 "and asks something else; pass another project=TITLE and out=FOLDER"
             )
+        if known is None:
+            known = self.state["projects"][task] = {"id": int(found["id"]), "sent": []}
+            self._keep()
         wanted = self.config.votes_per_question
         if wanted is not None and found.get("maximum_annotations") != wanted:
             self.server.change(known["id"], maximum_annotations=wanted)
@@ -170,6 +173,7 @@ class Exchange:
             label_config=interface(task, self.config.language),
             maximum_annotations=self.config.votes_per_question or EVERYBODY,
             show_skip_button=True,
+            enable_empty_annotation=False,  # an order that nobody moved is sent all the same
             sampling="Sequential sampling",
         )
 

@@ -7,6 +7,7 @@ Not by its SDK: version 2.1.2 brings 33 packages, OpenCV, NLTK and a code format
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -55,6 +56,8 @@ class LabelStudio:
         self._token, self._secrets = token, [Secret(token)]
         self._personal = token.startswith("eyJ") and token.count(".") == 2
         self._client = httpx.Client(timeout=TIMEOUT, transport=transport)
+        # It would name every request in the log.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
         if not self._personal:
             self._client.headers["Authorization"] = f"Token {token}"
 

@@ -141,7 +141,7 @@ class Studio:
 def better(task: dict[str, Any], text: str) -> list[dict[str, Any]]:
     """One answer is better."""
     side = "left" if task["data"]["answer1"] == text else "right"
-    return [{"from_name": "better", "to_name": "answer1,answer2", "type": "pairwise", "value": {"selected": side}}]
+    return [{"from_name": "better", "to_name": "better", "type": "pairwise", "value": {"selected": side}}]
 
 
 TIED = [{"from_name": "tie", "to_name": "prompt", "type": "choices", "value": {"choices": ["tie"]}}]
@@ -250,6 +250,17 @@ def test_a_folder_that_was_lost_finds_its_projects_and_tasks(exchange: Exchange,
     (Path("votes") / label_studio.STATE).unlink()
     exchange()
     assert (len(studio.projects), len(studio.tasks), len(votes())) == (2, 4, 1)
+
+
+def test_another_labelling_of_the_same_name_takes_its_own_votes(exchange: Exchange, studio: Studio) -> None:
+    exchange()
+    for name in ("q1", "q2"):
+        studio.annotate(studio.about(name), 1, better(studio.about(name), f"good {name}"))
+    write("q2 q9")
+    exchange(out="other/votes")
+    assert len(studio.projects) == 2 and len(studio.tasks) == 5, "q2 is there"
+    found = read_votes(Path("other/votes") / FILE)
+    assert [line["prompt"] for line in found] == ["q2"]
 
 
 def test_sides_are_drawn_and_recorded(exchange: Exchange, studio: Studio) -> None:
@@ -425,7 +436,7 @@ def test_tasks_that_were_changed_there_are_left_out(
     q1["data"]["answer1"] += "!"
     studio.tasks[99] = {"id": 99, "project": 1, "data": {"text": "mine"}, "annotations": []}
     exchange()
-    assert "2 tasks are none of this program's" in caplog.text
+    assert "2 tasks are not of this labelling" in caplog.text
     assert [prompt for _, _, prompt, _ in votes()] == ["q2"]
 
 
