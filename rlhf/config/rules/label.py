@@ -55,9 +55,9 @@ def _studio(config: LabelConfig) -> None:
         )
     if config.url is None:
         raise ConfigError("url: missing; tool=label-studio needs its address, such as url=http://localhost:8080")
-    if config.project is not None and not 1 <= len(config.project) <= LONGEST_TITLE:
-        raise ConfigError(f"project: {config.project!r} must have 1 to {LONGEST_TITLE} characters")
     check_variable("key_env", config.key_env)
     check_url("url", config.url, "http://localhost:8080", "key_env")
     said = {name: str(getattr(config, name)) for name in ("url", "project", "path", "out")}
     check_nowhere_else(said, config.key_env, api_key("", config.key_env))
+    if config.project is not None and not 1 <= len(config.project) <= LONGEST_TITLE:
+        raise ConfigError(f"project: {config.project!r} must have 1 to {LONGEST_TITLE} characters")
