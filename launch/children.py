@@ -19,7 +19,7 @@ PRELOADED = ["verbs.train.stage", "verbs.collect", "verbs.evaluate.evaluate", "v
 
 @dataclass(frozen=True)
 class Ending:
-    """Exit code of a verb that was started as `name`, and the directory of its run where it has one."""
+    """Exit code of a verb that was started as `name`, and the directory of its run where it came as far as that."""
 
     name: str
     code: int
@@ -128,7 +128,7 @@ def _work(verb: str, overrides: list[str], answer: Connection, console: Connecti
     sys.argv = [verb, *overrides]
     program = PROGRAMS[verb]
     code = program.main(overrides)
-    answer.send(program.directory if code == 0 else None)
+    answer.send(program.directory)
     sys.stdout.flush()
     sys.exit(code)
 

@@ -21,6 +21,7 @@ from rlhf.config.verbs.evaluation import EvaluateSettings
 from rlhf.errors import ConfigError, ParentError
 from rlhf.runs import Parent, resolve_init, resolve_reward_models, resolve_scorer, resolve_source
 from rlhf.runs.parents import from_given, is_reward_model
+from rlhf.runs.resolve import OTHER_REFERENCE
 from rlhf.storage.adapter_folder import base_of
 
 STAGE_OF = {"base": "pretrain"}
@@ -37,7 +38,8 @@ def find_parents(config: Config, outputs: Path) -> dict[str, Parent]:
         return _of_training(config, outputs)
     if isinstance(config, CollectConfig):
         model = resolve_source("model.init", config.model.init, ["sft"], outputs)
-        return {"model.init": model} | _scorer("collect.reward_model", config.collect.reward_model, model, outputs)
+        scorers = _scorer("collect.reward_model", config.collect.reward_model, model, outputs)
+        return {"model.init": model} | scorers | _scorer("collect.proxy", config.collect.proxy, model, outputs)
     if isinstance(config, ChatConfig):
         model = resolve_source("model.init", config.model.init, of_assistants(), outputs)
         return {"model.init": model} | _scorer("chat.reward_model", config.chat.reward_model, model, outputs)
@@ -59,6 +61,8 @@ def _of_training(config: TrainConfig, outputs: Path) -> dict[str, Parent]:
     parents = {"model.init": resolve_init(content, outputs)}
     if config.algo.needs_reward and config.reward.uses_model:
         parents |= resolve_reward_models(content, parents["model.init"], outputs)
+    if (given := config.algo.other_reference()) is not None:
+        parents[OTHER_REFERENCE] = from_given(OTHER_REFERENCE, given, content["model"])
     return parents
 
 
@@ -95,6 +99,8 @@ def _followed(settings: EvaluateSettings, outputs: Path) -> dict[str, Parent]:
     for name, given in settings.policies.items():
         key = f"evaluation.policies.{name}"
         found[key] = resolve_source(key, given, [], outputs)
+    for name, given in settings.rounds.items():
+        found |= _scorer(f"evaluation.rounds.{name}", given, None, outputs)
     return found
 
 

@@ -138,7 +138,7 @@ class Planner:
         for listed in ("evaluation.ensemble", "algo.reward_model"):
             members = [identity for name, identity in hashes.items() if name.startswith(f"{listed}.")]
             hashes |= {listed: " ".join(members)} if members else {}
-        for named_ones in ("evaluation.proxies", "evaluation.policies"):
+        for named_ones in ("evaluation.proxies", "evaluation.policies", "evaluation.rounds"):
             members = [f"{name} {identity}" for name, identity in hashes.items() if name.startswith(f"{named_ones}.")]
             hashes |= {named_ones: " ".join(members)} if members else {}
         if isinstance(config, MergeConfig):

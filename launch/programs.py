@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from launch.app import Program
 from launch.children import Children
-from launch.pipeline import run_pipeline, separate
+from launch.pipeline import run_pipeline
+from launch.stages.graph import separate
 from rlhf.config import LoggerConfig, PlanConfig
 from rlhf.errors import UserError, nearest
 from rlhf.plain_text import one_line

@@ -34,7 +34,7 @@ class Parts(Protocol):
         """A scalar head on the weights that the run starts from."""
 
     def reference(self) -> LanguageModel:
-        """The policy as it is before training."""
+        """The policy as it is before training, or the model that `algo.reference_model` names."""
 
     def reference_logprobs(self, *, per_token: bool = False) -> Reference:
         """The same, for stages that need its log-probabilities of fixed rows only, of responses or of tokens."""

@@ -30,6 +30,10 @@ class EndpointError(UserError):
     """A server that an evaluation asks can't be reached, or refuses."""
 
 
+class WaitsForPeople(UserError):
+    """What people do has to come first; the message says what, and the same command continues afterwards."""
+
+
 class LostProcess(Exception):
     """A process of this run died, so the others can't continue: one sentence, exit code 1."""
 

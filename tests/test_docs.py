@@ -27,7 +27,15 @@ SECTIONS = {name.split(".")[0] for name in KEYS if "." in name}
 TUNING = dict(zip(LANGUAGES, (DOCS / "tuning.md", DOCS / "zh" / "tuning.md"), strict=True))
 TABLES = (ROOT / "docs" / "details.md").read_text(encoding="utf-8")
 DETAILS = re.findall(r"^\| (\d+) \|.*\| `([^`|]+)` \| (?:`([^`|]+)`|–) \|$", TABLES, re.MULTILINE)
-FREE = ("hydra.", "model.architecture.", "models.", "stages.", "evaluation.proxies.", "evaluation.policies.")
+FREE = (
+    "hydra.",
+    "model.architecture.",
+    "models.",
+    "stages.",
+    "evaluation.proxies.",
+    "evaluation.policies.",
+    "evaluation.rounds.",
+)
 """Keys below these are anyone's."""
 NO_KEYS = (
     "train.py",

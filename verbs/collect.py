@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import cycle, islice
 from random import Random
+from typing import cast
 
 from rich.console import Console
 
@@ -17,11 +18,14 @@ from rlhf.data.assistant import judge
 from rlhf.data.assistant.annotator import ceiling
 from rlhf.data.assistant.answers import draw_candidates
 from rlhf.data.assistant.questions import recognise
+from rlhf.data.readers import read
 from rlhf.data.records import Kind, Prompt, as_prompts, asked
 from rlhf.data.rows import Row
+from rlhf.data.splits import fraction_of
 from rlhf.errors import ConfigError, DataError
 from rlhf.evaluation.judges.annotators import Annotator, NoisyJudge, ScoreAnnotator
 from rlhf.evaluation.judges.reward_models import check_scores
+from rlhf.evaluation.reward_model.pairs import Labelled
 from rlhf.progress import ProgressBar
 from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.uniforms import EVALUATE
@@ -32,6 +36,8 @@ from tracking.verbs import log_collection, wandb_run_of
 from verbs.completions import Kept
 from verbs.datasets import load_data
 from verbs.finished_model import Loaded, load_model, load_reward_judge
+from verbs.fresh_agreement import fresh_agreement, pairs_of, ranked_samples
+from verbs.people import compared_by_people
 
 FILE, COMPLETIONS = "preferences.jsonl", "completions.jsonl"
 BATCHES = 8
@@ -62,14 +68,17 @@ def perform(config: CollectConfig, run: Run) -> int:
     """
     settings = config.collect
     loaded = load_model(run.parents["model.init"], config.strategy, config.rollout.max_new_tokens)
-    prompts = prompts_of(config.data, "comparisons")[: settings.prompts]
+    pool = prompts_of(config.data, "comparisons")
+    prompts = part_of(pool, settings.part, settings.parts, config.data.seed)[: settings.prompts]
     rows = loaded.rows(prompts, config.data.on_error)
     prompts = [prompts[row.index] for row in rows]
     kept = Kept(run.dir / COMPLETIONS, run.id)
-    answers = sample_answers(config, loaded, rows, kept)
+    sampled = answers = sample_answers(config, loaded, rows, kept)
     if gold := annotates_by_judge(config):
         answers = [mix_in(config, prompt, texts) for prompt, texts in zip(prompts, answers, strict=True)]
     answers = [shuffled(config.seed, p, texts) for p, texts in zip(prompts, answers, strict=True)]
+    if settings.annotator == "people":
+        return ranked_by_people(config, run, loaded, prompts, answers, kept)
     annotator: Annotator = NoisyJudge(config.seed, settings.noise) if gold else _by_reward_model(config, run, loaded)
     ranks = annotator.rank(prompts, answers)
     lines, counts = [], Counter(prompts=len(prompts))
@@ -86,17 +95,52 @@ def perform(config: CollectConfig, run: Run) -> int:
         )
     if not lines:
         raise DataError("no prompt has two different completions with scores; raise collect.samples")
-    with writing(run.dir / FILE):
-        atomic_write_text(run.dir / FILE, "\n".join(lines) + "\n")
+    write_preferences(run, lines)
     final: dict[str, float] = {"rankings": len(lines), "pairs": counts["pairs"]}
+    if (proxy := run.parents.get("collect.proxy")) is not None:
+        labelled = ranked_samples(prompts, sampled, answers, ranks)
+        final |= fresh_agreement(config, proxy, loaded.max_length, labelled)
     if gold:
         final |= _gold_facts(prompts, answers, settings.noise)
-    log.info("%s", "  ".join(f"{name} {value:.4g}" for name, value in final.items()))
-    run.save(final={name: round(value, 6) for name, value in final.items()}, steps=len(lines))
-    kept.forget()
-    log.info("preferences: %s", run.dir / FILE)
+    conclude(run, final, kept)
     _show(prompts, answers, ranks)
     return len(lines)
+
+
+def write_preferences(run: Run, lines: Sequence[str]) -> None:
+    """Put the file in its place, whole."""
+    with writing(run.dir / FILE):
+        atomic_write_text(run.dir / FILE, "\n".join(lines) + "\n")
+
+
+def conclude(run: Run, final: dict[str, float], kept: Kept) -> None:
+    """Say and write what was collected; the answers need not be kept any more."""
+    log.info("%s", "  ".join(f"{name} {value:.4g}" for name, value in final.items()))
+    run.save(final={name: round(value, 6) for name, value in final.items()}, steps=int(final["rankings"]))
+    kept.forget()
+    log.info("preferences: %s", run.dir / FILE)
+
+
+def ranked_by_people(
+    config: CollectConfig,
+    run: Run,
+    loaded: Loaded,
+    prompts: Sequence[Prompt],
+    answers: Sequence[Sequence[str]],
+    kept: Kept,
+) -> int:
+    """What follows sampling where people are the annotator; returns the number of comparisons and rankings.
+
+    Raises:
+        WaitsForPeople: their votes are still to come.
+    """
+    write_preferences(run, compared_by_people(config, run, prompts, answers))
+    labelled = cast(list[Labelled], read(str(run.dir / FILE), "comparisons").items)
+    final: dict[str, float] = {"rankings": len(labelled), "pairs": sum(map(pairs_of, labelled))}
+    if (proxy := run.parents.get("collect.proxy")) is not None:
+        final |= fresh_agreement(config, proxy, loaded.max_length, labelled)
+    conclude(run, final, kept)
+    return len(labelled)
 
 
 def annotates_by_judge(config: CollectConfig) -> bool:
@@ -109,6 +153,16 @@ def prompts_of(data: DataConfig, kind: Kind) -> list[Prompt]:
     """Prompts of the training and validation parts, each once; what is held out for the test stays out."""
     dataset = load_data(data, kind if data.source == "assistant" else "prompts")
     return as_prompts([*dataset.train, *dataset.val])
+
+
+def part_of(prompts: Sequence[Prompt], part: int, parts: int, seed: int) -> list[Prompt]:
+    """The prompts of one of so many parts, which are alike and share none; after the last part comes the first again.
+
+    Which part a prompt is in depends on the prompts and `seed` alone; they stay in their order.
+    """
+    # Salted: the hash that splits data would put all that is held out for validation into one part.
+    dealt = sorted(range(len(prompts)), key=lambda i: fraction_of(f"part\n{prompts[i].key}", seed))
+    return [prompts[i] for i in sorted(dealt[(part - 1) % parts :: parts])]
 
 
 def sample_answers(config: CollectConfig, loaded: Loaded, rows: Sequence[Row], kept: Kept) -> list[list[str]]:

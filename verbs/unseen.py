@@ -37,10 +37,11 @@ class HeldOut:
     comparisons: list[Comparison | Ranking] = field(default_factory=list)
 
 
-def held_out(data: DataConfig, prompts: int, texts: int, text: str | None = None) -> HeldOut:
+def held_out(data: DataConfig, prompts: int, texts: int, text: str | None = None, split: str = "auto") -> HeldOut:
     """The test part, or the validation part where the test part is empty.
 
     Args:
+        split: `val` or `test` where only that part is wanted.
         prompts, texts: at most so many.
         text: a file or folder of documents that takes the place of the data's own.
 
@@ -48,11 +49,11 @@ def held_out(data: DataConfig, prompts: int, texts: int, text: str | None = None
         DataError: the data can't be read, or no prompt is held out.
     """
     if data.source == "assistant":
-        found = HeldOut(as_prompts(_part(load_data(data, "prompts"))))
+        found = HeldOut(as_prompts(_part(load_data(data, "prompts"), split)))
         if texts and text is None:
-            found.texts = _part(load_data(data, "documents"))
+            found.texts = _part(load_data(data, "documents"), split)
     else:
-        found = _answered(data)
+        found = _answered(data, split)
     if not found.prompts:
         raise DataError(
             f"data.test_fraction: {data.test_fraction:g} and data.val_fraction: {data.val_fraction:g} hold no prompt "
@@ -67,11 +68,11 @@ def held_out(data: DataConfig, prompts: int, texts: int, text: str | None = None
     return found
 
 
-def _answered(data: DataConfig) -> HeldOut:
+def _answered(data: DataConfig, split: str) -> HeldOut:
     """Of a file or data set, read as the kind of record that holds most."""
     for kind in ANSWERED:
         try:
-            records = _part(load_data(data, kind))
+            records = _part(load_data(data, kind), split)
         except FieldError:
             raise
         except DataError as error:
@@ -84,8 +85,10 @@ def _answered(data: DataConfig) -> HeldOut:
     raise AssertionError("unreachable")
 
 
-def _part(dataset: Dataset) -> list[Record]:
-    return dataset.test or dataset.val
+def _part(dataset: Dataset, split: str) -> list[Record]:
+    if split == "auto":
+        return dataset.test or dataset.val
+    return dataset.test if split == "test" else dataset.val
 
 
 def guide_prompts(file: Path = GUIDE) -> list[Prompt]:

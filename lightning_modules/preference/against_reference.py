@@ -14,7 +14,7 @@ from lightning_modules.updates.micro_batches import cut
 from rlhf.config import TrainConfig
 from rlhf.data.batch import Batch, collate
 from rlhf.errors import TrainingError
-from rlhf.models.language import LanguageModel
+from rlhf.models.language import LanguageModel, freeze
 from rlhf.progress import ProgressBar
 
 log = logging.getLogger("rlhf")
@@ -23,8 +23,9 @@ log = logging.getLogger("rlhf")
 class AgainstReference(StageModule):
     """A policy, and a frozen reference's log-probabilities of the rows that it learns from.
 
-    The reference is the policy before its first update. What it says of every row is computed once, kept on disk,
-    and read from there after a resume: the reference model itself need not stay in memory.
+    The reference is the policy before its first update, unless `algo.reference_model` names another model. What it
+    says of every row is computed once, kept on disk, and read from there after a resume: the reference model itself
+    need not stay in memory.
 
     Args:
         known: all rows that training and validation will ask for, and where what the reference says of them is kept.
@@ -69,7 +70,7 @@ class AgainstReference(StageModule):
         cached = self._agreed(self.known.shared())
         if cached is not None:
             log.info("reference log-probabilities: from %s", self.known.cache)
-        elif self.step > 0:
+        elif self.step > 0 and self.known.load is None:
             raise TrainingError(
                 f"{self.known.store}: the reference log-probabilities are gone, and the policy has changed since; "
                 "start again in a new directory"
@@ -91,6 +92,10 @@ class AgainstReference(StageModule):
     def compute_reference(self) -> dict[str, Tensor]:
         """One pass over all rows, in micro-batches of the whole data set: a step's own would depend on the step."""
         found: dict[str, Tensor] = {}
+        model = self.policy
+        if self.known.load is not None:
+            model = self.known.load().to(self.device)
+            freeze(model)
         for split, rows in self.known.rows.items():
             micros = cut(rows, self.config.train.tokens_per_microbatch, self.data_rank, self.data_ranks)
             with ProgressBar(f"reference ({split})", len(micros)) as progress:
@@ -98,7 +103,7 @@ class AgainstReference(StageModule):
                     batch = collate(micro.rows).to(self.device)
                     # Lightning's hooks run outside of autocast: a reference in fp32 is not the policy's own in bf16.
                     with self.trainer.precision_plugin.forward_context():
-                        tokens = self.policy(batch).logprobs
+                        tokens = model(batch).logprobs
                     said = (tokens if self.known.per_token else response_sums(tokens, batch)).cpu()
                     sizes = [
                         sum(lengths) if self.known.per_token else len(lengths) for lengths in batch.response_lengths

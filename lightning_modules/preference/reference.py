@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rlhf.config import TrainConfig
 from rlhf.data.rows import Row
+from rlhf.models.language import LanguageModel
 from rlhf.runs.files import writing
 from rlhf.storage.reading import Unreadable, open_regular, read_json
 
@@ -39,12 +40,14 @@ class Reference:
         rows: all that training and validation will ask for, by split.
         store: the run's own file; `None` keeps the numbers in memory only.
         per_token: a number for each token of a row's responses, in their order, instead of one for each response.
+        load: loads the model that is asked; `None`: it is the policy before its first update.
     """
 
     rows: Mapping[str, Sequence[Row]]
     key: str | None = None
     store: Path | None = None
     per_token: bool = False
+    load: Callable[[], LanguageModel] | None = None
 
     @property
     def cache(self) -> Path | None:

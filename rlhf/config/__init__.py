@@ -26,6 +26,7 @@ from rlhf.config.sections import (
 from rlhf.config.validation import validate
 from rlhf.config.verbs.evaluation import EndpointConfig, EvaluateSettings
 from rlhf.config.verbs.label import LabelConfig
+from rlhf.config.verbs.pipeline import PipelineConfig, StageConfig
 from rlhf.config.verbs.planning import PlanConfig, PlanSettings
 from rlhf.config.verbs.preparation import PrepareConfig
 from rlhf.config.verbs.schemas import (
@@ -35,10 +36,8 @@ from rlhf.config.verbs.schemas import (
     Config,
     EvaluateConfig,
     MergeConfig,
-    PipelineConfig,
     ReportConfig,
     SourceConfig,
-    StageConfig,
     plain,
 )
 from rlhf.config.verbs.serve import ServeConfig

@@ -10,7 +10,7 @@ from rlhf.config.address import check_address, check_installed
 from rlhf.config.keys import KeyInfo, keys, lookup
 from rlhf.config.paths import check_exists
 from rlhf.config.rules.data import check_data
-from rlhf.config.rules.evaluation import check_evaluation
+from rlhf.config.rules.evaluation import check_evaluation, check_rounds
 from rlhf.config.rules.label import check_label
 from rlhf.config.rules.logger import check_logger
 from rlhf.config.rules.memory import adapter, offload, quantized, quantizer, tensor_parallel
@@ -20,13 +20,13 @@ from rlhf.config.rules.stopping import check_stop_rules
 from rlhf.config.schema import TrainConfig
 from rlhf.config.sections import SAFE_NAME
 from rlhf.config.verbs.label import LabelConfig
+from rlhf.config.verbs.pipeline import PipelineConfig
 from rlhf.config.verbs.schemas import (
     ChatConfig,
     CollectConfig,
     Config,
     EvaluateConfig,
     MergeConfig,
-    PipelineConfig,
     PlanConfig,
     PrepareConfig,
     ReportConfig,
@@ -97,6 +97,7 @@ def validate_verb(config: Config) -> None:
             raise ConfigError("collect.temperatures, collect.top_k: each needs at least one value")
     if isinstance(config, EvaluateConfig):
         check_evaluation(config.evaluation, config.data)
+        check_rounds(config.evaluation, [name for name, given in config.models.items() if given])
         for name in config.models:
             if not re.fullmatch(SAFE_NAME, name):
                 raise ConfigError(f"models.{name}: use letters, digits, '.', '_' and '-' in a name")

@@ -10,6 +10,7 @@ from rlhf.evaluation.outcome import Evaluation, Replies, number
 from rlhf.evaluation.overoptimisation.fits_table import fits_table
 from rlhf.evaluation.reward_model.markdown import bench_sections, reward_sections
 from rlhf.evaluation.reward_model.preferences import best_of_bound
+from rlhf.evaluation.rounds import rounds_table
 from rlhf.plain_text import printable
 
 
@@ -48,6 +49,15 @@ def _parts(evaluation: Evaluation, shown: int) -> Iterator[str]:
     if evaluation.reward_bench is not None:
         yield "## The reward model on a benchmark"
         yield from bench_sections(evaluation.reward_bench, table)
+    if evaluation.rounds:
+        yield "## Rounds"
+        yield table(*rounds_table(evaluation.rounds))
+        yield (
+            "proxy's gain: what the round's reward model says of the model's answers, above what it says of the "
+            "reference's, in standard deviations of the latter. Agreement: of the reward model of the round before "
+            "with the labels of this round's fresh answers, before it is trained again, and the best that is possible "
+            "on labels as noisy; held-out: of the round's own reward model, on comparisons of all rounds so far."
+        )
     if evaluation.tracks:
         yield "## Gold and proxy score against √KL"
         yield table(*fits_table(evaluation.tracks))

@@ -106,6 +106,7 @@ class Evaluation:
         categories: of the prompts; empty if unknown.
         reward_bench: the reward model on a file of pairs by subset. harness: model → task → metric → value.
         tracks: gold and proxy score against √KL, a record of `gold_against_kl.Track` each.
+        rounds: of training, from the model that they began with on, see `rlhf.evaluation.rounds`.
         best_curve: for fewer samples, see `best_of_curve`; empty if the judge is too expensive to mark them all.
     """
 
@@ -125,6 +126,7 @@ class Evaluation:
     harness: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     best_curve: list[BestOf] = field(default_factory=list)
     tracks: list[dict[str, Any]] = field(default_factory=list)
+    rounds: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def best_name(self) -> str:
@@ -177,6 +179,7 @@ class Evaluation:
             "harness": self.harness,
             "facts": self.facts,
         } | ({"overoptimisation": self.tracks} if self.tracks else {})
+        record |= {"rounds": self.rounds} if self.rounds else {}
         return rounded(record)
 
     def final(self) -> dict[str, float]:

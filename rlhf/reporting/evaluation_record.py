@@ -109,6 +109,19 @@ class Track(TypedDict):
     fit: Fit | None
 
 
+class Round(TypedDict):
+    """A round of training; more of it are numbers."""
+
+    round: int
+    name: str
+    gold: NotRequired[float]
+    proxy_gain: NotRequired[float]
+    kl: NotRequired[float]
+    agreement: NotRequired[float]
+    agreement_ceiling: NotRequired[float]
+    accuracy: NotRequired[float]
+
+
 class Evaluation(TypedDict, total=False):
     """Parts of `evaluation.json` that may be missing."""
 
@@ -120,6 +133,7 @@ class Evaluation(TypedDict, total=False):
     harness: dict[str, dict[str, dict[str, float | None]]] | None
     facts: dict[str, str] | None
     overoptimisation: list[Track]
+    rounds: list[Round]
 
 
 class AnswerLine(TypedDict):

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from rlhf.evaluation.findings import Finding
 from rlhf.evaluation.overoptimisation.fits_table import fits_table
+from rlhf.evaluation.rounds import rounds_table
 from rlhf.reporting import tables
 from rlhf.reporting.browser import browser
-from rlhf.reporting.charts import curves, overoptimisation
+from rlhf.reporting.charts import curves, overoptimisation, rounds
 from rlhf.reporting.charts.chart import Forest, Palette, Text
 from rlhf.reporting.charts.frontier import Point, points
 from rlhf.reporting.contents import Material, RunData, flat
@@ -35,6 +36,7 @@ def build(material: Material) -> Page:
         *_headline(material),
         *_wins(material),
         *_frontier(material, placed, found, palette),
+        *_rounds(material),
         *_gold_and_proxy(material, palette),
         *_parallel(material, palette),
         *_calibration(material),
@@ -171,6 +173,16 @@ def _frontier(
         charts = curves.over_optimised(parted[:4], palette)
         sections.append(Section("over", text("over_title"), charts=charts, paragraphs=[text("over_note")], wide=True))
     return sections
+
+
+def _rounds(material: Material) -> list[Section]:
+    points = material.evaluation.record.get("rounds") if material.evaluation is not None else None
+    if not points:
+        return []
+    table, note = tables.Table("rounds", *rounds_table(points)), text("rounds_note")
+    return [
+        Section("rounds", text("rounds"), tables=[table], charts=rounds.charts(points), paragraphs=[note], wide=True)
+    ]
 
 
 def _gold_and_proxy(material: Material, palette: Palette) -> list[Section]:

@@ -189,6 +189,26 @@ STRINGS: dict[str, Text] = {
     "last": ("last", "最后"),
     "lowest": ("lowest", "最低"),
     "highest": ("highest", "最高"),
+    "round": ("round", "轮次"),
+    "rounds": ("Rounds", "多轮训练"),
+    "rounds_gold": ("judge's score", "裁判评分"),
+    "rounds_proxy": ("gain by the round's own reward model (sd)", "本轮奖励模型给出的提升（标准差）"),
+    "rounds_kl": ("KL to where the rounds began (nats per response)", "与起点的 KL（奈特／回答）"),
+    "rounds_agreement": ("reward model and annotator agree", "奖励模型与标注者的一致率"),
+    "rounds_policy": ("policy of each round", "各轮的策略"),
+    "rounds_fresh": ("fresh answers, before retraining", "新回答，重新训练之前"),
+    "rounds_held_out": ("held-out comparisons, after it", "留出的比较，重新训练之后"),
+    "rounds_best": ("best possible on fresh labels", "新标签上可达到的上限"),
+    "rounds_note": (
+        "Round 0 is the model that the rounds began with. The gain is that of the round's reward model over round 0, "
+        "in standard deviations of its scores there. Agreement with fresh labels is that of the reward model of the "
+        "round before, on answers of the policy that was trained against it: where it falls short of the best possible "
+        "by more than on held-out comparisons, the policy has left what the reward model knows. Bars: 95%, over "
+        "prompts.",
+        "第 0 轮是各轮训练的起点模型。提升指本轮奖励模型相对第 0 轮回答的得分差，以其在该处得分的标准差为单位。"
+        "新标签一致率属于上一轮的奖励模型，在针对它训练出的策略的回答上测得：若它离上限的差距大于留出比较上的差距，"
+        "说明策略已离开奖励模型所了解的范围。误差条：95%，跨提示。",
+    ),
     "length_bias": ("Length bias", "长度偏好"),
     "length_bias_text": (
         "It scores the longer answer higher in {prefers} of {n} pairs; labels prefer the longer one in {labels}.",

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rlhf.errors import ConfigError, Interrupted, LostProcess, ParentError, UserError
+from rlhf.errors import ConfigError, Interrupted, LostProcess, ParentError, UserError, WaitsForPeople
 from rlhf.runs.identity import differing_keys
 from rlhf.runs.listing import read_config
 from rlhf.runs.lock import FILE as LOCK_FILE
@@ -38,7 +38,8 @@ class State(Enum):
 
 @dataclass
 class Run:
-    """An open run directory. As a context manager it ends `finished`, `failed` or `interrupted`, and drops the lock.
+    """An open run directory. As a context manager it ends `finished`, `failed`, `interrupted` or `waiting` (for
+    people), and drops the lock.
 
     Attributes:
         dir: absolute path.
@@ -101,7 +102,7 @@ class Run:
             elif isinstance(error, (KeyboardInterrupt, Interrupted)):
                 self.save(status="interrupted")
             else:
-                self.save(status="failed", error=text)
+                self.save(status="waiting" if isinstance(error, WaitsForPeople) else "failed", error=text)
         except OSError:
             # A full disk is often why the run failed; the first error is the one to report.
             if not self.summary.overwrite(self.dir) and error is None:

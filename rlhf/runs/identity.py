@@ -20,6 +20,7 @@ IGNORED_KEYS = (
     "train.async_checkpoint",
     "train.max_bad_steps",
     "data.max_unknown",
+    "collect.answered",
 )
 """The same for single keys."""
 
@@ -38,8 +39,12 @@ ADDED: dict[str, Any] = {
     "algo.loss": "bradley_terry",
     "algo.loss_weights": [],
     "algo.margin_coef": 0.0,
+    "algo.reference_model": None,
     "algo.reference_sync_steps": None,
     "algo.weighting": "none",
+    "collect.part": 1,
+    "collect.parts": 1,
+    "collect.proxy": None,
     "data.chat_template": None,
     "data.fields": {},
     "data.ignore": [],
@@ -52,6 +57,8 @@ ADDED: dict[str, Any] = {
     "data.weights": [],
     "evaluation.policies": {},
     "evaluation.proxies": {},
+    "evaluation.rounds": {},
+    "evaluation.split": "auto",
     "export.dtype": "auto",
     "model.adapter": "none",
     "model.quantize": "none",

@@ -19,7 +19,7 @@ INSTRUCTED = re.compile(r"(?i)(instruct|chat|sft|dpo|rlhf|[-_]it\b)")
 """Names of weights that have learnt to answer already, as their publishers write them."""
 
 
-REWARD_MODEL = "algo.reward_model"
+REWARD_MODEL, OTHER_REFERENCE = "algo.reward_model", "algo.reference_model"
 
 
 def is_reward_model_key(name: str) -> bool:

@@ -19,7 +19,7 @@ from rlhf.storage.inside import no_links
 from rlhf.storage.reading import Unreadable, read_json
 from rlhf.storage.shapes import fits
 
-STATUSES = ("running", "finished", "failed", "interrupted")
+STATUSES = ("running", "finished", "failed", "interrupted", "waiting")
 PACKAGES = ("torch", "lightning", "transformers", "hydra-core", "tokenizers", "rlhf-lab")
 FILE = "summary.json"
 SHORT = 160

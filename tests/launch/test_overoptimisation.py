@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stage_runners import run_whole
 
-from launch.children import Ending
-from launch.composition.compose import compose_point, hydra_session, to_config
-from launch.pipeline import run_pipeline, separate
-from launch.planner import Planner, Point
-from launch.programs import PROGRAMS
 from rlhf.runs import Summary, all_runs
 
 pytestmark = pytest.mark.ci
@@ -37,35 +33,9 @@ SHORT = [
 ]
 
 
-class InProcess:
-    """Runs stages here, since a new interpreter for each of them would take most of the time."""
-
-    def __init__(self) -> None:
-        self.ended: list[Ending] = []
-
-    def start(self, name: str, verb: str, overrides: list[str], beside: bool) -> None:
-        program = PROGRAMS[verb]
-        code = program.main(overrides)
-        self.ended.append(Ending(name, code, program.directory))
-
-    def next(self) -> Ending:
-        return self.ended.pop(0)
-
-    def stop(self) -> None:
-        self.ended.clear()
-
-
-def pipeline() -> None:
-    Planner(Path("outputs")).register()
-    mine, single = separate(SHORT)
-    with hydra_session("pipeline"):
-        config = to_config(compose_point(mine, "pipeline"))
-    run_pipeline(Point(config, {}, "id"), mine, single, InProcess())
-
-
 def test_one_command_makes_the_picture_and_does_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    pipeline()
+    run_whole(SHORT)
     runs = list(all_runs(tmp_path / "outputs"))
     names = [summary.algo for _, summary in runs]
     assert sorted(names) == sorted(["pretrain", "sft", "collect", *["reward"] * 3, *["ppo"] * 3, "evaluate"])
@@ -81,5 +51,5 @@ def test_one_command_makes_the_picture_and_does_nothing_twice(tmp_path: Path, mo
         assert Path(against) == Path(best["run"])
         assert f"train {EXAMPLES[best['name']]}," in (Path(best["run"]) / "train.log").read_text("utf-8")
     before = {path: summary.finished_at for path, summary in runs}
-    pipeline()
+    run_whole(SHORT)
     assert {path: summary.finished_at for path, summary in all_runs(tmp_path / "outputs")} == before

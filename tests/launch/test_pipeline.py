@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from stage_runners import Stages
 
-from launch import side_by_side
 from launch.app import Program
-from launch.children import Ending
 from launch.composition.compose import compose_point, hydra_session, to_config
-from launch.pipeline import Plan, check, name_of, overrides_of, plan, run_pipeline, separate
+from launch.pipeline import run_pipeline
 from launch.planner import Planner, Point
+from launch.stages import side_by_side
+from launch.stages.graph import Plan, check, name_of, overrides_of, plan, separate
 from rlhf.config import PipelineConfig, StageConfig
 from rlhf.errors import ConfigError, Interrupted, TrainingError, UserError
-from rlhf.runs import Summary
 
 pytestmark = pytest.mark.ci
 
@@ -34,38 +34,6 @@ def planned(*typed: str) -> tuple[PipelineConfig, Plan]:
     mine, single = separate(typed)
     config = composed(*mine)
     return config, plan(config, mine, single)
-
-
-class Stages:
-    """Pretends to run stages; remembers them, and writes the summaries that gates read."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.calls: list[tuple[str, list[str]]] = []
-        self.codes: dict[int, int] = {}
-        self.running: list[Ending] = []
-        self.at_once: list[list[str]] = []
-        self.beside: dict[str, bool] = {}
-        self.stopped: list[str] = []
-        self.final: dict[str, float] = {"val/accuracy": 0.8, "forgetting": 0.3}
-
-    def start(self, name: str, verb: str, overrides: list[str], beside: bool) -> None:
-        self.calls.append((verb, overrides))
-        self.beside[name] = beside
-        number = len(self.calls)
-        directory = self.root / f"run-{number}"
-        directory.mkdir(exist_ok=True)
-        Summary(status="finished", final=self.final).write(directory)
-        code = self.codes.get(number, 0)
-        self.running.append(Ending(name, code, None if code else directory))
-
-    def next(self) -> Ending:
-        self.at_once.append([ending.name for ending in self.running])
-        return self.running.pop(0)
-
-    def stop(self) -> None:
-        self.stopped += [ending.name for ending in self.running]
-        self.running.clear()
 
 
 @pytest.fixture

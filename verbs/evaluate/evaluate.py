@@ -19,6 +19,7 @@ from rlhf.evaluation.judges.scorers import GoldJudge, Judge
 from rlhf.evaluation.markdown import harness_table, report
 from rlhf.evaluation.outcome import Contestant, Evaluation, Replies
 from rlhf.evaluation.overoptimisation.fits_table import fits_table
+from rlhf.evaluation.rounds import rounds_table
 from rlhf.quiet import quiet_libraries
 from rlhf.reporting.charts.overoptimisation import picture
 from rlhf.runs import Run, atomic_write_json, atomic_write_text
@@ -30,6 +31,7 @@ from verbs.evaluate.harness import check_tasks, run_harness
 from verbs.evaluate.judging import apply_judge, apply_reading, beside_gold, judge_of
 from verbs.evaluate.overoptimisation import samples_of_policies, tracks_of
 from verbs.evaluate.reward_models import Scorer, curve, load_scorer_of, use_scorer
+from verbs.evaluate.rounds import rounds_of
 from verbs.reading_judge import reading_judge
 from verbs.report import try_report
 from verbs.unseen import HeldOut, guide_prompts, held_out
@@ -73,7 +75,7 @@ def perform(config: EvaluateConfig, run: Run) -> Evaluation:
     reader = reading_judge("evaluation.endpoint", config.evaluation.endpoint) if asks else None
     tasks = check_tasks(settings) if settings.harness else None
     policies = samples_of_policies(run)
-    held = held_out(config.data, settings.prompts, settings.texts, settings.text)
+    held = held_out(config.data, settings.prompts, settings.texts, settings.text, settings.split)
     guide = guide_prompts() if settings.guide and models else []
     collected = collect_answers(config, run, held, guide) if models else {}
     evaluation = compare(config, run, held, guide, collected, reader, policies)
@@ -114,6 +116,8 @@ def compare(
         tracks = tracks_of(config, run, evaluation.prompts, samples, policies, by, reads)
         evaluation.tracks = [track.record(config.seed) for track in tracks]
         evaluation.judge_details.setdefault("unit", by.unit)
+    if config.evaluation.rounds and evaluation.models:
+        evaluation.rounds = rounds_of(config, run, evaluation, reads)
     if config.data.source == "assistant" and evaluation.judge not in ("gold", "none"):
         beside_gold(evaluation)
     return evaluation
@@ -227,6 +231,8 @@ def write(evaluation: Evaluation, run: Run, shown: int) -> None:
     run.save(final=evaluation.final())
     console = Console(width=None if sys.stdout.isatty() else 150)
     tables = {"models": evaluation.headline(), "win rates": evaluation.win_table()}
+    if evaluation.rounds:
+        tables["rounds"] = rounds_table(evaluation.rounds)
     if evaluation.tracks:
         tables["gold score against KL"] = fits_table(evaluation.tracks)
     if evaluation.harness:

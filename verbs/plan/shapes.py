@@ -101,7 +101,8 @@ def shared_backbones(config: PlanConfig) -> frozenset[str]:
     """
     if config.model.adapter != "lora":
         return frozenset()
-    return frozenset({"reference", "critic"} if config.reward.uses_model else {"reference"})
+    reference = frozenset({"reference"} if config.algo.other_reference() is None else ())
+    return reference | ({"critic"} if config.reward.uses_model else frozenset())
 
 
 def kept_copies(config: PlanConfig, *, on_host: bool) -> tuple[frozenset[str], frozenset[str]]:

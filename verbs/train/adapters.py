@@ -55,8 +55,11 @@ def adapter_of(reward: Parent, policy: Parent) -> Path | None:
     return folder if same and folder.is_dir() else None
 
 
-def check_same_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
-    """A reward model reads the policy's token ids, so both must mean the same by them.
+def check_same_tokenizer(key: str, folder: Path, tokenizer: Tokenizer) -> None:
+    """A reward model, or a reference, reads the policy's token ids, so both must mean the same by them.
+
+    Args:
+        key: what names it.
 
     Raises:
         ParentError: they don't.
@@ -67,11 +70,11 @@ def check_same_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
         theirs = content.get("tokenizer_fingerprint") or load_tokenizer("auto", str(folder)).fingerprint
     except DataError as error:
         raise ParentError(
-            f"algo.reward_model: {folder} has no tokenizer that can be read ({error}), so it can't be "
+            f"{key}: {folder} has no tokenizer that can be read ({error}), so it can't be "
             "checked against the policy's tokenizer; put the tokenizer's files beside its weights"
         ) from error
     if theirs != tokenizer.fingerprint:
         raise ParentError(
-            f"algo.reward_model: the tokenizer or chat template of {folder} differs from the policy's "
-            f"({tokenizer.name}); pass a reward model that was trained with this tokenizer"
+            f"{key}: the tokenizer or chat template of {folder} differs from the policy's "
+            f"({tokenizer.name}); pass one that was trained with this tokenizer"
         )

@@ -24,7 +24,7 @@ from rlhf.rewards.sources import Rewards
 from rlhf.rollout.engines import build_sampler
 from rlhf.rollout.sampling import Sampler
 from rlhf.runs import Parent, Run
-from rlhf.runs.resolve import is_reward_model_key
+from rlhf.runs.resolve import OTHER_REFERENCE, REWARD_MODEL, is_reward_model_key
 from verbs.train.adapters import adapt, adapter_of, check_same_tokenizer
 from verbs.train.process_models import check_steps
 from verbs.train.text_sources import text_sources
@@ -36,8 +36,9 @@ log = logging.getLogger("rlhf")
 class LoadedParts:
     """See `lightning_modules.parts.Parts`.
 
-    With adapters there is one backbone for policy and reference. The reward model joins it if it was trained as an
-    adapter on the same weights; else it brings its own. The critic is an adapter on the backbone of the reward model.
+    With adapters there is one backbone for policy and reference, unless `algo.reference_model` names another one. The
+    reward model joins it if it was trained as an adapter on the same weights; else it brings its own. The critic is an
+    adapter on the backbone of the reward model.
 
     Args:
         asked: rows whose reference log-probabilities will be needed, by split.
@@ -79,13 +80,21 @@ class LoadedParts:
         return found
 
     def reference(self) -> LanguageModel:
+        parent = self.run.parents.get(OTHER_REFERENCE)
+        if parent is not None:
+            assert parent.source is not None
+            tokenizer = self.template.tokenizer
+            check_same_tokenizer(OTHER_REFERENCE, Path(parent.source), tokenizer)
+            return load_policy(parent.source, {}, tokenizer, seed=0, quantize=self.config.model.quantize)
         hf = self.policy().hf
         return LanguageModel(share(hf) if self._lora else copy.deepcopy(hf))
 
     def reference_logprobs(self, *, per_token: bool = False) -> Reference:
-        init, device = self.run.parents["model.init"], accelerator_of(self.config.strategy)[0]
-        key = key_of(init.sha256, init.source, self.asked, self.config, device, per_token)
-        return Reference(self.asked, key, self.run.checkpoints / "reference.safetensors", per_token)
+        other, device = self.run.parents.get(OTHER_REFERENCE), accelerator_of(self.config.strategy)[0]
+        asked = other or self.run.parents["model.init"]
+        key = key_of(asked.sha256, asked.source, self.asked, self.config, device, per_token)
+        load = None if other is None else self.reference
+        return Reference(self.asked, key, self.run.checkpoints / "reference.safetensors", per_token, load)
 
     def reward(self) -> Rewards:
         return self._rewards
@@ -110,7 +119,7 @@ class LoadedParts:
     def _scorer(self, parent: Parent) -> ScoreModel:
         """A reward model, or its adapter on the policy's backbone."""
         assert parent.source is not None
-        check_same_tokenizer(Path(parent.source), self.template.tokenizer)
+        check_same_tokenizer(REWARD_MODEL, Path(parent.source), self.template.tokenizer)
         adapter = adapter_of(parent, self.run.parents["model.init"]) if self._lora else None
         if adapter is None:
             reward = load_scorer(parent.source, {}, self.template.tokenizer, seed=self.config.seed)

@@ -1,4 +1,4 @@
-"""KL of a run's samples to the model that it started from, where training itself has no reference at hand (DPO)."""
+"""KL of a run's samples to its reference, where training itself has no reference at hand (DPO)."""
 
 from __future__ import annotations
 

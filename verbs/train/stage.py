@@ -35,6 +35,7 @@ from rlhf.rollout.sampling import Request, Sampling
 from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.runs import Run
 from rlhf.runs.checkpoints import newest_whole, other_names, step_of
+from rlhf.runs.resolve import OTHER_REFERENCE
 from rlhf.storage.weights import weights_sha256
 from tracking.alerts import Alerts
 from tracking.artifacts import close_open_run, log_lineage
@@ -105,7 +106,14 @@ def run_stage(config: TrainConfig, run: Run, overrides: list[str]) -> Value:
     with ProgressBar("export"):
         write_export(config, run, module, tokenizer, template, dtype)
     if keeps_tokens(config) and trainer.world_size == 1:
-        add_kl(run.dir, rows.shown_rows, run.parents["model.init"], config, tokenizer, module.device)
+        add_kl(
+            run.dir,
+            rows.shown_rows,
+            run.parents.get(OTHER_REFERENCE, run.parents["model.init"]),
+            config,
+            tokenizer,
+            module.device,
+        )
     final = {**module.train_metrics, **module.val_metrics}
     if config.algo.answers() and trainer.world_size == 1:
         final |= forgetting(config, module.exported(), run.parents["model.init"], template)

@@ -21,6 +21,11 @@ Records = Literal["documents", "demonstrations", "comparisons", "prompts", "labe
 """Kinds of records, as in `rlhf.data.records.Kind`."""
 
 
+REFERENCE_MODEL = (
+    "the reference, where it is not what the run starts from: a finished run of the same model, or a model folder"
+)
+
+
 class Sections(Protocol):
     """A run's other sections, which an algorithm's rules look at."""
 
@@ -120,6 +125,10 @@ class AlgoConfig:
     def separator(self) -> str:
         """What stands between two steps of an answer, where it learns from steps."""
         return "\n"
+
+    def other_reference(self) -> str | None:
+        """The reference, where it is another model than the one that the run starts from."""
+        return getattr(self, "reference_model", None)
 
     def value_model(self) -> Literal["none", "shared", "separate"]:
         """Whether there is a critic: a head on the policy, or a model of its own."""

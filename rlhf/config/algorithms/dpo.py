@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rlhf.config.algorithms.base import AlgoConfig, Records, Sections, check_moving_reference
+from rlhf.config.algorithms.base import REFERENCE_MODEL, AlgoConfig, Records, Sections, check_moving_reference
 from rlhf.config.keys import key
 from rlhf.errors import ConfigError, nearest
 
@@ -92,6 +92,7 @@ class DPOConfig(AlgoConfig):
         "shift of the rewards in loss=bco_pair: their mean in all updates so far (Jung et al. 2024), or none (TRL)",
         choices=("running", "none"),
     )
+    reference_model: str | None = key(None, REFERENCE_MODEL)
     reference_sync_steps: int | None = key(
         None,
         "updates between two moves of the reference towards the policy (TR-DPO, Gorbatovski et al. 2024); null: never",

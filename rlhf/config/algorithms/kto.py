@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlhf.config.algorithms.base import AlgoConfig, Records, Sections
+from rlhf.config.algorithms.base import REFERENCE_MODEL, AlgoConfig, Records, Sections
 from rlhf.config.keys import key
 from rlhf.errors import ConfigError
 
@@ -44,6 +44,8 @@ class KTOConfig(AlgoConfig):
         source="Ethayarajh et al. 2024, equation 9",
     )
     undesirable_weight: float = key(1.0, "λ_U, see desirable_weight", ge=0, source="Ethayarajh et al. 2024")
+
+    reference_model: str | None = key(None, REFERENCE_MODEL)
 
     def more_passes(self) -> int:
         return int(self.loss == "kto")

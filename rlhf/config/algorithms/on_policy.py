@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rlhf.config.algorithms.base import AlgoConfig, Records, Sections, check_moving_reference
+from rlhf.config.algorithms.base import REFERENCE_MODEL, AlgoConfig, Records, Sections, check_moving_reference
 from rlhf.config.keys import key
 from rlhf.config.scoring import check_scoring
 from rlhf.errors import ConfigError
@@ -63,6 +63,7 @@ class OnPolicyConfig(AlgoConfig):
         "whether the model that training starts from stays in memory, to measure KL; false needs kl_coef=0, and no KL "
         "is reported then",
     )
+    reference_model: str | None = key(None, REFERENCE_MODEL)
     kl_limit: float = key(50.0, "KL that kl_guard watches for", gt=0, unit="nats/response")
     reference_sync_steps: int | None = key(
         None,
@@ -184,6 +185,7 @@ def _reference(algo: OnPolicyConfig, config: Sections) -> None:
         ("kl_guard", algo.kl_guard, algo.kl_guard == "off" or "off"),
         ("kl_estimator", algo.kl_estimator, not full or "k3, or algo.kl_in=reward"),
         ("reference_sync_steps", algo.reference_sync_steps, algo.reference_sync_steps is None or "null"),
+        ("reference_model", algo.reference_model, algo.reference_model is None or "null"),
     ):
         if wanted is not True:
             raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rlhf.config.endpoint import check_server
 from rlhf.config.paths import check_exists
 from rlhf.config.sections import SAFE_NAME, DataConfig
 from rlhf.config.verbs.evaluation import EvaluateSettings
-from rlhf.errors import ConfigError
+from rlhf.errors import ConfigError, nearest
 
 MIN_SIZES = 8
 """Best of 1, 2, 4 and 8: a law of two coefficients needs three places away from the start."""
@@ -90,6 +91,25 @@ def _overoptimisation(settings: EvaluateSettings, data: DataConfig) -> None:
         raise ConfigError(
             f"evaluation.best_of: {settings.best_of} is too few samples to follow evaluation.proxies; pass at least "
             f"{MIN_SIZES}, such as 64"
+        )
+
+
+def check_rounds(settings: EvaluateSettings, models: Sequence[str]) -> None:
+    """Raises:
+    ConfigError: a round's model is not compared, or nothing says where the rounds began.
+    """
+    for name, given in settings.rounds.items():
+        if name not in models:
+            raise ConfigError(
+                f"evaluation.rounds.{name}: {name} is not one of the models{nearest(name, models)}; pass "
+                f"+models.{name}=RUN too"
+            )
+        if not isinstance(given, str) or given == "auto":
+            raise ConfigError(f"evaluation.rounds.{name}: {given!r} is no run directory or model folder")
+    if settings.rounds and settings.reference not in models:
+        raise ConfigError(
+            f"evaluation.reference: {settings.reference} is not one of the models, and evaluation.rounds begin with "
+            "it; pass the name of the model that the rounds began with"
         )
 
 

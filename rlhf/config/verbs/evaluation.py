@@ -60,6 +60,11 @@ class EvaluateSettings:
         source="Wang et al. 2023",
     )
     reference: str | None = key("sft", "the model from which KL is measured, and whose samples best-of-n chooses from")
+    split: str = key(
+        "auto",
+        "which held-out prompts: val, those that validate training, or test; auto: test where there is one, else val",
+        choices=("auto", "val", "test"),
+    )
     prompts: int = key(400, "held-out prompts; each model draws one sample per prompt", ge=1)
     best_of: int = key(16, "samples of the reference that best-of-n chooses from; 1: no best-of-n", ge=1)
     proxies: dict[str, Any] = key(
@@ -73,6 +78,11 @@ class EvaluateSettings:
         "name: run that learned from its own samples, whose samples.jsonl is followed likewise; one that bears a "
         "proxy's name was trained against it",
         source="Gao et al. 2022",
+    )
+    rounds: dict[str, Any] = key(
+        dict,
+        "name of a model: the reward model of its round of training, whose score of the model's answers is followed "
+        "over the rounds, with the gold score and KL; +evaluation.rounds.NAME=RUN adds one",
     )
     texts: int = key(200, "held-out documents for bits per byte; 0: not measured", ge=0)
     text: str | None = key(None, "file or folder with documents for bits per byte; null: those of the data")

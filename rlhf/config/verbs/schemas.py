@@ -1,4 +1,4 @@
-"""What the other verbs need to know: collect preferences, evaluate, chat, and the pipeline of all stages."""
+"""What the other verbs need to know: collect preferences, evaluate, merge, chat, report."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from typing import Any, TypeAlias
 from rlhf.config.keys import key
 from rlhf.config.schema import TrainConfig
 from rlhf.config.sections import (
-    CallbacksConfig,
     DataConfig,
-    ExportConfig,
     LoggerConfig,
-    ModelConfig,
-    RolloutConfig,
     StrategyConfig,
 )
 from rlhf.config.sources import SamplingConfig, SourceConfig
 from rlhf.config.verbs.evaluation import EvaluateSettings
 from rlhf.config.verbs.label import LabelConfig
+from rlhf.config.verbs.pipeline import PipelineConfig
 from rlhf.config.verbs.planning import PlanConfig
 from rlhf.config.verbs.preparation import PrepareConfig
 from rlhf.config.verbs.serve import ServeConfig
@@ -30,8 +27,12 @@ class CollectSettings:
 
     annotator: str = key(
         "auto",
-        "gold (the embedded task's judge, with noise), reward (a reward model); auto: gold where the task has a judge",
-        choices=("auto", "gold", "reward"),
+        "gold (the embedded task's judge, with noise), reward (a reward model), people (it stops, and continues after "
+        "label.py); auto: gold where the task has a judge",
+        choices=("auto", "gold", "reward", "people"),
+    )
+    answered: float = key(
+        1.0, "annotator=people: share of the prompts that must have a vote, or a skip, to continue", gt=0, le=1
     )
     reward_model: str | None = key(None, "with annotator=reward: auto, a run directory or a model folder")
     samples: int = key(4, "completions sampled per prompt", ge=1, source="Ouyang et al. 2022: 4 to 9 are ranked")
@@ -42,6 +43,15 @@ class CollectSettings:
         1.1, "gold annotator: difference of scores at which the better completion wins in 73%", gt=0, unit="points"
     )
     prompts: int | None = key(None, "number of prompts to use; null: all", ge=1)
+    parts: int = key(
+        1, "the prompts are dealt into so many parts, by data.seed; rounds of collecting ask one after another", ge=1
+    )
+    part: int = key(1, "the part that is asked, from 1; after the last part it begins with the first again", ge=1)
+    proxy: str | None = key(
+        None,
+        "a reward model, whose agreement with the new labels is measured on the answers that model.init wrote: a run "
+        "directory or a model folder",
+    )
 
 
 @dataclass
@@ -146,53 +156,6 @@ class ReportConfig:
     language: str = key("en", "language in which the page opens; it has a switch", choices=("en", "zh"))
     files: bool = key(True, "also write every table as CSV and every plot as SVG, to report_files beside the page")
     png: bool = key(False, "also write every plot as PNG; needs matplotlib: pip install -e '.[report]'")
-
-
-@dataclass
-class StageConfig:
-    """One stage of a pipeline: a run of another verb."""
-
-    verb: str = key("train", "script that runs the stage", choices=("train", "collect", "merge", "evaluate"))
-    overrides: list[str] = key(list, "overrides, as on the command line of that script")
-    parents: dict[str, str] = key(
-        dict,
-        "key: stage, whose result becomes the key's value; data.path: reads the preferences that it collected; "
-        "models.0, models.1, …: what a merge is made of",
-    )
-    when: str = key(
-        "always",
-        "always; weights_missing: model has no published weights; embedded_task: data has a judge of its own",
-        choices=("always", "weights_missing", "embedded_task"),
-    )
-    gates: dict[str, Any] = key(
-        dict,
-        "metric of summary.json: {min: …} or {max: …}; a missed gate stops the pipeline; optional: true: may be absent",
-    )
-
-
-@dataclass
-class PipelineConfig:
-    """Everything that `pipeline.py` needs to know: stages as a graph, and what all of them share."""
-
-    stages: dict[str, StageConfig] = key(
-        dict, "the graph, in order; STAGE.KEY=VALUE on the command line sets a key of one"
-    )
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    strategy: StrategyConfig = field(default_factory=StrategyConfig)
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
-    logger: LoggerConfig = field(default_factory=LoggerConfig)
-    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
-    export: ExportConfig = field(default_factory=ExportConfig)
-    gates: bool = key(True, "stop if the result of a stage misses one of its gates")
-    parallel: int = key(
-        1,
-        "independent stages that run at the same time; on CPUs each gets its share of the cores where "
-        "strategy.threads is null",
-        ge=1,
-        unit="stages",
-    )
-    seed: int = key(1, "seed of all stages", ge=0, le=2**32 - 1)
 
 
 Config: TypeAlias = (

@@ -118,7 +118,7 @@ def test_an_adapter_scores_for_ppo_and_for_judges_what_peft_scores(folders: Path
 
     score, prompt, answer = folders / "score", Prompt((("user", "What is 2 + 2?"),)), "It is 4."
     tokenizer = load_tokenizer("tiny")
-    check_same_tokenizer(score, tokenizer)
+    check_same_tokenizer("algo.reward_model", score, tokenizer)
     judge = reward_judge("evaluation.reward_model", str(score), 64)
     (mark,) = judge([prompt], [answer])
     template = judge.template
@@ -134,7 +134,7 @@ def test_a_tokenizer_beside_an_adapter_is_the_one_that_counts(folders: Path) -> 
 
     load_tokenizer("gpt2").save(folders / "score")
     with pytest.raises(ParentError, match=r"algo\.reward_model: the tokenizer .*score differs"):
-        check_same_tokenizer(folders / "score", load_tokenizer("tiny"))
+        check_same_tokenizer("algo.reward_model", folders / "score", load_tokenizer("tiny"))
 
 
 def test_an_adapter_is_not_merged_into_quantised_weights(folders: Path) -> None:

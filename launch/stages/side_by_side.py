@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from launch.stages.rounds import listed
 from rlhf.config import Config, MergeConfig, PipelineConfig, StageConfig, TrainConfig
 
 
@@ -29,6 +30,11 @@ def threads_of_each(config: PipelineConfig) -> int | None:
     return max(1, cores // config.parallel)
 
 
+def parents_of(stage: StageConfig) -> list[str]:
+    """The stages that a stage builds on."""
+    return [parent for parents in stage.parents.values() for parent in listed(parents)]
+
+
 def startable(
     stages: Mapping[str, StageConfig],
     free: Iterable[str],
@@ -47,7 +53,7 @@ def startable(
     started: list[str] = []
     waiting = [name for name in stages if name not in done and name not in at_work]
     for name in waiting:
-        parents = stages[name].parents.values()
+        parents = parents_of(stages[name])
         ready = name in free and all(parent in done or parent not in stages for parent in parents)
         if (not at_work and name == waiting[0]) or (at_work and len(at_work) < parallel and ready):
             started.append(name)
