@@ -23,8 +23,8 @@ from rlhf.data.preparation.synthetic.instructions import Rules
 from rlhf.data.preparation.synthetic.responses import Responses, drawn
 from rlhf.data.preparation.synthetic.self_instruct import SelfInstruct, seeds_of
 from rlhf.data.preparation.synthetic.steps import Made, Method, follow, sha256
-from rlhf.data.readers import OnError, read
-from rlhf.data.records import Demonstration, Kind, as_prompts
+from rlhf.data.readers import read
+from rlhf.data.records import Demonstration, Kind, Record, as_prompts, place_of, prompt_of
 from rlhf.errors import ConfigError, DataError
 from rlhf.evaluation.judges.calls import Estimate
 from rlhf.runs import Run, atomic_write_text
@@ -105,10 +105,9 @@ def method_of(config: PrepareConfig, kind: Kind) -> Method:
         UserError: that can't be read or used.
     """
     chosen = config.synthetic
-    path, model = str(chosen.path), str(chosen.endpoint.model)
-    on_error: OnError = config.data.on_error  # type: ignore[assignment]
+    model = str(chosen.endpoint.model)
     if chosen.method == SELF_INSTRUCT:
-        seeds = as_prompts(read(path, "prompts", on_error, ignore=config.data.ignore).items)
+        seeds = as_prompts(records_of(config, "prompts"))
         text = text_of(chosen, self_instruct.FILE, self_instruct.PLACES, self_instruct.OPTIONAL)
         count = chosen.count or 0
         return SelfInstruct(
@@ -127,8 +126,7 @@ def method_of(config: PrepareConfig, kind: Kind) -> Method:
             chosen.seed,
         )
     answered = chosen.method == CRITIQUE_REVISE and has_answers(config)
-    records = read(path, "demonstrations" if answered else "prompts", on_error, ignore=config.data.ignore).items
-    records = drawn(records, chosen.count, chosen.seed)
+    records = drawn(records_of(config, "demonstrations" if answered else "prompts"), chosen.count, chosen.seed)
     questions = as_prompts(records)
     if chosen.method != CRITIQUE_REVISE:
         return Responses(questions, model, chosen.system)
@@ -147,6 +145,22 @@ def method_of(config: PrepareConfig, kind: Kind) -> Method:
         chosen.system,
         chosen.seed,
     )
+
+
+def records_of(config: PrepareConfig, kind: Kind) -> list[Record]:
+    """What `synthetic.path` holds, each with its place from the file's name on: records are published, and what folders
+    this machine has is nobody's business.
+
+    Raises:
+        DataError: it can't be read.
+    """
+    path, on_error = str(config.synthetic.path), config.data.on_error
+    records = read(path, kind, on_error, ignore=config.data.ignore).items  # type: ignore[arg-type]
+    folder = f"{Path(path).parent}/"
+    for record in records:
+        prompt = prompt_of(record)
+        object.__setattr__(prompt, "place", place_of(record).removeprefix(folder))  # frozen, but not shared yet
+    return records
 
 
 def has_answers(config: PrepareConfig) -> bool:
