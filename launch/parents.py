@@ -37,9 +37,7 @@ def find_parents(config: Config, outputs: Path) -> dict[str, Parent]:
     if isinstance(config, TrainConfig):
         return _of_training(config, outputs)
     if isinstance(config, CollectConfig):
-        model = resolve_source("model.init", config.model.init, ["sft"], outputs)
-        scorers = _scorer("collect.reward_model", config.collect.reward_model, model, outputs)
-        return {"model.init": model} | scorers | _scorer("collect.proxy", config.collect.proxy, model, outputs)
+        return _of_collection(config, outputs)
     if isinstance(config, ChatConfig):
         model = resolve_source("model.init", config.model.init, of_assistants(), outputs)
         return {"model.init": model} | _scorer("chat.reward_model", config.chat.reward_model, model, outputs)
@@ -54,6 +52,18 @@ def find_parents(config: Config, outputs: Path) -> dict[str, Parent]:
     if isinstance(config, MergeConfig):
         return _of_merge(config)
     return {}
+
+
+def _of_collection(config: CollectConfig, outputs: Path) -> dict[str, Parent]:
+    collect, model = config.collect, None
+    if collect.needs_model:
+        model = resolve_source("model.init", config.model.init, ["sft"], outputs)
+    found = {} if model is None else {"model.init": model}
+    for place, given in enumerate(collect.ensemble):
+        found |= _scorer(f"collect.ensemble.{place}", given, model, outputs)
+    for name, one in (("reward_model", collect.reward_model), ("proxy", collect.proxy)):
+        found |= _scorer(f"collect.{name}", one, model, outputs)
+    return found
 
 
 def _of_training(config: TrainConfig, outputs: Path) -> dict[str, Parent]:

@@ -21,6 +21,7 @@ from launch.composition.explain import explain, parser
 from launch.parents import find_parents
 from rlhf.config import (
     ChatConfig,
+    CollectConfig,
     Config,
     EvaluateConfig,
     LabelConfig,
@@ -135,7 +136,9 @@ class Planner:
             for name in ("text", "reward_bench"):
                 if (path := getattr(config.evaluation, name)) is not None:
                     hashes[f"evaluation.{name}"] = self._sha256(path)
-        for listed in ("evaluation.ensemble", "algo.reward_model"):
+        if isinstance(config, CollectConfig):
+            hashes |= self._of_collection(config)
+        for listed in ("evaluation.ensemble", "algo.reward_model", "collect.ensemble"):
             members = [identity for name, identity in hashes.items() if name.startswith(f"{listed}.")]
             hashes |= {listed: " ".join(members)} if members else {}
         for named_ones in ("evaluation.proxies", "evaluation.policies", "evaluation.rounds"):
@@ -146,6 +149,15 @@ class Planner:
         point = Point(config, parents, run_id(content, hashes))
         self._latest = composed, point
         return point
+
+    def _of_collection(self, config: CollectConfig) -> dict[str, str]:
+        """Answers that it ranks, and pairs that it leaves out, by their content."""
+        found = {}
+        if (path := config.collect.answers) is not None:
+            found["collect.answers"] = self._sha256(path)
+        if asked_before := config.collect.exclude:
+            found["collect.exclude"] = " ".join(map(self._sha256, asked_before))
+        return found
 
     def _of_preparation(self, config: PrepareConfig) -> dict[str, str]:
         """Its sources, each with what it says for itself, what a model is given to write more, and the evaluations that

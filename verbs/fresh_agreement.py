@@ -22,14 +22,14 @@ log = logging.getLogger("rlhf")
 def fresh_agreement(
     config: CollectConfig,
     proxy: Parent,
-    reads: int,
+    reads: int | None,
     labelled: Sequence[Labelled],
 ) -> dict[str, float]:
     """Numbers of a collection's `summary.json`: `agreement` (0 to 1, a tie of the reward model counts one half) with
     Wilson's 95% interval over prompts, and the best that is possible on labels as noisy as these, where it is known.
 
     Args:
-        reads: longest prompt and answer, tokens.
+        reads: longest prompt and answer, tokens; `None`: as the reward model was trained.
         labelled: what the annotator said of answers that the policy wrote.
     """
     scorer = load_reward_judge("collect.proxy", proxy, config.strategy, reads)

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from rlhf.config.address import check_address, check_installed
 from rlhf.config.keys import KeyInfo, keys, lookup
 from rlhf.config.paths import check_exists
+from rlhf.config.rules.choice import check_choice
 from rlhf.config.rules.data import check_data
 from rlhf.config.rules.evaluation import check_evaluation, check_rounds
 from rlhf.config.rules.label import check_label
@@ -95,6 +96,7 @@ def validate_verb(config: Config) -> None:
             )
         if not collect.temperatures or not collect.top_k:
             raise ConfigError("collect.temperatures, collect.top_k: each needs at least one value")
+        check_choice(collect)
     if isinstance(config, EvaluateConfig):
         check_evaluation(config.evaluation, config.data)
         check_rounds(config.evaluation, [name for name, given in config.models.items() if given])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from collections.abc import Callable
 from itertools import count
@@ -19,9 +20,10 @@ from rlhf.data.assistant.annotator import NOISE
 from rlhf.data.assistant.answers import CANDIDATES
 from rlhf.data.dataset import load
 from rlhf.data.readers import read
-from rlhf.data.records import Prompt, Ranking, as_prompts
+from rlhf.data.records import Comparison, Prompt, Ranking, as_prompts
 from rlhf.data.templates.template import Template
 from rlhf.data.tokenizers.tokenizer import load_tokenizer
+from rlhf.evaluation.judges.reward_models import reward_judge
 from rlhf.models.files.export import export
 from rlhf.models.files.loading import load_policy, load_scorer
 from rlhf.rollout.torch_sampler import TorchSampler
@@ -37,7 +39,8 @@ Main = Callable[..., int]
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, tiny = tmp_path_factory.mktemp("models"), load_tokenizer("tiny")
     export(load_policy(None, SMALL, tiny, seed=1), tiny, folder / "policy")
-    export(load_scorer(None, SMALL, tiny, seed=2), tiny, folder / "reward")
+    for name, seed in (("reward", 2), ("other", 3)):
+        export(load_scorer(None, SMALL, tiny, seed=seed), tiny, folder / name)
     return folder
 
 
@@ -125,15 +128,101 @@ def test_ones_own_prompts_ranked_by_a_reward_model(main: Main) -> None:
         ("model.init={models}/reward", "is a reward model, not a policy"),
         ("collect.reward_model={models}/policy", "is not a reward model"),
         ("collect.temperatures=[]", "each needs at least one value"),
+        ("collect.comparisons=3", "collect.comparisons: is for collect.select"),
+        ("collect.select=random", "collect.comparisons: missing"),
+        ("collect.select=margin collect.comparisons=3", "collect.ensemble: collect.select=margin goes by 1 or more"),
+        (
+            "collect.select=disagreement collect.comparisons=3 collect.ensemble=[{models}/reward]",
+            "collect.ensemble: collect.select=disagreement goes by 2 or more",
+        ),
+        (
+            "collect.select=disagreement collect.comparisons=3 collect.ensemble=[{models}/reward,{models}/reward]",
+            "collect.ensemble: collect.select=disagreement goes by 2 or more",
+        ),
+        (
+            "collect.select=random collect.comparisons=3 collect.ensemble=[{models}/reward]",
+            "collect.ensemble: collect.select=random does not go by scores",
+        ),
+        (
+            "collect.select=margin collect.comparisons=3 collect.ensemble=[{models}/policy]",
+            "collect.ensemble.0: {models}/policy is not a reward model",
+        ),
+        ("collect.answers=nowhere.jsonl", "collect.answers: nowhere.jsonl does not exist"),
+        ("collect.answers=p.txt", "p.txt"),
         ("collect.sample=3", "collect.sample: unknown key; did you mean collect.samples?"),
     ],
 )
-def test_refusals(main: Main, capsys: pytest.CaptureFixture[str], line: str, sentence: str) -> None:
+def test_refusals(main: Main, models: Path, capsys: pytest.CaptureFixture[str], line: str, sentence: str) -> None:
     Path("p.txt").write_text("\n".join(f"prompt {number}" for number in range(50)), encoding="utf-8")
     assert main(line) == 2
     told = capsys.readouterr().err.strip()
-    assert sentence in told
+    assert sentence.format(models=models) in told
     assert "\n" not in told
+
+
+def questions(directory: str) -> dict[str, set[str]]:
+    """The two answers that were asked about, by prompt."""
+    found = {line["prompt"]: {response["text"] for response in line["responses"]} for line in lines(directory)}
+    assert len(found) == len(lines(directory))
+    assert all(len(texts) == 2 for texts in found.values())
+    return found
+
+
+def test_pairs_about_which_reward_models_differ_are_asked_about(main: Main, models: Path) -> None:
+    assert main("", "all") == 0
+    pool = "collect.answers=all/preferences.jsonl collect.select=disagreement collect.comparisons=5"
+    ensemble = f"collect.ensemble=[{models}/reward,{models}/other]"
+    assert main(f"{pool} {ensemble}", "first") == 0
+    asked = questions("first")
+    assert len(asked) == 5
+    assert (Summary.read(Path("first")).final["pool"], Summary.read(Path("first")).final["pairs"]) == (20, 5)
+    # By hand: the largest variance of σ(a − b) over the two models, of all pairs of each prompt.
+    judges = [reward_judge("", str(models / name), 512) for name in ("reward", "other")]
+    values: dict[str, float] = {}
+    for line in lines("all"):
+        texts = sorted(response["text"] for response in line["responses"])
+        prompt = as_prompts([Prompt((("user", line["prompt"]),))])[0]
+        r, o = (judge.scores([prompt] * len(texts), texts) for judge in judges)
+        gaps = [abs(_sigmoid(r[i], r[j]) - _sigmoid(o[i], o[j])) / 2 for i in range(len(texts)) for j in range(i)]
+        values[line["prompt"]] = max(gaps) ** 2
+    assert set(asked) == set(sorted(values, key=lambda prompt: -values[prompt])[:5])
+    found = Summary.read(Path("first")).final["selected_variance"]
+    assert found == pytest.approx(sum(values[prompt] for prompt in asked) / 5, abs=1e-4)
+    # What was asked is not asked again, and the same question has the same name whatever stands around it.
+    assert main(f"{pool} {ensemble} collect.exclude=[first/preferences.jsonl]", "second") == 0
+    again = questions("second")
+    assert not {(prompt, *sorted(texts)) for prompt, texts in again.items()} & {
+        (prompt, *sorted(texts)) for prompt, texts in asked.items()
+    }
+    assert Summary.read(Path("first")).id != Summary.read(Path("second")).id
+
+
+def _sigmoid(a: float | None, b: float | None) -> float:
+    assert a is not None
+    assert b is not None
+    return 1 / (1 + math.exp(b - a))
+
+
+@pytest.mark.parametrize("way", ["random", "diverse"])
+def test_pairs_of_new_answers_without_a_reward_model(main: Main, way: str) -> None:
+    assert main(f"collect.select={way} collect.comparisons=6") == 0
+    assert len(questions("out")) == 6
+    assert all(isinstance(record, Comparison) for record in read("out/preferences.jsonl", "comparisons").items)
+
+
+def test_answers_of_a_file_need_no_model(main: Main) -> None:
+    assert main("", "all") == 0
+    assert main("collect.answers=all/preferences.jsonl model.init=nowhere", "out") == 0
+    assert {line["prompt"] for line in lines()} == {line["prompt"] for line in lines("all")}
+    before, after = ({r["text"] for line in lines(d) for r in line["responses"]} for d in ("all", "out"))
+    assert before == after
+    # A file that changed is another collection.
+    first = Summary.read(Path("out")).id
+    text = Path("all/preferences.jsonl").read_text(encoding="utf-8").splitlines()
+    Path("all/preferences.jsonl").write_text("\n".join(text[:10]) + "\n", encoding="utf-8")
+    assert main("collect.answers=all/preferences.jsonl model.init=nowhere", "less") == 0
+    assert Summary.read(Path("less")).id != first
+    assert len(lines("less")) == 10
 
 
 def test_a_single_turn_is_written_as_text_and_a_conversation_as_messages(main: Main) -> None:

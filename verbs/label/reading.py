@@ -19,17 +19,26 @@ from rlhf.reporting.run_files import read_samples
 log = logging.getLogger("rlhf")
 
 
+def answers_in(path: Path) -> list[Answers]:
+    """The answers of each record of a file or a folder of files, in order, whatever is said of them.
+
+    Raises:
+        DataError: `file:line`, of a record that can't be read.
+    """
+    left_out: Counter[str] = Counter()
+    found = [answers for file in data_files(path) for raw in raw_values(file) for answers in _answers(raw, left_out)]
+    for reason, n in left_out.items():
+        log.warning("%s: %d records are left out: %s", path, n, reason)
+    return found
+
+
 def questions_in(path: Path, task: str, seed: int) -> list[Question]:
     """The questions about the answers in a file or a folder of files.
 
     Raises:
         DataError: `file:line`, of a record that can't be read; or there is nothing to ask.
     """
-    left_out: Counter[str] = Counter()
-    found = [answers for file in data_files(path) for raw in raw_values(file) for answers in _answers(raw, left_out)]
-    for reason, n in left_out.items():
-        log.warning("%s: %d records are left out: %s", path, n, reason)
-    questions = questions_of(found, task, seed)
+    questions = questions_of(answers_in(path), task, seed)
     if not questions:
         needs = "an answer" if task == "thumbs" else "two different answers to one prompt"
         raise DataError(f"path: {path} has no record with {needs}; nothing to ask")

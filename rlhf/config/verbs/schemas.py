@@ -52,6 +52,25 @@ class CollectSettings:
         "a reward model, whose agreement with the new labels is measured on the answers that model.init wrote: a run "
         "directory or a model folder",
     )
+    answers: str | None = key(
+        None, "file or folder of answers to rank, as label.py reads them; null: they are sampled from model.init"
+    )
+    select: str | None = key(
+        None,
+        "which pairs of answers are asked about; null: all answers to each prompt are ranked; random; disagreement: "
+        "those about which collect.ensemble differs most; margin: those about which it is least decided; diverse: "
+        "pairs far from each other, by the mean state of model.init over the answers",
+        choices=("random", "disagreement", "margin", "diverse"),
+        source="disagreement: Christiano et al. 2017; margin: Lewis and Gale 1994; diverse: Sener and Savarese 2018",
+    )
+    comparisons: int | None = key(None, "pairs that collect.select asks about", ge=1)
+    ensemble: list[str] = key(list, "reward models, runs or model folders, that disagreement and margin go by")
+    exclude: list[str] = key(list, "files of comparisons whose pairs collect.select does not ask about again")
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether `model.init` is asked for anything."""
+        return self.answers is None or self.select == "diverse"
 
 
 @dataclass

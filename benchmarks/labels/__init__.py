@@ -1,0 +1,1 @@
+"""What labels are worth: which ones to ask for."""
