@@ -40,7 +40,7 @@ WITHIN_RLHF = {
     "rewards": {"errors", "data", "objectives", "models"},
     "capacity": {"errors", "config", "data", "objectives", "models", "rollout"},
     "evaluation": {"errors", "plain_text", "progress", "storage", "data", "objectives", "models", "rollout", "rewards"},
-    "labelling": {"errors", "plain_text", "storage", "data", "runs", "evaluation"},
+    "labelling": {"errors", "plain_text", "storage", "data", "objectives", "runs", "evaluation"},
     "reporting": {"errors", "plain_text", "storage", "config", "data", "runs", "evaluation", "labelling"},
 }
 

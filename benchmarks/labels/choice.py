@@ -4,9 +4,9 @@
     python -m benchmarks.labels.choice POOL SFT --out choice.jsonl --show   # the table
 
 POOL is the `preferences.jsonl` of a collection on the embedded task, SFT the run that its reward models start from. A
-fifth of its prompts, by their hash, is held out with all its pairs as the collection's noisy annotator ranked them. From
-the others each way asks about `--step` pairs, trains `--members` reward models on all that was asked so far, and lets
-them choose the next `--step`. The first step is at random for all. The same annotator answers, with its noise.
+fifth of its prompts, by their hash, is held out with all its pairs as the collection's noisy annotator ranked them.
+From the others each way asks about `--step` pairs, trains `--members` reward models on all that was asked so far, and
+lets them choose the next `--step`. The first step is at random for all. The same annotator answers, with its noise.
 
 Accuracy is the mean over members on the held-out pairs. The comparisons that a way needs for an accuracy are read off
 between its points.
@@ -61,7 +61,8 @@ def points(way: str, seed: int, files: tuple[Path, Path], options: argparse.Name
     for step in range(options.steps):
         used = "random" if not models else way
         out = folder / f"asked{step}"
-        line = f"collect.answers={files[0]} collect.annotator=gold collect.select={used} collect.comparisons={options.step}"
+        line = f"collect.answers={files[0]} collect.annotator=gold collect.select={used}"
+        line += f" collect.comparisons={options.step}"
         if asked:
             line += f" collect.exclude=[{','.join(f'{path}/preferences.jsonl' for path in asked)}]"
         if used in ("disagreement", "margin"):

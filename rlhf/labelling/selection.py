@@ -50,12 +50,13 @@ def choose(
     Each prompt gives one pair before any gives a second one, and so on: pairs of one prompt resemble each other. Within
     such a turn, `disagreement` takes the pairs about which the reward models differ most, `margin` those about which
     they are least decided, `random` any, and `diverse` pairs that lie far from each other and from those of earlier
-    turns. Ties, and what chance decides, are drawn from `seed`, the prompt and the answers, whatever else is in the pool.
+    turns. Ties, and what chance decides, are drawn from `seed`, the prompt and the answers, whatever else the pool
+    holds.
 
     Args:
         count: of pairs; fewer come back where the pool has fewer.
-        scores: of each prompt's answers by K reward models, [K, A]; `None`: its answers can't be scored, and are not asked
-            about by ways that go by scores.
+        scores: of each prompt's answers by K reward models, [K, A]; `None`: they can't be scored, and ways that go by
+            scores don't ask about them.
         features: of pairs, [N, D]; needed by `diverse`.
         known: ids of pairs that were asked before.
 

@@ -24,6 +24,24 @@ def test_threads_wait_briefly(
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(sys.modules, "torch", sys) if loaded else monkeypatch.delitem(sys.modules, "torch", False)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 3.0, 3.0))
     wait_briefly()
     turns = os.environ.pop("GOMP_SPINCOUNT", None)
     assert turns == found
+
+
+@pytest.mark.parametrize(("load", "found"), [(0.1, "6000"), (1.2, "0"), (None, "6000")])
+def test_where_others_run_threads_sleep_at_once(
+    monkeypatch: pytest.MonkeyPatch, load: float | None, found: str
+) -> None:
+    def loads() -> tuple[float, float, float]:
+        if load is None:
+            raise OSError("unobtainable")
+        return load, 0.0, 0.0
+
+    for name in waiting.CHOSEN:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delitem(sys.modules, "torch", False)
+    monkeypatch.setattr(os, "getloadavg", loads)
+    wait_briefly()
+    assert os.environ.pop("GOMP_SPINCOUNT", None) == found
