@@ -20,7 +20,7 @@ from rlhf.data.assistant.annotator import NOISE
 from rlhf.data.assistant.answers import CANDIDATES
 from rlhf.data.dataset import load
 from rlhf.data.readers import read
-from rlhf.data.records import Comparison, Prompt, Ranking, as_prompts
+from rlhf.data.records import Prompt, Ranking, as_prompts
 from rlhf.data.templates.template import Template
 from rlhf.data.tokenizers.tokenizer import load_tokenizer
 from rlhf.evaluation.judges.reward_models import reward_judge
@@ -207,7 +207,7 @@ def _sigmoid(a: float | None, b: float | None) -> float:
 def test_pairs_of_new_answers_without_a_reward_model(main: Main, way: str) -> None:
     assert main(f"collect.select={way} collect.comparisons=6") == 0
     assert len(questions("out")) == 6
-    assert all(isinstance(record, Comparison) for record in read("out/preferences.jsonl", "comparisons").items)
+    assert len(read("out/preferences.jsonl", "comparisons").items) == 6
 
 
 def test_answers_of_a_file_need_no_model(main: Main) -> None:
