@@ -19,6 +19,7 @@ class Stages:
 
     Attributes:
         final: of every stage. finals: of those that are named here, in its place.
+        waiting: stages that end before they are done, since people have to do something first.
     """
 
     def __init__(self, root: Path) -> None:
@@ -32,6 +33,7 @@ class Stages:
         self.stopped: list[str] = []
         self.final: dict[str, float] = {"val/accuracy": 0.8, "forgetting": 0.3}
         self.finals: dict[str, dict[str, float]] = {}
+        self.waiting: set[str] = set()
 
     def start(self, name: str, verb: str, overrides: list[str], beside: bool) -> None:
         self.calls.append((verb, overrides))
@@ -40,9 +42,11 @@ class Stages:
         number = len(self.calls)
         directory = self.root / f"run-{number}"
         directory.mkdir(exist_ok=True)
-        Summary(status="finished", final=self.finals.get(name, self.final)).write(directory)
-        code = self.codes.get(number, 0)
-        self.running.append(Ending(name, code, None if code else directory))
+        waits = name in self.waiting
+        status = "waiting" if waits else "finished"
+        Summary(status=status, final=self.finals.get(name, self.final)).write(directory)
+        code = self.codes.get(number, 2 if waits else 0)
+        self.running.append(Ending(name, code, directory if waits or not code else None))
 
     def next(self) -> Ending:
         self.at_once.append([ending.name for ending in self.running])

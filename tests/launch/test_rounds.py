@@ -16,7 +16,7 @@ from launch.planner import Point
 from launch.stages.graph import overrides_of, plan
 from launch.stages.rounds import written_out
 from rlhf.config import PipelineConfig, StageConfig
-from rlhf.errors import ConfigError, TrainingError
+from rlhf.errors import ConfigError, TrainingError, WaitsForPeople
 
 ENDS = {"min": 0.5, "end_rounds": True}
 
@@ -217,6 +217,19 @@ def test_open_gates_end_no_rounds(pipeline: Callable[..., None], stages: Stages)
     stages.final = {"agreement": 0.1, "better": 0.1}
     pipeline(config(2, gates=False))
     assert len(stages.names) == 8
+
+
+def test_it_stops_where_people_have_to_judge_and_continues_after_them(
+    pipeline: Callable[..., None], stages: Stages
+) -> None:
+    stages.waiting = {"round1/ask"}
+    with pytest.raises(WaitsForPeople, match=r"^stage round1/ask waits for people"):
+        pipeline(config(1))
+    assert stages.names == ["sft", "round1/ask"]
+    stages.waiting.clear()
+    stages.names.clear()
+    pipeline(config(1))
+    assert stages.names == ["sft", *in_rounds(1), "evaluate"]
 
 
 def test_a_dry_run_prints_every_command(

@@ -30,7 +30,7 @@ def rounds_of(config: EvaluateConfig, run: Run, evaluation: Evaluation, reads: i
     """
     start = evaluation.models[evaluation.reference]
     nothing: list[float | None] = [None] * len(evaluation.prompts)
-    points = [point(0, evaluation.reference, _scores(start.replies.marks), nothing, nothing, 0.0, {})]
+    points = [point(0, evaluation.reference, _scores(start.replies.marks), nothing, nothing, 0.0, {"proxy_gain": 0.0})]
     before = [answer.text for answer in start.replies.answers]
     for number, name in enumerate(config.evaluation.rounds, 1):
         parent, model = run.parents[f"{PREFIX}{name}"], evaluation.models[name]

@@ -66,6 +66,7 @@ class Chart:
     Attributes:
         id: the file's name. title: above it. include: what the y axis must contain.
         root: whether x is placed by its square root, as Gao et al. 2023 place the KL: most of a run is at small ones.
+        whole: whether x counts something, so that only whole numbers are written at it.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Chart:
     marks: Sequence[Annotation] = ()
     include: Sequence[float] = ()
     root: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)

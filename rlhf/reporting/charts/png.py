@@ -53,6 +53,8 @@ def _chart(axes: Any, chart: Chart) -> None:
         axes.axvline(mark.x, color=COLOURS[3], linestyle="dashed", linewidth=1)
     if chart.root:
         axes.set_xscale("function", functions=(lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * x**2))
+    if chart.whole:
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel(chart.x[0])
     axes.set_ylabel(chart.y[0])
     axes.grid(axis="y", alpha=0.3)

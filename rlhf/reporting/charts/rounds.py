@@ -11,6 +11,8 @@ from rlhf.reporting.strings import text
 
 POLICY, FRESH, HELD_OUT, BEST = range(4)
 """Colours, one for each entry of the section's legend."""
+CHANCE = {"agreement": (0.5,)}
+"""What an axis shows in any case."""
 
 
 def charts(points: Sequence[Point]) -> list[Chart]:
@@ -27,7 +29,7 @@ def charts(points: Sequence[Point]) -> list[Chart]:
         ("agreement", text("rounds_agreement"), agreement),
     ]
     return [
-        Chart(f"rounds-{name}", title, text("round"), ("", ""), drawn, include=(0.5,) if name == "agreement" else ())
+        Chart(f"rounds-{name}", title, text("round"), ("", ""), drawn, include=CHANCE.get(name, ()), whole=True)
         for name, title, lines in found
         if (drawn := [line for line in lines if line.xs])
     ]

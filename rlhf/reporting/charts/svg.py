@@ -94,7 +94,8 @@ def draw_parts(chart: Chart) -> Iterator[Markup]:
             LEFT, WIDTH - RIGHT, y(value), y(value)
         )
         yield words(LEFT - 5, y(value) + 4, tick_text(value), "end")
-    for value in root_ticks(x0, x1) if chart.root else ticks(x0, x1, 6):
+    placed = root_ticks(x0, x1) if chart.root else ticks(x0, x1, 6)
+    for value in (at for at in placed if at.is_integer() or not chart.whole):
         yield words(x(value), HEIGHT - BOTTOM + 15, tick_text(value), "mid")
     yield Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
         LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, HEIGHT - BOTTOM

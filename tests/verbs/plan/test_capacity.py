@@ -15,10 +15,11 @@ from launch.composition.compose import CONF, compose_point, hydra_session, to_co
 from launch.planner import Point
 from rlhf.capacity.flops import forward
 from rlhf.capacity.footprint import KEPT
-from rlhf.config import PlanConfig, validate
+from rlhf.config import PlanConfig, PPOConfig, validate
 from verbs.plan.capacity import Capacity, capacity_of
 from verbs.plan.lengths import assumed_lengths, is_cheap, planned_rows
 from verbs.plan.printed import count, operations, run_plan, size, time
+from verbs.plan.shapes import shared_backbones
 
 pytestmark = pytest.mark.ci
 
@@ -248,3 +249,11 @@ def test_copies_that_are_kept_are_counted() -> None:
     policy = capacity(*line).sizes["policy"]
     assert found[0].of(KEPT) == 4 * capacity(*line).sizes["reference"].total
     assert found[1].of(KEPT) - found[0].of(KEPT) == 4 * policy.trainable
+
+
+def test_another_reference_has_a_backbone_of_its_own() -> None:
+    config = PlanConfig(algo=PPOConfig())
+    config.model.adapter = "lora"
+    assert shared_backbones(config) == {"reference", "critic"}
+    config.algo.reference_model = "RUN"  # type: ignore[attr-defined]
+    assert shared_backbones(config) == {"critic"}
