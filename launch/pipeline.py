@@ -13,7 +13,7 @@ from launch.stages.graph import Plan, check, commands, overrides_of, plan, short
 from launch.stages.rounds import round_of
 from launch.stages.side_by_side import startable
 from rlhf.config import PipelineConfig, StageConfig
-from rlhf.errors import REQUEUE, Interrupted, TrainingError, UserError, WaitsForPeople
+from rlhf.errors import REQUEUE, Interrupted, ParentError, TrainingError, UserError, WaitsForPeople
 from rlhf.runs import Summary
 from tracking.groups import group_pipeline
 
@@ -93,7 +93,7 @@ def finished(ended: Ending, stage: StageConfig, overrides: Sequence[str]) -> Pat
     """
     if ended.code in (130, REQUEUE):
         raise Interrupted(f"stage {ended.name} was interrupted", ended.code)
-    if ended.code and ended.directory is not None and Summary.read(ended.directory).status == "waiting":
+    if waits(ended):
         raise WaitsForPeople(
             f"stage {ended.name} waits for people, as said above; afterwards run the same pipeline again: finished "
             "stages are kept"
@@ -105,6 +105,16 @@ def finished(ended: Ending, stage: StageConfig, overrides: Sequence[str]) -> Pat
             f"finished stages are kept. To run this stage alone: {command}"
         )
     return ended.directory
+
+
+def waits(ended: Ending) -> bool:
+    """Whether a stage stopped since people have to do something first."""
+    if not ended.code or ended.directory is None:
+        return False
+    try:
+        return Summary.read(ended.directory).status == "waiting"
+    except ParentError:  # it came as far as a directory, and no further
+        return False
 
 
 def show_report(planned: Plan, done: dict[str, Path]) -> None:
