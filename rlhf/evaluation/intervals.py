@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 
-def wilson(successes: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(successes: float, n: float, z: float = 1.959964) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927), 95% with the default `z`; ties may count half."""
     if n == 0:
         return 0.0, 1.0
@@ -16,6 +17,28 @@ def wilson(successes: float, n: int, z: float = 1.959964) -> tuple[float, float]
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def clustered_wilson(clusters: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """The 95% Wilson interval of a proportion whose trials come in clusters that may be alike, such as the votes of
+    several people on one question: with n divided by the design effect (Rao & Scott 1992), the variance between
+    clusters over that of independent trials. It is `wilson` where each cluster is one trial, and never narrower.
+
+    Args:
+        clusters: successes and trials of each; ties may count half.
+    """
+    sizes = np.array([n for _, n in clusters], dtype=float)
+    successes = np.array([won for won, _ in clusters], dtype=float)
+    n, m, total = float(sizes.sum()), len(clusters), float(successes.sum())
+    if n == m:
+        return wilson(total, m)
+    p = total / n
+    if m == 1 or p in (0.0, 1.0):
+        effective = float(m)  # no variance between clusters to learn from: as if each were one trial
+    else:
+        between = m / (m - 1) * float(((successes - p * sizes) ** 2).sum()) / n**2
+        effective = min(n, p * (1 - p) / between) if between else n
+    return wilson(p * effective, effective)
 
 
 @dataclass(frozen=True)

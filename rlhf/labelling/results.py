@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from rlhf.evaluation.intervals import wilson
+from rlhf.evaluation.intervals import clustered_wilson
 from rlhf.labelling.tally import FIRST, TIE, items_of
 from rlhf.labelling.vote_log import Line
 
@@ -18,28 +19,30 @@ BINS = 4
 
 
 def wins_of(lines: Iterable[Line]) -> dict[str, dict[str, float]]:
-    """Votes between models whose names are known: `first>second` → rate (a tie counts one half), 95%, n."""
-    counts: dict[tuple[str, str], Counter[int]] = {}
+    """Votes between models whose names are known: `first>second` → rate (a tie counts one half), 95%, n. The interval
+    takes votes on one question for alike, as far as they are."""
+    counts: dict[tuple[str, str], dict[str, Counter[int]]] = {}
     for line in lines:
         sources = line.get("sources")
         if line.get("scores") or not sources:
             continue
         for item, value in items_of(line):
-            _, *pair = item.split(":")
+            question, *pair = item.split(":")
             if line.get("task") == "best" and value == TIE:
                 continue  # of those that are not the best nobody said which is better
             if len(pair) == 2 and len(sources) == len(line["responses"]):
                 names = sources[int(pair[0])], sources[int(pair[1])]
                 if names[0] > names[1]:
                     names, value = (names[1], names[0]), 2 * TIE - value
-                counts.setdefault(names, Counter())[value] += 1
+                counts.setdefault(names, {}).setdefault(question, Counter())[value] += 1
     found = {}
-    for (first, second), votes in sorted(counts.items()):
+    for (first, second), questions in sorted(counts.items()):
+        votes = sum(questions.values(), Counter[int]())
         n = votes.total()
-        won = votes[FIRST] + votes[TIE] / 2
-        low, high = wilson(won, n)
+        low, high = clustered_wilson([(said[FIRST] + said[TIE] / 2, said.total()) for said in questions.values()])
         outcome = {"wins": votes[FIRST], "ties": votes[TIE], "losses": n - votes[FIRST] - votes[TIE]}
-        found[f"{first}>{second}"] = {"rate": won / n, "low": low, "high": high, "n": n, **outcome}
+        rate = (votes[FIRST] + votes[TIE] / 2) / n
+        found[f"{first}>{second}"] = {"rate": rate, "low": low, "high": high, "n": n, **outcome}
     return found
 
 
@@ -53,15 +56,25 @@ def differing(lines: Iterable[Line]) -> tuple[int, int]:
     return len(several), sum(any(one != votes[0] for one in votes) for votes in several)
 
 
-def deserved(lines: Iterable[Line]) -> list[tuple[float, float]]:
-    """Of each vote of a spot check: the difference of the two scores, and whether the higher one was deserved (1), not
-    (0), or the answers were equally good (½)."""
+@dataclass(frozen=True, order=True)
+class Verdict:
+    """A vote of a spot check: the difference of the two scores, and whether the higher one was deserved (1), not (0),
+    or the answers were equally good (½)."""
+
+    gap: float
+    won: float
+    question: str
+
+
+def deserved(lines: Iterable[Line]) -> list[Verdict]:
+    """What the votes of a spot check say."""
     found = []
     for line in lines:
         ranks, scores = line.get("ranks"), line.get("scores")
         if line["event"] == "vote" and ranks is not None and scores is not None and len(ranks) == len(scores) == 2:
             high = int(scores[1] > scores[0])
-            found.append((abs(scores[0] - scores[1]), 0.5 + (ranks[1 - high] - ranks[high]) / 2))
+            won = 0.5 + (ranks[1 - high] - ranks[high]) / 2
+            found.append(Verdict(abs(scores[0] - scores[1]), won, line["question"]))
     return found
 
 
@@ -76,12 +89,15 @@ def deserved_record(lines: Iterable[Line]) -> dict[str, Any] | None:
     parts = [pairs[start:stop] for start, stop in pairwise(edges)]
     return {
         **_share(pairs),
-        "bins": [{"gap": sum(gap for gap, _ in part) / len(part), **_share(part)} for part in parts],
+        "bins": [{"gap": sum(one.gap for one in part) / len(part), **_share(part)} for part in parts],
     }
 
 
-def _share(pairs: list[tuple[float, float]]) -> dict[str, float]:
-    right = sum(won for _, won in pairs)
-    low, high = wilson(right, len(pairs))
-    ties = sum(won == 0.5 for _, won in pairs)
-    return {"share": right / len(pairs), "low": low, "high": high, "n": len(pairs), "ties": ties}
+def _share(verdicts: list[Verdict]) -> dict[str, float]:
+    """The interval takes votes of several people on one pair of samples for alike, as far as they are."""
+    by_question: dict[str, list[float]] = {}
+    for one in verdicts:
+        by_question.setdefault(one.question, []).append(one.won)
+    low, high = clustered_wilson([(sum(won), len(won)) for won in by_question.values()])
+    n, ties = len(verdicts), sum(one.won == 0.5 for one in verdicts)
+    return {"share": sum(one.won for one in verdicts) / n, "low": low, "high": high, "n": n, "ties": ties}

@@ -11,6 +11,7 @@ import pytest
 from rlhf.data.readers import read
 from rlhf.data.records import Comparison, Labelled, Prompt, Ranking
 from rlhf.errors import DataError
+from rlhf.evaluation.intervals import wilson
 from rlhf.labelling.annotations import prompt_in, read_annotations
 from rlhf.labelling.desk import Desk
 from rlhf.labelling.export import COMPARISONS, LABELS, comparisons_of, labels_of, write
@@ -70,6 +71,16 @@ def test_the_best_says_nothing_of_the_others(make_desk: MakeDesk) -> None:
     vote(desk, Said(tuple(1 if text == "of b" else 2 for text in shown)))
     found = wins_of(read_votes(desk.log.path))
     assert {name: rate["rate"] for name, rate in found.items()} == {"a>b": 0, "b>c": 1}
+
+
+def test_two_people_who_agree_about_a_question_are_as_sure_as_one(make_desk: MakeDesk) -> None:
+    desk = make_desk([make_question("pairs", PROMPT, ("of a", "of b"), ("a", "b"))])
+    for annotator in ("ada", "bob"):
+        shown = desk.state(annotator)["question"]
+        said = Said((1, 2) if shown["responses"][0] == "of a" else (2, 1))
+        desk.vote(annotator, 0, shown["id"], said)
+    found = wins_of(read_votes(desk.log.path))["a>b"]
+    assert (found["n"], found["low"], found["high"]) == (2, *wilson(1, 1))
 
 
 def test_thumbs_are_labels_and_no_comparisons(make_desk: MakeDesk, tmp_path: Path) -> None:

@@ -173,7 +173,8 @@ class Exchange:
             label_config=interface(task, self.config.language),
             maximum_annotations=self.config.votes_per_question or EVERYBODY,
             show_skip_button=True,
-            enable_empty_annotation=False,  # an order that nobody moved is sent all the same
+            # Of a pair it would say nothing. An order that nobody moved is empty on the page, and sent all the same.
+            enable_empty_annotation=task == "ranking",
             sampling="Sequential sampling",
         )
 

@@ -218,6 +218,7 @@ def test_questions_become_tasks_once(exchange: Exchange, studio: Studio) -> None
     exchange()
     pairs, ranking = studio.projects.values()
     assert (pairs["title"], ranking["title"]) == ("votes pairs", "votes ranking")
+    assert [one["enable_empty_annotation"] for one in studio.projects.values()] == [False, True]
     assert len(studio.tasks) == 4
     asked = {question.id: question for question in questions_in(Path("a.jsonl"), "auto", 1)}
     for task in studio.tasks.values():
