@@ -100,7 +100,7 @@ class Studio:
             return 200, {"status": "completed"}
         if rest == "import":
             for one in body:
-                task = len(self.tasks) + 1
+                task = max(self.tasks, default=0) + 1
                 self.tasks[task] = {"id": task, "project": project["id"], "data": one["data"], "annotations": []}
             return 201, {"import": 7} if self.slow_imports else {"task_count": len(body)}
         if method == "PATCH":
@@ -435,9 +435,12 @@ def test_tasks_that_were_changed_there_are_left_out(
     for task in (q1, q2):
         studio.annotate(task, 1, better(task, task["data"]["answer1"]))
     q1["data"]["answer1"] += "!"
+    q3 = studio.about("q3")
+    studio.annotate(q3, 1, better(q3, "good q3"))
+    q3["data"]["shown"].reverse()
     studio.tasks[99] = {"id": 99, "project": 1, "data": {"text": "mine"}, "annotations": []}
     exchange()
-    assert "2 tasks are not of this labelling" in caplog.text
+    assert "3 tasks are not of this labelling" in caplog.text
     assert [prompt for _, _, prompt, _ in votes()] == ["q2"]
 
 
