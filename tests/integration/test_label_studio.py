@@ -213,6 +213,21 @@ def test_there_and_back(server: tuple[Studio, Studio], tmp_path: Path) -> None:
     assert label(tmp_path, ada.url, code=2).splitlines()[-1].startswith("project: ")
 
 
+def test_more_than_a_page_of_tasks(server: tuple[Studio, Studio], tmp_path: Path) -> None:
+    """Sent in two parts and read in three."""
+    ada, bob = server
+    lines = [{"prompt": f"question {i}?", "responses": [f"good {i}", f"bad {i}"]} for i in range(230)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    for _ in range(2):
+        label(tmp_path, ada.url, "project=many")
+        tasks = ada.tasks(ada.project("many pairs"))
+        assert sorted(task["data"]["prompt"] for task in tasks) == sorted(line["prompt"] for line in lines)
+    for task in tasks[::100]:
+        bob.annotate(task, TIED)
+    label(tmp_path, ada.url, "project=many")
+    assert sorted(prompt for _, _, prompt, _ in standing(tmp_path)) == sorted(t["data"]["prompt"] for t in tasks[::100])
+
+
 def test_what_is_refused(server: tuple[Studio, Studio], tmp_path: Path) -> None:
     ada, _ = server
     (tmp_path / "a.jsonl").write_text('{"prompt": "q", "responses": ["x", "y"]}\n')
