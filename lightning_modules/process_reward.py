@@ -100,7 +100,7 @@ class ProcessRewardModule(StageModule):
         share = metrics.pop("right_share")
         # Steps of one answer, and answers to one prompt, are no independent draws: prompts are what is counted.
         for name in ("accuracy", "first_wrong_accuracy"):
-            low, high = wilson(metrics[name] * metrics["prompts"], metrics["prompts"])  # type: ignore[arg-type]
+            low, high = wilson(metrics[name] * metrics["prompts"], metrics["prompts"])
             metrics |= {f"{name}_low": low, f"{name}_high": high}
         kept = {name: value for name, value in metrics.items() if value == value or name == "loss"}
         return kept | {"commoner_share": max(share, 1 - share)}
