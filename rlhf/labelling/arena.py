@@ -6,19 +6,22 @@ have the same conversation in front of them and make a comparison.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 from rlhf.data.records import Prompt
 from rlhf.labelling.desk import Desk, Refused, Stale, checked_name
-from rlhf.labelling.questions import Question, make_question, sides
+from rlhf.labelling.questions import Question, make_question
 from rlhf.labelling.vote_log import Said, VoteLog
 from rlhf.plain_text import printable
 
-Answer = Callable[[int, Prompt, str, int], str]
-"""The answer of a model (its number) to a conversation; the annotator and a number that is another one for each
-question make what is drawn."""
+Answer = Callable[[int, Prompt, str, int], Iterable[str]]
+"""The answer of a model (its number) to a conversation, piece by piece; the annotator and a number that is another one
+for each question make what is drawn."""
+Heard = Callable[[int, str], None]
+"""Takes a piece of the answer at a place."""
 LONGEST_QUESTION = 20_000
 """Characters."""
 
@@ -29,16 +32,18 @@ class Talk:
 
     Attributes:
         turns: what was said and settled. question: the two answers that wait for a vote.
+        places: which of them stands at each place.
         asked: questions so far, in this process. busy: the models are answering.
         before: what undoing votes leads back to.
     """
 
     turns: tuple[tuple[str, str], ...] = ()
     question: Question | None = None
+    places: tuple[int, ...] = ()
     asked: int = 0
     busy: bool = False
     note: str = ""
-    before: list[tuple[tuple[tuple[str, str], ...], Question]] = field(default_factory=list)
+    before: list[tuple[tuple[tuple[str, str], ...], Question, tuple[int, ...]]] = field(default_factory=list)
 
 
 class Arena(Desk):
@@ -57,6 +62,11 @@ class Arena(Desk):
         """The two answers that wait for this annotator's vote."""
         return self._talk(annotator).question
 
+    def places(self, annotator: str, question: Question) -> tuple[int, ...]:
+        """As of a desk. They were drawn before the answers were there, since those are shown while they are written: a
+        function of the seed, the annotator and the number of the question."""
+        return self._talk(annotator).places
+
     def done(self, annotator: str) -> int:
         """Votes and skips so far."""
         return len(self._history.get(annotator, ()))
@@ -73,8 +83,9 @@ class Arena(Desk):
             found["note"] = talk.note
             return found
 
-    def say(self, annotator: str, turn: int, text: str) -> None:
-        """Ask both models. Their answers are dropped if a vote was taken back meanwhile.
+    def say(self, annotator: str, turn: int, text: str, heard: Heard = lambda place, piece: None) -> None:
+        """Ask both models, the one at the first place first. Their answers are dropped if a vote was taken back
+        meanwhile.
 
         Raises:
             Stale: it is no longer this turn. Refused: a vote is due first, or there is nothing to answer.
@@ -94,8 +105,14 @@ class Arena(Desk):
             talk.asked += 1
             turns = (*talk.turns, ("user", text.strip()))
         try:
-            prompt = Prompt(turns)
-            answers = [self.answer(model, prompt, annotator, number).strip() for model in range(len(self.names))]
+            prompt, n = Prompt(turns), len(self.names)
+            order = Random(f"sides {self.seed} arena {annotator} {number}").sample(range(n), n)
+            answers = [""] * n
+            for place, model in enumerate(order):
+                for piece in self.answer(model, prompt, annotator, number):
+                    answers[model] += piece
+                    heard(place, piece)
+            answers = [answer.strip() for answer in answers]
         finally:
             talk.busy = False
         with self.lock:
@@ -107,6 +124,7 @@ class Arena(Desk):
                 talk.turns, talk.note = (*turns, ("assistant", answers[0])), "same"
             else:
                 talk.question = make_question("arena", prompt, answers, self.names)
+                talk.places = tuple(talk.question.responses.index(answers[model]) for model in order)
 
     def reset(self, annotator: str, turn: int) -> None:
         """Begin a new conversation; answers that wait for a vote are dropped."""
@@ -120,7 +138,7 @@ class Arena(Desk):
             question = self.next(annotator)
             super().vote(annotator, turn, question_id, said, order)
             assert question is not None and said.ranks is not None
-            best = sides(self.seed, question, annotator)[said.ranks.index(min(said.ranks))]
+            best = self.places(annotator, question)[said.ranks.index(min(said.ranks))]
             self._settle(annotator, question, (*question.prompt.turns, ("assistant", question.responses[best])))
 
     def skip(self, annotator: str, turn: int, question_id: str) -> None:
@@ -138,11 +156,11 @@ class Arena(Desk):
             talk = self._talk(annotator)
             talk.note = ""
             if talk.before:
-                talk.turns, talk.question = talk.before.pop()
+                talk.turns, talk.question, talk.places = talk.before.pop()
 
     def _settle(self, annotator: str, question: Question, turns: tuple[tuple[str, str], ...]) -> None:
         talk = self._talk(annotator)
-        talk.before.append((talk.turns, question))
+        talk.before.append((talk.turns, question, talk.places))
         talk.turns, talk.question, talk.note = turns, None, ""
 
     def _talk(self, annotator: str) -> Talk:

@@ -82,7 +82,7 @@ class Desk:
                 "question": None,
             }
             if question is not None:
-                places = sides(self.seed, question, annotator)
+                places = self.places(annotator, question)
                 found["question"] = {
                     "id": question.id,
                     "task": question.task,
@@ -103,6 +103,10 @@ class Desk:
                 self._held.setdefault(question.id, {})[annotator] = self.clock()
             return question
         return None
+
+    def places(self, annotator: str, question: Question) -> tuple[int, ...]:
+        """Which answer stands at each place, where this annotator is asked."""
+        return sides(self.seed, question, annotator)
 
     @property
     def events(self) -> int:
@@ -179,7 +183,7 @@ class Desk:
         question = self.next(annotator)
         if question is None or question.id != question_id:
             raise Stale("another question is next")
-        return question, sides(self.seed, question, annotator)
+        return question, self.places(annotator, question)
 
     def _check_turn(self, annotator: str, turn: int) -> None:
         if turn != self._turns.get(annotator, 0):

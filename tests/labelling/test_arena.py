@@ -137,3 +137,23 @@ def test_each_annotator_has_a_conversation_of_their_own(arena: Arena) -> None:
 def test_no_question(arena: Arena, text: str) -> None:
     with pytest.raises(Refused):
         arena.say("ada", 0, text)
+
+
+def test_sides_are_drawn_before_the_answers_are_there(arena: Arena) -> None:
+    """So that they can be shown while they are written, each where it stays."""
+    firsts = []
+    for turn in range(40):
+        heard = ["", ""]
+
+        def hear(place: int, piece: str, heard: list[str] = heard) -> None:
+            heard[place] += piece
+
+        arena.say("ada", turn, f"question {turn}", hear)
+        shown = arena.state("ada")["question"]
+        assert shown["responses"] == heard
+        arena.vote("ada", turn, shown["id"], Said((1, 2)), shown["order"])
+        line = read_votes(arena.log.path)[-1]
+        assert line["responses"][line["shown"][0]] == heard[0] == line["responses"][line["ranks"].index(1)]
+        firsts.append(heard[0][0])
+    # Within five standard deviations, √(40/4), of one half.
+    assert 4 < firsts.count("a") < 36

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from rlhf.config import LabelConfig
 from rlhf.data.records import Prompt
@@ -41,9 +41,11 @@ class Contestants:
         # A sampler's cache is one conversation's.
         self._one_at_a_time = threading.Lock()
 
-    def __call__(self, model: int, prompt: Prompt, annotator: str, number: int) -> str:
-        """Raises:
-        PromptTooLong: the last question doesn't fit, even cut.
+    def __call__(self, model: int, prompt: Prompt, annotator: str, number: int) -> Iterator[str]:
+        """The answer, piece by piece.
+
+        Raises:
+            PromptTooLong: the last question doesn't fit, even cut.
         """
         loaded = self._models[model]
         tokens = loaded.template.prompt(prompt, loaded.max_length - loaded.max_new_tokens)
@@ -57,4 +59,4 @@ class Contestants:
                 iteration=number,
                 stream=EVALUATE,
             )
-            return "".join(text_of(drawn, loaded.template))
+            yield from text_of(drawn, loaded.template)

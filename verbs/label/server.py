@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -11,13 +14,14 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from rlhf.errors import UserError
-from rlhf.labelling.arena import Arena
+from rlhf.labelling.arena import Arena, Heard
 from rlhf.labelling.desk import Desk, Refused, Stale
 from rlhf.labelling.vote_log import Said
+from rlhf.plain_text import printable
 from rlhf.storage.shapes import fits
 from verbs.web.bodies import Unusable, read_json_body
 from verbs.web.guard import Guard
@@ -59,10 +63,10 @@ def _undo(desk: Desk, asked: Asked) -> None:
     desk.undo(asked["annotator"], asked["turn"])
 
 
-def _say(desk: Desk, asked: Asked) -> None:
+def _say(desk: Desk, asked: Asked, heard: Heard) -> None:
     if not isinstance(desk, Arena):
         raise Refused("there is nobody to talk to")
-    desk.say(asked["annotator"], asked["turn"], asked.get("text", ""))
+    desk.say(asked["annotator"], asked["turn"], asked.get("text", ""), heard)
 
 
 def _reset(desk: Desk, asked: Asked) -> None:
@@ -71,14 +75,15 @@ def _reset(desk: Desk, asked: Asked) -> None:
     desk.reset(asked["annotator"], asked["turn"])
 
 
-ACTS: dict[str, Act] = {"vote": _vote, "skip": _skip, "undo": _undo, "say": _say, "reset": _reset}
+ACTS: dict[str, Act] = {"vote": _vote, "skip": _skip, "undo": _undo, "reset": _reset}
 
 
 def build_app(desk: Desk, language: str = "en", host: str = "127.0.0.1", token: str = "") -> Starlette:
     """The application around a desk.
 
     Answers: 200 with the page's next state; 409 with it, where the turn that was sent is over; 400 with a sentence
-    where what was sent is impossible; 507 where a vote could not be written.
+    where what was sent is impossible; 507 where a vote could not be written. What models say comes as lines of JSON:
+    `{"place": 0, "piece": "…"}` while they write, at last the state, with its status as `status`.
     """
 
     async def page(_: Request) -> Response:
@@ -95,7 +100,13 @@ def build_app(desk: Desk, language: str = "en", host: str = "127.0.0.1", token: 
             return JSONResponse({"error": "not a request of this page"}, 400)
         return await _answer(desk, asked["annotator"], lambda: does(desk, asked))
 
-    routes = [Route("/", page), Route("/api/state", state)]
+    async def say(request: Request) -> Response:
+        asked = await _read(request)
+        if asked is None:
+            return JSONResponse({"error": "not a request of this page"}, 400)
+        return StreamingResponse(_spoken(desk, asked), media_type="application/x-ndjson")
+
+    routes = [Route("/", page), Route("/api/state", state), Route("/api/say", say, methods=["POST"])]
     routes += [Route(f"/api/{name}", act, methods=["POST"]) for name in ACTS]
     routes += [Route(f"/{name}", _asset(name)) for name in ("page.js", "words.js", "page.css")]
     return Starlette(routes=routes, middleware=[Middleware(Guard, host=host, token=token)])
@@ -117,8 +128,36 @@ async def _read(request: Request) -> Asked | None:
     return asked if fits(asked, Asked) else None
 
 
+async def _spoken(desk: Desk, asked: Asked) -> AsyncIterator[str]:
+    """What both models write, as it comes, and what comes next."""
+    loop, pieces = asyncio.get_running_loop(), asyncio.Queue[tuple[int, str] | None]()
+
+    def heard(place: int, piece: str) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and nobody reads
+            loop.call_soon_threadsafe(pieces.put_nowait, (place, piece))
+
+    # Whoever closes the window finds the answers when they come back.
+    task = asyncio.create_task(_after(desk, asked["annotator"], lambda: _say(desk, asked, heard)))
+    _SPEAKING.add(task)
+    task.add_done_callback(_SPEAKING.discard)
+    task.add_done_callback(lambda _: pieces.put_nowait(None))
+    while (found := await pieces.get()) is not None:
+        yield json.dumps({"place": found[0], "piece": printable(found[1])}) + "\n"
+    status, state = task.result()
+    yield json.dumps({"status": status, **state}) + "\n"
+
+
+_SPEAKING: set[asyncio.Task[Any]] = set()
+"""Held here, since a loop forgets tasks that nobody else knows."""
+
+
 async def _answer(desk: Desk, annotator: str, act: Callable[[], None] | None) -> Response:
-    """Do it, and say what comes next."""
+    status, found = await _after(desk, annotator, act)
+    return JSONResponse(found, status)
+
+
+async def _after(desk: Desk, annotator: str, act: Callable[[], None] | None) -> tuple[int, dict[str, Any]]:
+    """Do it, and say what comes next: a status and the state."""
     status, error = 200, None
     try:
         if act is not None:
@@ -133,5 +172,5 @@ async def _answer(desk: Desk, annotator: str, act: Callable[[], None] | None) ->
     try:
         found = await run_in_threadpool(desk.state, annotator)
     except Refused as refused:
-        return JSONResponse({"error": str(refused)}, 400)
-    return JSONResponse(found | ({"error": error} if error else {}), status)
+        return 400, {"error": str(refused)}
+    return status, found | ({"error": error} if error else {})

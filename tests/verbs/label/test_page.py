@@ -245,22 +245,33 @@ def test_a_spot_check(serve: Any, open_page: Any, key: str, deserved: bool) -> N
 
 
 def test_an_arena(serve: Any, open_page: Any) -> None:
-    def answer(model: int, prompt: Prompt, annotator: str, number: int) -> str:
-        return f"{'AB'[model]}: {prompt.text}"
+    go_on = threading.Event()
+
+    def answer(model: int, prompt: Prompt, annotator: str, number: int) -> Iterator[str]:
+        yield f"{'AB'[model]}: "
+        assert go_on.wait(30)
+        yield prompt.text
 
     served = serve(lambda log: Arena(answer, ("run/a", "run/b"), log, 1))
     page = open_page(served, "ada")
     page.locator("#say").wait_for()
     page.fill("#say", "one")
     page.keyboard.press("Enter")
-    page.locator("#answers").wait_for()
+    page.locator(".answer .text", has_text=": ").wait_for()
+    (first, second) = answers(page)
+    assert first.strip() in ("A:", "B:") and second == "", "it is shown while it is written"
+    page.keyboard.press("1")
+    assert not served.votes, "there is nothing to vote on yet"
+    go_on.set()
+    page.locator("#answers:not([aria-busy])").wait_for()
+    assert answers(page)[0] == f"{first.strip()} one", "where it was"
     assert sorted(answers(page)) == ["A: one", "B: one"] and "run/" not in page.content()
     preferred = answers(page)[1]
     press(page, "2", "votes: 1")
     assert page.locator(".turn .text").all_inner_texts() == ["one", preferred]
     page.keyboard.type("two u 1")  # the cursor stands in the field again
     page.keyboard.press("Enter")
-    page.locator("#answers").wait_for()
+    page.locator("#answers:not([aria-busy])").wait_for()
     page.reload()
     page.locator("#answers").wait_for()
     press(page, "0", "votes: 2")

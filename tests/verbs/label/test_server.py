@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from rlhf.data.records import Prompt
 from rlhf.errors import ConfigError
+from rlhf.labelling.arena import Arena
 from rlhf.labelling.desk import Desk
 from rlhf.labelling.questions import make_question
 from rlhf.labelling.vote_log import VoteLog, read_votes
@@ -199,3 +200,25 @@ def test_places_that_can_not_be_had() -> None:
     at.close()
     with pytest.raises(ConfigError, match=r"^host: "):
         listen("192.0.2.1", 0)
+
+
+def test_what_models_say_comes_piece_by_piece(tmp_path: Path) -> None:
+    import json
+
+    log = VoteLog(tmp_path)
+
+    def answer(model: int, prompt: Prompt, annotator: str, number: int) -> list[str]:
+        return ["ab"[model], " \x1b"]
+
+    client = TestClient(build_app(Arena(answer, ("x", "y"), log, 1)), base_url=BASE)
+    asked = {"annotator": "ada", "turn": 0, "text": "q"}
+    *pieces, state = map(json.loads, client.post("/api/say", json=asked).text.splitlines())
+    assert [piece["place"] for piece in pieces] == [0, 0, 1, 1]
+    assert pieces[1]["piece"] == " \\x1b" and state["status"] == 200
+    assert [text[0] for text in state["question"]["responses"]] == [pieces[0]["piece"], pieces[2]["piece"]]
+    (refused,) = map(json.loads, client.post("/api/say", json=asked).text.splitlines())
+    assert refused["status"] == 400 and refused["error"] and refused["question"] == state["question"]
+    (late,) = map(json.loads, client.post("/api/say", json={**asked, "turn": 7}).text.splitlines())
+    assert late["status"] == 409
+    assert client.post("/api/say", json={"annotator": 3}).status_code == 400
+    log.close()

@@ -30,26 +30,55 @@ function say(text) { $("said").textContent = text; }
 
 // --- talking to the server
 
-async function request(path, body) {
-  if (busy) return;
+// What a server says is the next state, or why not; returns whether it did what was asked.
+function settle(status, found) {
+  const done = status === 200;
+  say(done ? "" : status === 409 ? word("stale") : word("refused", { error: found.error }));
+  if (found.annotator === undefined) {
+    if (!state) askName();
+    return done;
+  }
+  state = found;
+  groups = []; joins = false; chosen = null;
+  render();
+  if (done) scrollTo(0, 0);
+  return done;
+}
+
+// Lines of JSON: pieces of answers, for `heard`, and at last the state.
+async function lines(body, heard) {
+  const reader = body.getReader(), decoder = new TextDecoder();
+  for (let rest = ""; ;) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error("it ended before the state came");
+    const whole = (rest + decoder.decode(value, { stream: true })).split("\n");
+    rest = whole.pop();
+    for (const found of whole.map((line) => JSON.parse(line))) {
+      if (found.piece === undefined) return found;
+      heard(found.place, found.piece);
+    }
+  }
+}
+
+async function request(path, body, heard) {
+  if (busy) return false;
   busy = true;
   document.body.toggleAttribute("data-busy", true);
   try {
     const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
     const answer = await fetch(path, options || {});
-    if (![200, 400, 409, 507].includes(answer.status)) return say(word("refused", { error: await answer.text() }));
-    const found = await answer.json();
-    say(answer.ok ? "" : answer.status === 409 ? word("stale") : word("refused", { error: found.error }));
-    if (found.annotator === undefined) {
-      if (!state) askName();
-      return;
+    if (![200, 400, 409, 507].includes(answer.status)) {
+      const error = await answer.text();
+      if (heard) render();
+      say(word("refused", { error }));
+      return false;
     }
-    state = found;
-    groups = []; joins = false; chosen = null;
-    render();
-    if (answer.ok) scrollTo(0, 0);
+    const found = heard && answer.ok ? await lines(answer.body, heard) : await answer.json();
+    return settle(found.status || answer.status, found);
   } catch {
+    if (heard) render();
     say(word("offline"));
+    return false;
   } finally {
     busy = false;
     document.body.toggleAttribute("data-busy", false);
@@ -229,8 +258,16 @@ function talkForm() {
   const form = make("form", "", null, input, make("button", "main", word("ask")));
   const ask = () => {
     if (busy || !input.value.trim()) return;
-    request("api/say", { annotator, turn: state.turn, text: input.value });
+    const text = input.value, q = { task: "arena", responses: ["", ""] };
+    const both = make("section", "", null, answer(q, 0), answer(q, 1));
+    both.id = "answers";
+    both.setAttribute("aria-busy", "true");
+    const heard = (place, piece) => both.children[place].querySelector(".text").append(piece);
+    request("api/say", { annotator, turn: state.turn, text }, heard).then((done) => {
+      if (!done && $("say")) $("say").value = text;
+    });
     say(word("waiting"));
+    $("main").replaceChildren(...state.talk.map(([role, said]) => turn(role, said)), turn("user", text.trim()), both);
   };
   input.addEventListener("keydown", (event) => {
     // Enter ends a word in an input method for Chinese.
