@@ -16,7 +16,7 @@ from rlhf.labelling.vote_log import Said, VoteLog, event_line
 from rlhf.models.files.export import export
 from rlhf.models.files.loading import load_policy, load_scorer
 from rlhf.runs import Parent, Summary
-from verbs.collect import part_of
+from verbs.answer_pool import part_of
 from verbs.fresh_agreement import among, fresh_agreement, ranked_samples
 from verbs.label.reading import questions_in
 
