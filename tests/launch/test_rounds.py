@@ -187,7 +187,7 @@ def test_all_rounds_run(pipeline: Callable[..., None], stages: Stages) -> None:
 
 
 def test_a_reward_model_that_is_out_of_date_ends_the_rounds_before_training_continues(
-    pipeline: Callable[..., None], stages: Stages
+    pipeline: Callable[..., None], stages: Stages, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stages.finals["round2/ask"] = {"agreement": 0.4}
     pipeline(config())
@@ -196,6 +196,8 @@ def test_a_reward_model_that_is_out_of_date_ends_the_rounds_before_training_cont
     assert any(item.startswith("+models.round1=") for item in evaluated)
     assert not any(item.startswith("+models.round2=") for item in evaluated)
     assert f"evaluation.reward_model='{stages.root}/run-3'" in evaluated, "that of the last whole round"
+    table = capsys.readouterr().out.split("\nstage ")[-1]
+    assert [line.split()[0] for line in table.splitlines()[1:-1]] == stages.names, "what has run is listed"
 
 
 def test_a_round_that_is_done_when_its_last_gate_is_missed_counts(
