@@ -132,6 +132,8 @@ class Planner:
             hashes |= {name: self._sha256(path) for name, path in config.algo.files().items()}
         if isinstance(config, PrepareConfig):
             hashes |= self._of_preparation(config)
+        if isinstance(config, CollectConfig) and config.collect.rubric is not None:
+            hashes["collect.rubric"] = self._sha256(config.collect.rubric)
         if isinstance(config, EvaluateConfig):
             for name in ("text", "reward_bench"):
                 if (path := getattr(config.evaluation, name)) is not None:

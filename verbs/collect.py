@@ -26,6 +26,7 @@ from rlhf.terminal import plain, table
 from tracking.verbs import log_collection, wandb_run_of
 from verbs.answer_pool import given_answers, new_answers, written_by_model
 from verbs.completions import Kept
+from verbs.endpoint_annotator import EndpointAnnotator
 from verbs.finished_model import Loaded, load_model, load_reward_judge
 from verbs.fresh_agreement import fresh_agreement, pairs_of, ranked_samples
 from verbs.people import compared_by_people
@@ -60,6 +61,8 @@ def perform(config: CollectConfig, run: Run) -> int:
         UserError: the model, the data or the annotator can't be had.
     """
     settings = config.collect
+    # What can fail without a model fails before any is asked.
+    reader = EndpointAnnotator(settings) if settings.annotator == "endpoint" else None
     loaded, gold = None, annotates_by_judge(config)
     if settings.needs_model:
         loaded = load_model(run.parents["model.init"], config.strategy, config.rollout.max_new_tokens)
@@ -72,15 +75,17 @@ def perform(config: CollectConfig, run: Run) -> int:
     prompts, answers = [one.prompt for one in pool], [one.texts for one in pool]
     if settings.annotator == "people":
         return ranked_by_people(config, run, loaded, prompts, answers, kept)
-    annotator: Annotator = NoisyJudge(config.seed, settings.noise) if gold else _by_reward_model(config, run, loaded)
+    annotator: Annotator
+    annotator = NoisyJudge(config.seed, settings.noise) if gold else reader or _by_reward_model(config, run, loaded)
     ranks = annotator.rank(prompts, answers)
+    made_by = reader.made_by if reader is not None else {}
     lines, counts = [], Counter(prompts=len(prompts))
     for prompt, texts, ranked in zip(prompts, answers, ranks, strict=True):
         if ranked is None or len(texts) < 2:
             counts["without_opinion" if ranked is None else "all_answers_equal"] += 1
             continue
         responses = [{"text": text, "rank": rank} for text, rank in zip(texts, ranked, strict=True)]
-        lines.append(json.dumps({**asked(prompt), "responses": responses}, ensure_ascii=False))
+        lines.append(json.dumps({**asked(prompt), "responses": responses, **made_by}, ensure_ascii=False))
         counts["pairs"] += sum(a < b for a in ranked for b in ranked)
     if counts["without_opinion"]:
         log.warning(
@@ -88,6 +93,8 @@ def perform(config: CollectConfig, run: Run) -> int:
         )
     if not lines:
         raise DataError("no prompt has two different completions with scores; raise collect.samples")
+    if not counts["pairs"]:
+        log.warning("all rankings are ties, so there is nothing to learn from")
     write_preferences(run, lines)
     final: dict[str, float] = {"rankings": len(lines), "pairs": counts["pairs"]}
     if (proxy := run.parents.get("collect.proxy")) is not None:
@@ -96,6 +103,8 @@ def perform(config: CollectConfig, run: Run) -> int:
     final |= chosen
     if gold:
         final |= _gold_facts(prompts, answers, settings.noise)
+    if reader is not None:
+        final |= reader.facts()
     conclude(run, final, kept)
     _show(prompts, answers, ranks)
     return len(lines)
@@ -159,7 +168,7 @@ def _by_reward_model(config: CollectConfig, run: Run, loaded: Loaded | None) -> 
     if parent is None:
         raise ConfigError(
             f"collect.annotator: data={config.data.name} has no judge of its own; "
-            "pass collect.annotator=reward collect.reward_model=RUN"
+            "pass collect.annotator=reward collect.reward_model=RUN, or collect.annotator=endpoint"
         )
     judge = load_reward_judge("collect.reward_model", parent, config.strategy, loaded.max_length if loaded else None)
 

@@ -28,7 +28,7 @@ class ServerConfig:
         None, "name of the environment variable that holds the API key, such as OPENAI_API_KEY; null: none is sent"
     )
     temperature: float = key(0.0, "sampling temperature of the judge", ge=0, le=2)
-    max_tokens: int = key(256, "longest reply; a judge that writes its reasoning needs more", ge=16, unit="tokens")
+    max_tokens: int = key(256, "longest reply; one that writes its reasoning needs more", ge=16, unit="tokens")
     extra: dict[str, Any] = key(
         dict, "more fields of the request, such as {seed: 1}; null takes one out, such as {max_tokens: null}"
     )

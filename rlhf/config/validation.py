@@ -10,6 +10,7 @@ from rlhf.config.address import check_address, check_installed
 from rlhf.config.keys import KeyInfo, keys, lookup
 from rlhf.config.paths import check_exists
 from rlhf.config.rules.choice import check_choice
+from rlhf.config.rules.collection import check_collection
 from rlhf.config.rules.data import check_data
 from rlhf.config.rules.evaluation import check_evaluation, check_rounds
 from rlhf.config.rules.label import check_label
@@ -88,15 +89,8 @@ def validate_verb(config: Config) -> None:
         check_address(config.host, "ask")
         check_installed("serve.py")
     if isinstance(config, CollectConfig):
-        collect = config.collect
-        if collect.annotator == "gold" and config.data.source != "assistant":
-            raise ConfigError(
-                f"collect.annotator: gold judges the embedded task only, and this is data={config.data.name}; "
-                "pass collect.annotator=reward collect.reward_model=RUN"
-            )
-        if not collect.temperatures or not collect.top_k:
-            raise ConfigError("collect.temperatures, collect.top_k: each needs at least one value")
-        check_choice(collect)
+        check_collection(config.collect, config.data)
+        check_choice(config.collect)
     if isinstance(config, EvaluateConfig):
         check_evaluation(config.evaluation, config.data)
         check_rounds(config.evaluation, [name for name, given in config.models.items() if given])

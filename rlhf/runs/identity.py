@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rlhf.config.scoring import ScoringConfig
+from rlhf.config.verbs.schemas import AnnotatorConfig
 
 IGNORED = ("resume", "logger", "callbacks", "strategy")
 """Sections that decide where and how a run computes and what it logs, not what it computes."""
@@ -44,11 +45,13 @@ ADDED: dict[str, Any] = {
     "algo.weighting": "none",
     "collect.answers": None,
     "collect.comparisons": None,
+    "collect.endpoint": asdict(AnnotatorConfig()),
     "collect.ensemble": [],
     "collect.exclude": [],
     "collect.part": 1,
     "collect.parts": 1,
     "collect.proxy": None,
+    "collect.rubric": None,
     "collect.select": None,
     "data.chat_template": None,
     "data.fields": {},

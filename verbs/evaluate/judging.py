@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from rlhf.config import EvaluateConfig
-from rlhf.errors import ConfigError
 from rlhf.evaluation.judges.rubric import ReadingJudge, position_bias
 from rlhf.evaluation.judges.scorers import GoldJudge, Judge, Mark
 from rlhf.evaluation.outcome import Evaluation
 from rlhf.evaluation.winrates import ordered_pairs, outcome
 from rlhf.progress import ProgressBar
 from rlhf.runs import Run
-
-log = logging.getLogger("rlhf")
+from verbs.reading_judge import estimate_cost, warn_of_failures
 
 
 def judge_of(config: EvaluateConfig, run: Run) -> str:
@@ -66,22 +63,15 @@ def apply_reading(config: EvaluateConfig, judge: ReadingJudge, evaluation: Evalu
     for mine, theirs in pairs:
         for triple in zip(evaluation.prompts, texts[mine], texts[theirs], strict=True):
             asked += judge.both_orders(*triple)
-    estimate = judge.endpoint.estimate(asked)
-    log.info("judge %s at %s: %s", settings.model, settings.url, estimate)
-    if settings.max_cost is not None and estimate.cost is not None and estimate.cost > settings.max_cost:
-        raise ConfigError(
-            f"evaluation.endpoint.max_cost: {settings.max_cost:g}, but {estimate.calls:,} calls could cost up to "
-            f"{estimate.cost:.4g}; raise it, or lower evaluation.prompts or evaluation.endpoint.max_tokens"
-        )
+    estimate = estimate_cost("evaluation.endpoint", settings, judge, asked, "evaluation.prompts")
     with _Calls("judge", estimate.calls) as calls:
         for prompts, replies in scored:
             replies.marks = judge(prompts, [answer.text for answer in replies.answers], calls.next())
         for mine, theirs in pairs:
             name = f"{mine}>{theirs}"
             evaluation.comparisons[name] = judge.compare(evaluation.prompts, texts[mine], texts[theirs], calls.next())
+    warn_of_failures(judge)
     used = judge.endpoint.used
-    if used.failed or used.refused:
-        log.warning("%d calls failed and %d were refused; they are left out", used.failed, used.refused)
     read = [compared for mine in evaluation.comparisons.values() for compared in mine]
     evaluation.judge_details |= {
         "unit": judge.unit,

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -26,7 +26,7 @@ from rlhf.errors import DataError, first_line
 from rlhf.rollout.growing_text import GrowingText
 from rlhf.rollout.sampling import Completion, Sampling
 from verbs.finished_model import Loaded
-from verbs.serve.batches import Batches, Ended, Failed, Full
+from verbs.serve.batches import Batches, Ended, Failed, Full, Job
 from verbs.serve.chat_request import ChatRequest, Wrong, read_request
 from verbs.web.bodies import Unusable, read_json_body
 from verbs.web.guard import Guard
@@ -97,7 +97,7 @@ def build_app(served: Served, host: str = "127.0.0.1", token: str = "") -> Starl
             if asked.stream:
                 return _streamed(served, asked, tokens)
             job = served.batches.submit(tokens, served.sampling(asked, tokens), asked.seed)
-            drawn = await asyncio.wrap_future(job.answer)
+            drawn = await _answer(job, request)
             return JSONResponse(_completion(served, asked, tokens, drawn))
         except Unusable as error:
             return refusal(str(error), error.status)
@@ -107,6 +107,8 @@ def build_app(served: Served, host: str = "127.0.0.1", token: str = "") -> Starl
             return refusal(str(error), 429)
         except Ended as error:
             return refusal(str(error), 503)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody reads it
         except Failed as error:
             return refusal(str(error), 500)
 
@@ -123,6 +125,29 @@ def build_app(served: Served, host: str = "127.0.0.1", token: str = "") -> Starl
     unknown = f"send the value of {TOKEN} as Authorization: Bearer"
     guard = Middleware(Guard, host=host, token=token, unknown=unknown, refuse=refusal)
     return Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: failed})
+
+
+async def _answer(job: Job, request: Request) -> list[Completion]:
+    """What was drawn. A client that hangs up, such as one that asks again after a while, is no longer waited for.
+
+    Raises:
+        ClientDisconnect: it did.
+        Ended, Failed: there is no answer.
+    """
+    answer = asyncio.wrap_future(job.answer)
+    gone = asyncio.ensure_future(_hung_up(request))
+    await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+    gone.cancel()
+    if not answer.done():
+        job.left = True
+        answer.cancel()
+        raise ClientDisconnect
+    return answer.result()
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def refusal(message: str, status: int, param: str | None = None, code: str | None = None) -> Response:

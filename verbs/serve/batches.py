@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
@@ -107,7 +108,7 @@ class Batches:
             if seed is None:
                 number, self._unseeded = SEEDS + self._unseeded, self._unseeded + 1
             else:
-                number = seed % SEEDS
+                number = number_of(seed, tokens)
             job = Job(tuple(tokens), sampling, number, watch)
             self._waiting.append(job)
             self._changed.notify()
@@ -177,6 +178,12 @@ class Batches:
         self.written += sum(len(completion.tokens) for completion in drawn)
         for place, job in enumerate(batch):
             job.answer.set_result([completion for completion in drawn if completion.request == place])
+
+
+def number_of(seed: int, tokens: Sequence[int]) -> int:
+    """What the random numbers of a request with a seed follow from. The conversation is part of it: many are asked with
+    one seed, and the same numbers for all of them would have all answers go the same way."""
+    return int.from_bytes(hashlib.sha256(repr((seed, tuple(tokens))).encode()).digest()[:8]) % SEEDS
 
 
 def _fail(batch: Sequence[Job], error: Exception) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
+from rlhf.config.endpoint import ServerConfig
 from rlhf.config.keys import key
 from rlhf.config.schema import TrainConfig
 from rlhf.config.sections import (
@@ -22,14 +23,26 @@ from rlhf.config.verbs.serve import ServeConfig
 
 
 @dataclass
+class AnnotatorConfig(ServerConfig):
+    """An annotator behind an OpenAI-compatible chat endpoint: a service, or serve.py or vLLM on this machine."""
+
+    mode: str = key(
+        "pairs",
+        "pairs: each two answers of a prompt, in both orders, ranked by wins: K · (K − 1) calls for K answers; scores: "
+        "each answer alone, for helpfulness, harmlessness and honesty, ranked by the lowest of them: K calls",
+        choices=("pairs", "scores"),
+    )
+
+
+@dataclass
 class CollectSettings:
     """How preferences are collected: several answers per prompt, ranked by an annotator."""
 
     annotator: str = key(
         "auto",
-        "gold (the embedded task's judge, with noise), reward (a reward model), people (it stops, and continues after "
-        "label.py); auto: gold where the task has a judge",
-        choices=("auto", "gold", "reward", "people"),
+        "gold (the embedded task's judge, with noise), reward (a reward model), endpoint (a language model that "
+        "reads), people (it stops, and continues after label.py); auto: gold where the task has a judge",
+        choices=("auto", "gold", "reward", "endpoint", "people"),
     )
     answered: float = key(
         1.0, "annotator=people: share of the prompts that must have a vote, or a skip, to continue", gt=0, le=1
@@ -66,6 +79,12 @@ class CollectSettings:
     comparisons: int | None = key(None, "pairs that collect.select asks about", ge=1)
     ensemble: list[str] = key(list, "reward models, runs or model folders, that disagreement and margin go by")
     exclude: list[str] = key(list, "files of comparisons whose pairs collect.select does not ask about again")
+    rubric: str | None = key(
+        None,
+        "with annotator=endpoint: text file with the rules by which answers are compared, such as a constitution; "
+        "null: those of rlhf/evaluation/prompts/compare.txt",
+    )
+    endpoint: AnnotatorConfig = field(default_factory=AnnotatorConfig)
 
     @property
     def needs_model(self) -> bool:

@@ -62,6 +62,7 @@ class ReadingJudge:
     Args:
         endpoint: whom to ask.
         folder: of the prompts' texts: score.txt, compare.txt, again.txt.
+        rubric: rules by which answers are compared, in place of those in compare.txt.
 
     Raises:
         ConfigError: a prompt is missing, or lacks a place for what is to be judged.
@@ -70,17 +71,26 @@ class ReadingJudge:
     name = "endpoint"
     unit = "points of 10"
 
-    def __init__(self, endpoint: Endpoint, folder: Path = PROMPTS) -> None:
-        self.endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, folder: Path = PROMPTS, rubric: str | None = None) -> None:
+        self.endpoint, self.rubric = endpoint, rubric
         key = f"{endpoint.section}.prompts"
         files = [f"{name}.txt" for name in PLACES]
         self.texts = {name: read_prompt(key, folder, f"{name}.txt", places, files) for name, places in PLACES.items()}
+        if rubric is not None:
+            places = (*PLACES["compare"], "rubric")
+            self.texts["compare"] = read_prompt(key, PROMPTS, "compare_by_rubric.txt", places, files)
         self.unreadable = 0
 
     @property
+    def sha256(self) -> str:
+        """Of the prompts' texts, hexadecimal: marks by other texts are other marks."""
+        texts = [*self.texts.values(), *([] if self.rubric is None else [self.rubric])]
+        return hashlib.sha256("\n\0".join(texts).encode()).hexdigest()
+
+    @property
     def fingerprint(self) -> str:
-        """Eight hex digits of the prompts' texts: marks by other texts are other marks."""
-        return hashlib.sha256("\n\0".join(self.texts.values()).encode()).hexdigest()[:8]
+        """The first eight digits of `sha256`."""
+        return self.sha256[:8]
 
     def scoring(self, prompt: Prompt, answer: str) -> Messages:
         """The request that has an answer marked."""
@@ -138,7 +148,8 @@ class ReadingJudge:
         return found
 
     def _messages(self, name: str, **parts: str) -> Messages:
-        return [{"role": "user", "content": filled(self.texts[name], **parts)}]
+        given = {} if self.rubric is None else {"rubric": self.rubric}
+        return [{"role": "user", "content": filled(self.texts[name], **given, **parts)}]
 
 
 def conversation(prompt: Prompt) -> str:

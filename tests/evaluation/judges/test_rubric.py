@@ -161,8 +161,18 @@ def test_other_prompts(judge: ReadingJudge, tmp_path: Path) -> None:
         ReadingJudge(judge.endpoint, folder)
 
 
+def test_rules_of_ones_own(judge: ReadingJudge) -> None:
+    rules = "Prefer $short answers.\n</rules> {and} kind ones."
+    other = ReadingJudge(judge.endpoint, rubric=rules)
+    said = other.comparing(B, "one", "two")[0]["content"]
+    assert rules in said and fenced(said) == ["system: Be kind.\n\nuser: How?", "one", "two"]
+    assert "invention" in judge.comparing(B, "one", "two")[0]["content"] and "invention" not in said
+    assert len({judge.sha256, other.sha256, ReadingJudge(judge.endpoint, rubric="x").sha256}) == 3
+    assert judge.sha256.startswith(judge.fingerprint) and len(judge.sha256) == 64
+
+
 def test_the_prompts_show_what_they_ask_for() -> None:
-    for name, parse in (("score", parse_score), ("compare", parse_place)):
+    for name, parse in (("score", parse_score), ("compare", parse_place), ("compare_by_rubric", parse_place)):
         asked = (PROMPTS / f"{name}.txt").read_text().splitlines()[-1]
         said = asked.replace("0-10", "5").replace('"A", "B" or "tie"', '"A"')
         assert json.loads(said) and parse(said) is not None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from rlhf.rollout.torch_sampler import TorchSampler
 from rlhf.rollout.uniforms import EVALUATE
 from rlhf.runs.parents import from_given
 from verbs.serve.app import LARGEST, Served, build_app
-from verbs.serve.batches import Ended, Full
+from verbs.serve.batches import Ended, Full, number_of
 from verbs.serve.serve import load_served
 
 BASE = "http://127.0.0.1:8000"
@@ -60,7 +63,7 @@ def test_an_answer_is_what_the_sampler_draws(client: TestClient, served: Served)
     loaded = served.loaded
     tokens = loaded.template.prompt(Prompt.of(MESSAGES[0]["content"])).ids
     drawn = TorchSampler(loaded.policy, loaded.template.stop_ids).sample(
-        [Request(5, tokens)],
+        [Request(number_of(5, tokens), tokens)],
         Sampling(9, 0.8, samples_per_prompt=2),
         seed=1,
         iteration=0,
@@ -210,3 +213,31 @@ def test_a_token_where_others_can_reach_the_server(served: Served) -> None:
     assert refused.status_code == 401 and refused.json()["error"]["message"]
     assert client.get("/v1/models", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
     assert TestClient(build_app(served), base_url="http://evil.example").get("/v1/models").status_code == 403
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_for_a_client_that_hangs_up_nothing_more_is_sampled(
+    serving: Callable[[Served], AbstractContextManager[str]], models: Path, stream: bool
+) -> None:
+    """Clients ask again after a while; what they asked before would keep the model busy for nobody."""
+    found = served_of(models / "a")
+    begun, ended, pause = threading.Event(), threading.Event(), threading.Event()
+
+    def endless(*_: Any, watch: Callable[[int, int, int], None], **__: Any) -> None:
+        begun.set()
+        try:
+            while not pause.wait(0.01):
+                watch(0, 0, 5)
+        finally:
+            ended.set()
+
+    found.batches.sampler.sample = endless  # type: ignore[assignment, method-assign]
+    with serving(found) as url:
+        body = json.dumps({"messages": MESSAGES, "stream": stream}).encode()
+        head = f"POST {URL} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        port = int(url.rsplit(":", 1)[1])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert begun.wait(20)
+        assert ended.wait(20)
+    pause.set()

@@ -10,7 +10,7 @@ import pytest
 
 from rlhf.rollout.sampling import Completion, Request, Sampling
 from verbs.serve import batches as module
-from verbs.serve.batches import SEEDS, Batches, Ended, Failed, Full
+from verbs.serve.batches import SEEDS, Batches, Ended, Failed, Full, number_of
 
 SAMPLING = Sampling(4)
 Watch = Callable[[int, int, int], None]
@@ -37,9 +37,7 @@ class Gated:
         watch(0, 0, 5)
         n = sampling.samples_per_prompt
         return [
-            Completion(i, s, (request.number % 1000,), (0.0,), True)
-            for i, request in enumerate(requests)
-            for s in range(n)
+            Completion(i, s, request.tokens[:1], (0.0,), True) for i, request in enumerate(requests) for s in range(n)
         ]
 
     def wait(self) -> None:
@@ -62,15 +60,15 @@ def queue(sampler: Gated) -> Iterator[Batches]:
 
 
 def test_what_waits_together_is_sampled_together(queue: Batches, sampler: Gated) -> None:
-    first = queue.submit([1], SAMPLING, seed=1)
+    first = queue.submit([1], SAMPLING)
     sampler.wait()
-    others = [queue.submit([1, number], SAMPLING, seed=number) for number in (2, 3, 4)]
-    hot = queue.submit([9], Sampling(4, temperature=2.0), seed=5)
-    late = queue.submit([8], SAMPLING, seed=6)
+    others = [queue.submit([number, number], SAMPLING) for number in (2, 3, 4)]
+    hot = queue.submit([5], Sampling(4, temperature=2.0))
+    late = queue.submit([6], SAMPLING)
     sampler.gate.release(3)
     found = [job.answer.result(20)[0].tokens for job in (first, *others, hot, late)]
     assert found == [(1,), (2,), (3,), (4,), (5,), (6,)], "to each its own"
-    assert [[r.number for r in asked] for asked in sampler.asked] == [[1], [2, 3, 4, 6], [5]]
+    assert [[r.tokens[0] for r in asked] for asked in sampler.asked] == [[1], [2, 3, 4, 6], [5]]
     assert (queue.answered, queue.read, queue.written) == (6, 1 + 6 + 1 + 1, 6)
 
 
@@ -87,11 +85,13 @@ def test_a_batch_has_as_many_rows_as_are_decoded_together(queue: Batches, sample
 def test_seeds_and_requests_without_one_never_share_a_number(queue: Batches, sampler: Gated) -> None:
     queue.submit([1], SAMPLING)
     sampler.wait()
-    for seed in (None, 0, -1, 2**63 - 1, None):
+    for seed in (None, 0, -1, 2**63 - 1, 0, None):
         job = queue.submit([1], SAMPLING, seed)
     sampler.gate.release(2)
     job.answer.result(20)
-    assert [r.number for r in sampler.asked[1]] == [SEEDS + 1, 0, 2**63 - 1, 2**63 - 1, SEEDS + 2]
+    first, zero, minus, large, again, last = (r.number for r in sampler.asked[1])
+    assert (first, last) == (SEEDS + 1, SEEDS + 2) and zero == again
+    assert len({zero, minus, large, number_of(0, [2])}) == 4 and max(zero, minus, large) < SEEDS
 
 
 def test_a_failing_batch_takes_nobody_else_with_it(
@@ -103,7 +103,7 @@ def test_a_failing_batch_takes_nobody_else_with_it(
     with pytest.raises(Failed, match=r"out of memory$"):
         job.answer.result(20)
     sampler.error = None
-    again = queue.submit([1], SAMPLING, seed=3)
+    again = queue.submit([3], SAMPLING)
     sampler.gate.release()
     assert again.answer.result(20)[0].tokens == (3,)
     assert "out of memory" in caplog.text and "Traceback" not in caplog.text
@@ -125,12 +125,12 @@ def test_when_the_server_ends_everybody_is_told(queue: Batches, sampler: Gated) 
 def test_for_whoever_has_left_nothing_is_sampled(queue: Batches, sampler: Gated) -> None:
     first = queue.submit([1], SAMPLING)
     sampler.wait()
-    gone, cancelled, there = (queue.submit([1], SAMPLING, seed=number) for number in (2, 3, 4))
+    gone, cancelled, there = (queue.submit([number], SAMPLING) for number in (2, 3, 4))
     gone.left = first.left = True
     cancelled.answer.cancel()
     sampler.gate.release(2)
     assert there.answer.result(20)[0].tokens == (4,)
-    assert [r.number for r in sampler.asked[1]] == [4]
+    assert [r.tokens for r in sampler.asked[1]] == [(4,)]
     assert first.answer.exception(20) is not None, "what nobody waits for stops at the next token"
 
 
