@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlhf.config.endpoint import ServerConfig, api_key
-from rlhf.evaluation.judges.calls import Cache, Prices
+from rlhf.errors import ConfigError
+from rlhf.evaluation.judges.calls import Cache, Estimate, Prices
 from rlhf.evaluation.judges.endpoint import Endpoint
 from rlhf.runs import atomic_write_text
 
@@ -35,3 +36,19 @@ def endpoint_of(section: str, server: ServerConfig) -> Endpoint:
         prices=Prices(server.price_in, server.price_out),
         section=section,
     )
+
+
+def check_cost(section: str, server: ServerConfig, estimate: Estimate, lower: str) -> None:
+    """Refuse calls that could cost more than is allowed.
+
+    Args:
+        lower: keys that would make it less.
+
+    Raises:
+        ConfigError: they could.
+    """
+    if server.max_cost is not None and estimate.cost is not None and estimate.cost > server.max_cost:
+        raise ConfigError(
+            f"{section}.max_cost: {server.max_cost:g}, but {estimate.calls:,} calls could cost up to "
+            f"{estimate.cost:.4g}; raise it, or lower {lower} or {section}.max_tokens"
+        )

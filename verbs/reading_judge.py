@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rlhf.config.endpoint import ServerConfig
-from rlhf.errors import ConfigError
 from rlhf.evaluation.judges.calls import Estimate, Messages
 from rlhf.evaluation.judges.rubric import PROMPTS, ReadingJudge
-from verbs.endpoint import endpoint_of
+from verbs.endpoint import check_cost, endpoint_of
 
 log = logging.getLogger("rlhf")
 
@@ -44,11 +43,7 @@ def estimate_cost(
     """
     estimate = judge.endpoint.estimate(asked)
     log.info("judge %s at %s: %s", server.model, server.url, estimate)
-    if server.max_cost is not None and estimate.cost is not None and estimate.cost > server.max_cost:
-        raise ConfigError(
-            f"{section}.max_cost: {server.max_cost:g}, but {estimate.calls:,} calls could cost up to "
-            f"{estimate.cost:.4g}; raise it, or lower {lower} or {section}.max_tokens"
-        )
+    check_cost(section, server, estimate, lower)
     return estimate
 
 

@@ -26,11 +26,10 @@ from rlhf.data.preparation.synthetic.steps import Made, Method, follow, sha256
 from rlhf.data.readers import read
 from rlhf.data.records import Demonstration, Kind, Record, as_prompts, place_of, prompt_of
 from rlhf.errors import ConfigError, DataError
-from rlhf.evaluation.judges.calls import Estimate
 from rlhf.runs import Run, atomic_write_text
 from rlhf.runs.files import writing
 from rlhf.storage.prompt_files import read_prompt
-from verbs.endpoint import endpoint_of
+from verbs.endpoint import check_cost, endpoint_of
 from verbs.prepare.asking import Asking
 
 SECTION = "synthetic.endpoint"
@@ -80,7 +79,7 @@ def synthetic_source(config: PrepareConfig, run: Run, kind: Kind) -> Synthetic:
     made = follow(method.run(), asking.replay)
     estimate = asking.estimate(method.bounds if made is None else [])
     log.info("synthetic: %s by %s at %s: %s", chosen.method, chosen.endpoint.model, chosen.endpoint.url, estimate)
-    check_cost(chosen, estimate)
+    check_cost(SECTION, chosen.endpoint, estimate, "synthetic.count")
     if made is None:
         asking.endpoint.check()
         made = follow(method.run(), asking.ask)
@@ -202,18 +201,6 @@ def constitution_of(chosen: SyntheticConfig) -> tuple[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no UTF-8"
         raise ConfigError(f"synthetic.constitution: {path} can't be read ({reason})") from error
-
-
-def check_cost(chosen: SyntheticConfig, estimate: Estimate) -> None:
-    """Raises:
-    ConfigError: the cost could be higher than allowed.
-    """
-    most = chosen.endpoint.max_cost
-    if most is not None and estimate.cost is not None and estimate.cost > most:
-        raise ConfigError(
-            f"{SECTION}.max_cost: {most:g}, but {estimate.calls:,} calls could cost up to {estimate.cost:.4g}; raise "
-            f"it, or lower synthetic.count or {SECTION}.max_tokens"
-        )
 
 
 def tell(chosen: SyntheticConfig, made: Made) -> None:
