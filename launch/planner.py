@@ -132,8 +132,6 @@ class Planner:
             hashes |= {name: self._sha256(path) for name, path in config.algo.files().items()}
         if isinstance(config, PrepareConfig):
             hashes |= self._of_preparation(config)
-        if isinstance(config, CollectConfig) and config.collect.rubric is not None:
-            hashes["collect.rubric"] = self._sha256(config.collect.rubric)
         if isinstance(config, EvaluateConfig):
             for name in ("text", "reward_bench"):
                 if (path := getattr(config.evaluation, name)) is not None:
@@ -153,10 +151,9 @@ class Planner:
         return point
 
     def _of_collection(self, config: CollectConfig) -> dict[str, str]:
-        """Answers that it ranks, and pairs that it leaves out, by their content."""
-        found = {}
-        if (path := config.collect.answers) is not None:
-            found["collect.answers"] = self._sha256(path)
+        """Answers that it ranks, rules that it ranks by, and pairs that it leaves out, by their content."""
+        given = {"collect.answers": config.collect.answers, "collect.rubric": config.collect.rubric}
+        found = {name: self._sha256(path) for name, path in given.items() if path is not None}
         if asked_before := config.collect.exclude:
             found["collect.exclude"] = " ".join(map(self._sha256, asked_before))
         return found

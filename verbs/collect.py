@@ -26,7 +26,7 @@ from rlhf.terminal import plain, table
 from tracking.verbs import log_collection, wandb_run_of
 from verbs.answer_pool import given_answers, new_answers, written_by_model
 from verbs.completions import Kept
-from verbs.endpoint_annotator import EndpointAnnotator
+from verbs.endpoints.annotator import EndpointAnnotator
 from verbs.finished_model import Loaded, load_model, load_reward_judge
 from verbs.fresh_agreement import fresh_agreement, pairs_of, ranked_samples
 from verbs.people import compared_by_people

@@ -26,13 +26,13 @@ from rlhf.runs import Run, atomic_write_json, atomic_write_text
 from rlhf.terminal import table
 from tracking.verbs import log_evaluation, wandb_run_of
 from verbs.allocator import keep_freed_memory
+from verbs.endpoints.reading_judge import reading_judge
 from verbs.evaluate.answering import Collected, collect_answers, reference_of
 from verbs.evaluate.harness import check_tasks, run_harness
 from verbs.evaluate.judging import apply_judge, apply_reading, beside_gold, judge_of
 from verbs.evaluate.overoptimisation import samples_of_policies, tracks_of
 from verbs.evaluate.reward_models import Scorer, curve, load_scorer_of, use_scorer
 from verbs.evaluate.rounds import rounds_of
-from verbs.reading_judge import reading_judge
 from verbs.report import try_report
 from verbs.unseen import HeldOut, guide_prompts, held_out
 

@@ -11,7 +11,7 @@ from rlhf.evaluation.outcome import Evaluation
 from rlhf.evaluation.winrates import ordered_pairs, outcome
 from rlhf.progress import ProgressBar
 from rlhf.runs import Run
-from verbs.reading_judge import estimate_cost, warn_of_failures
+from verbs.endpoints.reading_judge import estimate_cost, warn_of_failures
 
 
 def judge_of(config: EvaluateConfig, run: Run) -> str:

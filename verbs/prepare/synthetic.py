@@ -29,7 +29,7 @@ from rlhf.errors import ConfigError, DataError
 from rlhf.runs import Run, atomic_write_text
 from rlhf.runs.files import writing
 from rlhf.storage.prompt_files import read_prompt
-from verbs.endpoint import check_cost, endpoint_of
+from verbs.endpoints.endpoint import check_cost, endpoint_of
 from verbs.prepare.asking import Asking
 
 SECTION = "synthetic.endpoint"

@@ -12,7 +12,7 @@ from rlhf.errors import TrainingError
 from rlhf.evaluation.judges.rubric import ReadingJudge
 from rlhf.rewards.calls import ScoreFunction
 from rlhf.rewards.sources import TextScore
-from verbs.reading_judge import reading_judge
+from verbs.endpoints.reading_judge import reading_judge
 
 log = logging.getLogger("rlhf")
 

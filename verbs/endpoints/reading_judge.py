@@ -9,7 +9,7 @@ from pathlib import Path
 from rlhf.config.endpoint import ServerConfig
 from rlhf.evaluation.judges.calls import Estimate, Messages
 from rlhf.evaluation.judges.rubric import PROMPTS, ReadingJudge
-from verbs.endpoint import check_cost, endpoint_of
+from verbs.endpoints.endpoint import check_cost, endpoint_of
 
 log = logging.getLogger("rlhf")
 

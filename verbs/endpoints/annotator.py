@@ -13,7 +13,7 @@ from rlhf.evaluation.judges.annotators import ReadingAnnotator, ScoreAnnotator
 from rlhf.evaluation.judges.rubric import position_bias
 from rlhf.progress import ProgressBar
 from rlhf.storage.disk import reason_of
-from verbs.reading_judge import estimate_cost, reading_judge, warn_of_failures
+from verbs.endpoints.reading_judge import estimate_cost, reading_judge, warn_of_failures
 
 SECTION = "collect.endpoint"
 
