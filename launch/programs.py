@@ -84,7 +84,7 @@ def write_report(point: Point, overrides: list[str]) -> None:
 
 
 def judge_by_hand(point: Point, overrides: list[str]) -> None:
-    """Have people judge answers, on a local page or in Label Studio; votes become training data, agreement is reported."""
+    """Have people judge answers, on a local page or in Label Studio; votes become training data. Report agreement."""
     from verbs.label.label import run_label
 
     run_label(point.config, point.parents)
