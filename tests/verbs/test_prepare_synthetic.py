@@ -18,11 +18,13 @@ from chat_server import SECRET, ChatServer
 
 from prepare import prepare
 from rlhf.config import PrepareConfig, validate
-from rlhf.data.preparation.synthetic.steps import sha256
+from rlhf.data.preparation.synthetic.steps import Asked, Bound, sha256
 from rlhf.data.readers import read
 from rlhf.errors import ConfigError
-from rlhf.evaluation.judges.calls import Cache
+from rlhf.evaluation.judges.calls import Cache, Prices
+from rlhf.evaluation.judges.endpoint import Endpoint
 from rlhf.runs import Summary
+from verbs.prepare.asking import Asking
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -325,3 +327,20 @@ def test_the_seeds_of_the_paper(program_folder: Path, server: ChatServer) -> Non
     assert len(lines()) == 30 and all(
         re.match(r"seed_tasks.jsonl.gz:\d|generated:", name) for one in lines() for name in one["synthetic"]["seeds"]
     ), "names of seeds, and not of this machine's folders"
+
+
+def test_the_cost_at_most_counts_quoted_replies_at_their_longest(tmp_path: Path) -> None:
+    """4 bytes a token and 4 tokens a message: 2 + 4 and 10 + 4 tokens, and one reply of 100 in each."""
+    cache = Cache(tmp_path / "cache", lambda path, text: path.write_text(text, encoding="utf-8"))
+    asking = Asking(Endpoint("http://x/v1", "m", cache=cache, max_tokens=100, prices=Prices(1, 2)), tmp_path / "failed")
+    short, long = ([{"role": "user", "content": "x" * count}] for count in (8, 40))
+    bounds = [Bound("critiques", [short, long], 1)]
+    assert asking.replay(Asked("critiques", [short, long])) is None
+    found = asking.estimate(bounds)
+    assert (found.calls, found.cached, found.tokens_in, found.tokens_out) == (2, 0, 6 + 14 + 200, 200)
+    assert found.cost == pytest.approx((220 + 2 * 200) / 1e6)
+    cache.keep(asking.endpoint.digest(short), {"answer": "known"})
+    assert asking.replay(Asked("critiques", [short, long])) is None
+    found = asking.estimate(bounds)
+    assert (found.calls, found.cached, found.tokens_in) == (1, 1, 14 + 100), "the longest request is the one left"
+    assert asking.estimate([]).cost == 0
