@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch.app import Program
+from launch.app import Program, with_searchpath
 from launch.children import Children
 from launch.pipeline import run_pipeline
 from launch.stages.graph import separate
@@ -50,7 +50,7 @@ merge = Program(
 
 def run_stages(point: Point, overrides: list[str]) -> None:
     """Run the stages of a pipeline in order; finished ones are kept, and an interrupted one is continued."""
-    single = separate([item for item in sys.argv[1:] if not item.startswith("-")])[1]
+    single = separate([item for item in with_searchpath(sys.argv[1:]) if not item.startswith("-")])[1]
     run_pipeline(point, overrides, single, Children())
 
 

@@ -13,6 +13,8 @@ from launch.processes import quoted
 from launch.stages.rounds import listed, round_of, template_of, written_out
 from launch.stages.side_by_side import names_its_parents, parents_of, threads_of_each
 from rlhf.config import Config, PipelineConfig, StageConfig, validate
+from rlhf.config.rules.preparation import NOT_READ
+from rlhf.data.files.prepared import CARD
 from rlhf.errors import ConfigError, nearest
 
 SHARED = ("model", "data", "strategy", "rollout", "logger", "callbacks", "export", "seed")
@@ -23,10 +25,19 @@ ACCEPTED = {
     "collect": ("data", "strategy", "logger", "seed"),
     "merge": (),
     "evaluate": ("data", "strategy", "logger", "seed"),
+    "prepare": ("data", "logger"),
 }
 """Which of those each verb has."""
 
+REFUSED = {"prepare": {f"data.{name}" for name in NOT_READ}}
+"""Keys of what a verb has that mean something to other verbs only."""
+
+SEARCHPATH = "hydra.searchpath"
+"""Folders with options of one's own: every stage finds them."""
+
 COLLECTED = "preferences.jsonl"
+FILES = ("data.path", "synthetic.path")
+"""Keys whose value is what a stage wrote, and not its directory."""
 
 
 @dataclass
@@ -67,7 +78,7 @@ def plan(config: PipelineConfig, typed: Sequence[str], single: Sequence[str]) ->
     Raises:
         ConfigError: no such stage, or a parent that is no earlier stage.
     """
-    shared = [item for item in typed if name_of(item).split(".")[0] in SHARED]
+    shared = [item for item in typed if name_of(item).split(".")[0] in SHARED or name_of(item) == SEARCHPATH]
     stages = written_out(config)
     result = Plan({}, shared, {name: [] for name in stages})
     # What was typed for one round counts more than what was typed for all.
@@ -156,9 +167,10 @@ def overrides_of(name: str, planned: Plan, config: PipelineConfig, done: dict[st
     for key, parent in stage.parents.items():
         if key == "data.path" and all(one in done for one in listed(parent)):
             # What was collected takes the place of the task; it is split as the task is, so that no prompt wanders.
+            # What was prepared is split already, by its card.
             data = config.data
             replaced.add("data")
-            files = [quoted(done[one] / COLLECTED) for one in listed(parent)]
+            files = [quoted(written_by(one, planned, done)) for one in listed(parent)]
             parents += [
                 "data=jsonl",
                 f"data.name={template_of(listed(parent)[0])}",
@@ -170,7 +182,8 @@ def overrides_of(name: str, planned: Plan, config: PipelineConfig, done: dict[st
         elif isinstance(parent, list):
             raise ConfigError(f"stages.{template_of(name)}.parents.{key}: only data.path takes several stages")
         elif parent in done:
-            parents.append(f"{key}={quoted(done[parent])}")
+            given = written_by(parent, planned, done) if key in FILES else done[parent]
+            parents.append(f"{key}={quoted(given)}")
         elif planned.skipped.get(parent) and (key != "model.init" or stage.verb != "train"):
             value = str(planned.skipped[parent])
             # A base on the hub is no folder that could be looked at here.
@@ -182,13 +195,21 @@ def overrides_of(name: str, planned: Plan, config: PipelineConfig, done: dict[st
     shared = [
         item
         for item in planned.shared
-        if (section := name_of(item).split(".")[0]) in ACCEPTED[stage.verb]
+        if ((section := name_of(item).split(".")[0]) in ACCEPTED[stage.verb] or name_of(item) == SEARCHPATH)
         and section not in replaced
+        and name_of(item) not in REFUSED.get(stage.verb, ())
         and name_of(item) not in named
     ]
     threads = threads_of_each(config)
     shares = [] if threads is None or "strategy" not in ACCEPTED[stage.verb] else [f"strategy.threads={threads}"]
     return [*shared, *shares, *stage.overrides, *parents, *planned.own[name], "resume=true"]
+
+
+def written_by(name: str, planned: Plan, done: Mapping[str, Path]) -> Path:
+    """The data that a stage wrote: the folder of a preparation, by its card, or the file of a collection."""
+    stage = planned.stages.get(name)
+    prepared = stage.verb == "prepare" if stage is not None else (done[name] / CARD).exists()
+    return done[name] if prepared else done[name] / COLLECTED
 
 
 def merged_parents(parents: Sequence[str]) -> list[str]:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from launch.stages.rounds import listed
-from rlhf.config import Config, MergeConfig, PipelineConfig, StageConfig, TrainConfig
+from rlhf.config import Config, MergeConfig, PipelineConfig, PrepareConfig, StageConfig, TrainConfig
 
 
 def names_its_parents(config: Config) -> bool:
     """Whether a stage's parents are given. One that looks for the newest run would find another one, or none,
     if it began before an earlier stage has ended."""
-    if isinstance(config, MergeConfig):
+    if isinstance(config, MergeConfig | PrepareConfig):
         return True
     if not isinstance(config, TrainConfig):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,12 @@ from launch.app import Program
 from launch.composition.compose import compose_point, hydra_session, to_config
 from launch.pipeline import run_pipeline
 from launch.planner import Planner, Point
+from launch.programs import PROGRAMS
 from launch.stages import side_by_side
 from launch.stages.graph import Plan, check, name_of, overrides_of, plan, separate
 from rlhf.config import PipelineConfig, StageConfig
 from rlhf.errors import ConfigError, Interrupted, TrainingError, UserError
+from rlhf.runs import Summary
 
 pytestmark = pytest.mark.ci
 
@@ -257,3 +260,65 @@ def test_a_merge_of_stages_names_them_in_one_list() -> None:
     assert check(wanted, config) == {"mean"}, "it names its parents, and so may start beside others"
     with pytest.raises(ConfigError, match=r"^stage mean: merge\.init: "):
         check(plan(config, ["seed=3"], []), config)
+
+
+def of_prepared(*typed: str) -> tuple[PipelineConfig, Plan]:
+    """prepare → sft, and a model that answers what was prepared → dpo on both and on a collection."""
+    config = composed(*typed)
+    answers = ["synthetic.method=responses", "synthetic.endpoint.url=http://h/v1", "synthetic.endpoint.model=m"]
+    config.stages = {
+        "clean": StageConfig(verb="prepare", overrides=["data=jsonl", "data.path=mine.jsonl"]),
+        "sft": StageConfig(overrides=["algo=sft", "model.init=random"], parents={"data.path": "clean"}),
+        "ranked": StageConfig(verb="collect", parents={"model.init": "sft"}),
+        "answers": StageConfig(verb="prepare", overrides=answers, parents={"synthetic.path": "ranked"}),
+        "more": StageConfig(overrides=["algo=sft"], parents={"data.path": ["clean", "answers"], "model.init": "sft"}),
+    }
+    return config, plan(config, typed, [])
+
+
+def test_a_preparation_is_a_stage_whose_folder_later_ones_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    config, wanted = of_prepared(
+        "data.max_length=64", "data.seed=5", "seed=3", "strategy=cpu", "logger=csv", "hydra.searchpath=[]"
+    )
+    done = {name: Path(f"/runs/{name}") for name in wanted.stages}
+    lines = {name: overrides_of(name, wanted, config, done) for name in wanted.stages}
+    assert lines["clean"] == [
+        "data.seed=5", "logger=csv", "hydra.searchpath=[]", "data=jsonl", "data.path=mine.jsonl", "resume=true",
+    ], "what a preparation does not have stays with the others"  # fmt: skip
+    assert all("hydra.searchpath=[]" in line for line in lines.values()), "options of one's own are every stage's"
+    assert "data.path='/runs/clean'" in lines["sft"] and "seed=3" in lines["sft"]
+    assert "synthetic.path='/runs/ranked/preferences.jsonl'" in lines["answers"]
+    assert "data.path=['/runs/clean','/runs/answers']" in lines["more"]
+    config, wanted = of_prepared("data.seed=5")
+    assert {"clean", "sft", "more"} <= check(wanted, config), "they name what they read, and so may run side by side"
+    # A finished preparation in the place of the stage is known by its card.
+    Path("old").mkdir()
+    Path("old", "card.json").write_text("{}")
+    config.stages["clean"].run = "old"
+    wanted = plan(config, [], [])
+    assert f"data.path='{tmp_path / 'old'}'" in overrides_of("sft", wanted, config, wanted.given)
+
+
+def test_a_whole_pipeline_that_prepares_and_trains(program_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasketch", reason="datasketch is of the extra prepare")
+    rows = [f'{{"prompt": "What is {n} plus one?", "response": "{n + 1}"}}\n' for n in range(40)]
+    Path("mine.jsonl").write_text("".join([*rows, *rows]), encoding="utf-8")
+    folder = Path("own", "pipeline")
+    folder.mkdir(parents=True)
+    tiny = "model.architecture.n_embd=32, model.architecture.n_layer=1, train.batch_size=4, train.max_steps=2"
+    stages = f"""# @package _global_
+stages:
+  clean: {{verb: prepare, overrides: [data.path=mine.jsonl, data.name=clean, duplicates.near=null]}}
+  sft:
+    overrides: [algo=sft, model=tiny, model.init=random, {tiny}, train.samples=0, callbacks.progress=false]
+    parents: {{data.path: clean}}
+"""
+    (folder / "own.yaml").write_text(stages, encoding="utf-8")
+    typed = ["--config-dir", "own", "pipeline=own", "logger=csv"]
+    monkeypatch.setattr("sys.argv", ["pipeline.py", *typed])  # where overrides of single stages are looked for
+    assert PROGRAMS["pipeline"].main(typed) == 0
+    (summary,) = (Summary.read(path.parent) for path in Path("outputs", "sft").rglob("summary.json"))
+    (card,) = Path("outputs", "prepare").rglob("card.json")
+    assert summary.data_cards[0]["sha256"] == hashlib.sha256(card.read_bytes()).hexdigest() and summary.steps == 2

@@ -21,12 +21,12 @@ from rlhf.config.sections import (
 class StageConfig:
     """One stage of a pipeline: a run of another verb."""
 
-    verb: str = key("train", "script that runs the stage", choices=("train", "collect", "merge", "evaluate"))
+    verb: str = key("train", "script that runs the stage", choices=("train", "collect", "merge", "evaluate", "prepare"))
     overrides: list[str] = key(list, "overrides, as on the command line of that script")
     parents: dict[str, Any] = key(
         dict,
-        "key: stage, whose result becomes the key's value; data.path: reads the preferences that it collected, a list "
-        "of stages those of all; models.0, models.1, …: what a merge is made of",
+        "key: stage, whose result becomes the key's value; data.path: reads what it collected or prepared, a list of "
+        "stages that of all, and so does synthetic.path; models.0, models.1, …: what a merge is made of",
     )
     when: str = key(
         "always",

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rlhf.data.files.raw import BadRecord, Raw
+from rlhf.data.preparation.beside import with_beside
 from rlhf.data.preparation.lines import object_of, record_of
 from rlhf.data.preparation.parts import Part, Parts
 from rlhf.data.preparation.removal.filters import Filters, Removal
@@ -120,14 +121,14 @@ class Reading:
             self._remove(part, "normalise", Removal(str(error).replace(" ", "_")), place, before.prompt)
             return True
         if self.personal != "keep":
-            kinds: tuple[str, ...] = tuple(dict.fromkeys(k for t in texts.all for k in masked(t, self.kinds)[1]))
+            kinds = self._personal(record, texts)
             if kinds and self.personal == "drop":
                 found_kinds = Removal("personal_data", ", ".join(kinds))
                 self._remove(part, "filter", found_kinds, place, "\n".join(texts.all))
                 return True
             if kinds:
                 try:
-                    record = with_texts(record, lambda text: masked(text, self.kinds)[0])
+                    record = with_beside(with_texts(record, self._masked), self._masked)
                 except ValueError as error:  # answers that differ in an address only
                     self._remove(part, "filter", Removal(f"masked: {error}".replace(" ", "_")), place, texts.prompt)
                     return True
@@ -142,6 +143,20 @@ class Reading:
             return True
         self._keep(part, record, texts, words, place)
         return True
+
+    def _masked(self, text: str) -> str:
+        return masked(text, self.kinds)[0]
+
+    def _personal(self, record: Record, texts: Texts) -> tuple[str, ...]:
+        """Kinds of personal data in a record: in its texts, system texts and earlier turns among them, and beside."""
+        found = [kind for text in texts.all for kind in masked(text, self.kinds)[1]]
+
+        def look(text: str) -> str:
+            found.extend(masked(text, self.kinds)[1])
+            return text
+
+        with_beside(record, look)
+        return tuple(dict.fromkeys(found))
 
     def _normalised(self, part: Part, record: Record, before: Texts) -> tuple[Record, Texts]:
         changed = any(self.normalise(text) != text for text in before.all)

@@ -7,17 +7,22 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-_EMAIL = re.compile(r"(?<![\w.+-])[\w.%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b")
+from rlhf.data.preparation.words import CHARACTERS
+
+# Texts in Chinese have no space around an address or a number, so only letters and digits of ASCII are its neighbours.
+_EMAIL = re.compile(
+    rf"(?<![A-Za-z0-9_.+-])(?:[^\W{CHARACTERS}]|[.%+-])+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{{2,}}(?![A-Za-z0-9_])"
+)
 _RESERVED = re.compile(r"@(?:.+\.)?example\.(?:com|org|net)$|\.(?:example|invalid|test)$", re.IGNORECASE)
 """RFC 2606: addresses that are nobody's."""
-_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
-_CARD = re.compile(r"(?<![\w.-])[2-6](?:[ -]?\d){12,18}(?![\w-])")
+_IBAN = re.compile(r"(?<![A-Za-z0-9_])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9_])")
+_CARD = re.compile(r"(?<![A-Za-z0-9_.-])[2-6](?:[ -]?\d){12,18}(?![A-Za-z0-9_-])")
 _PHONE = re.compile(
-    r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){2,4}"  # +44 20 7946 0958
+    r"(?<![A-Za-z0-9_.+-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){2,4}"  # +44 20 7946 0958
     r"|(?:1[-.])?(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}"  # (202) 456-1111
-    r"|1[3-9]\d{9})(?![\w-])"  # China's mobile numbers
+    r"|1[3-9]\d{9})(?![A-Za-z0-9_-])"  # China's mobile numbers
 )
-_IP = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
+_IP = re.compile(r"(?<![A-Za-z0-9_.-])(?:\d{1,3}\.){3}\d{1,3}(?![A-Za-z0-9_-]|\.\d)")
 _DIGITS = re.compile(r"\d.{0,3}\d")
 
 
