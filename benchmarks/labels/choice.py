@@ -62,7 +62,7 @@ def points(way: str, seed: int, files: tuple[Path, Path], options: argparse.Name
         used = "random" if not models else way
         out = folder / f"asked{step}"
         line = f"collect.answers={files[0]} collect.annotator=gold collect.select={used}"
-        line += f" collect.comparisons={options.step}"
+        line += f" collect.comparisons={options.step} collect.prompts={options.prompts}"
         if asked:
             line += f" collect.exclude=[{','.join(f'{path}/preferences.jsonl' for path in asked)}]"
         if used in ("disagreement", "margin"):
@@ -78,7 +78,7 @@ def points(way: str, seed: int, files: tuple[Path, Path], options: argparse.Name
             call(
                 train,
                 f"algo=reward model.init={options.sft} data=jsonl data.path=[{files_asked}] data.val_path={files[1]} "
-                f"seed={100 * seed + member} train.epochs={options.epochs} train.batch_size=16 algo.lr={options.lr} "
+                f"seed={100 * seed + member} train.epochs={options.epochs} train.batch_size=8 algo.lr={options.lr} "
                 f"train.val_every=null algo.center=false {QUIET} resume=true hydra.run.dir={model}",
             )
             found.append(Summary.read(model).final["val/accuracy"])
@@ -135,11 +135,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("outputs/choice"))
     parser.add_argument("--ways", nargs="+", default=["random", "disagreement", "margin", "diverse"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--step", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--step", type=int, default=250)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--prompts", type=int, default=800, help="of the pool, which is scored anew for each choice")
     parser.add_argument("--members", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--lr", type=float, default=5e-5)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--target", type=float, default=0.82)
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
