@@ -39,9 +39,10 @@ def compared_by_people(
     share = len(judged) / len(asked_of) if asked_of else 1.0
     if share < config.collect.answered:
         where = f"path={os.path.relpath(questions)} out={os.path.relpath(folder)}"
+        again = "" if config.resume else " with resume=true"
         raise WaitsForPeople(
             f"collect.annotator: people have judged {len(judged)} of {len(asked_of)} prompts, and "
-            f"{config.collect.answered:.0%} are wanted; run python label.py {where} and then this command again, or "
+            f"{config.collect.answered:.0%} are wanted; run python label.py {where} and then this command again{again}, or "
             "lower collect.answered"
         )
     lines = [json.dumps(record, ensure_ascii=False) for record in comparisons_of(votes)]
