@@ -42,8 +42,8 @@ def compared_by_people(
         again = "" if config.resume else " with resume=true"
         raise WaitsForPeople(
             f"collect.annotator: people have judged {len(judged)} of {len(asked_of)} prompts, and "
-            f"{config.collect.answered:.0%} are wanted; run python label.py {where} and then this command again{again}, "
-            "or lower collect.answered"
+            f"{config.collect.answered:.0%} are wanted; run python label.py {where} and then this command "
+            f"again{again}, or lower collect.answered"
         )
     lines = [json.dumps(record, ensure_ascii=False) for record in comparisons_of(votes)]
     if not lines:
