@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from rlhf.runs.listing import read_config
 pytestmark = pytest.mark.ci
 
 SHORT = [
-    "pipeline=rounds",
     "logger=csv",
     "strategy.threads=1",
     "gates=false",
@@ -27,10 +25,16 @@ SHORT = [
     *(f"reward.train.{few}" for few in ("max_steps=2", "val_batches=1")),
     "preferences.collect.parts=60",
     "preferences.collect.samples=2",
-    *(f"ppo.train.{few}" for few in ("max_steps=1", "val_every=null", "batch_size=8", "samples=2", "val_prompts=4")),
     *(f"compare.evaluation.{few}" for few in ("prompts=8", "shown=0")),
     *(f"evaluate.evaluation.{few}" for few in ("prompts=8", "best_of=2", "guide=false", "texts=2")),
 ]
+
+
+PPO = [
+    "pipeline=rounds",
+    *(f"ppo.train.{few}" for few in ("max_steps=1", "val_every=null", "batch_size=8", "samples=2", "val_prompts=4")),
+]
+DPO = ["pipeline=rounds-dpo", *(f"dpo.train.{few}" for few in ("max_steps=1", "val_every=null", "samples=2"))]
 
 
 def asked(collected: Path) -> set[str]:
@@ -39,11 +43,19 @@ def asked(collected: Path) -> set[str]:
     return {json.dumps(json.loads(line)["prompt"]) for line in lines}
 
 
-def test_two_rounds_and_then_a_third_one(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_round_and_later_a_second_one(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    short = [*SHORT, f"stages.sft.run={models}/a"]
+    short = [*SHORT, *PPO, f"stages.sft.run={models}/a"]
+    alone: dict[str, Any] = run_whole([*short, "rounds=1"])
+    before = {path: summary.finished_at for path, summary in all_runs(tmp_path / "outputs")}
     first: dict[str, Any] = run_whole([*short, "rounds=2"])
     assert not {"pretrain", "sft"} & first.keys(), "a finished model takes their place"
+    assert all(first[name] == folder for name, folder in alone.items() if name != "evaluate")
+    after = {path: summary.finished_at for path, summary in all_runs(tmp_path / "outputs")}
+    assert before.items() <= after.items(), "nothing is done twice"
+    assert len(after) == len(before) + 5, "the stages of the second round, and another evaluation"
+    assert (one := asked(first["round1/preferences"])) and (other := asked(first["round2/preferences"]))
+    assert not one & other, "no prompt is asked twice"
     summaries = {name: Summary.read(folder) for name, folder in first.items()}
     assert all(summary.status == "finished" for summary in summaries.values())
 
@@ -68,10 +80,15 @@ def test_two_rounds_and_then_a_third_one(models: Path, tmp_path: Path, monkeypat
     page = (first["evaluate"] / "report.html").read_text("utf-8")
     assert 'id="rounds"' in page
 
-    before = {path: summary.finished_at for path, summary in all_runs(tmp_path / "outputs")}
-    third: dict[str, Any] = run_whole([*short, "rounds=3"])
-    after = {path: summary.finished_at for path, summary in all_runs(tmp_path / "outputs")}
-    assert before.items() <= after.items(), "nothing is done twice"
-    assert len(after) == len(before) + 5, "the stages of the third round, and another evaluation"
-    parts = [asked(third[f"round{number}/preferences"]) for number in (1, 2, 3)]
-    assert all(parts) and not any(one & other for one, other in combinations(parts, 2)), "no prompt is asked twice"
+
+def test_dpo_continues_from_the_newest_policy(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made: dict[str, Any] = run_whole([*SHORT, *DPO, f"stages.sft.run={models}/a", "rounds=2"])
+    parents = Summary.read(made["round2/dpo"]).parents
+    assert Path(parents["model.init"]["directory"]) == made["round1/dpo"]
+    assert Path(parents["algo.reference_model"]["directory"]) == models / "a"
+    path = read_config(made["round2/dpo"])["data"]["path"]
+    assert Path(path).parent == made["round2/preferences"], "the newest comparisons alone"
+    assert len(read_config(made["round2/reward"])["data"]["path"]) == 2
+    record = json.loads((made["evaluate"] / "evaluation.json").read_text("utf-8"))
+    assert [one["name"] for one in record["rounds"]] == ["sft", "round1", "round2"]
