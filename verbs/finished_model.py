@@ -104,8 +104,8 @@ def load_model(
     tokenizer = load_tokenizer("auto", source)
     policy = load_policy(source, {}, tokenizer, seed=0)
     lengths = lengths or lengths_of(parent)
-    context = context_of(policy.hf) or DEFAULT_LENGTH
-    max_length = min(lengths.total or DEFAULT_LENGTH, context)
+    trained = lengths.total or DEFAULT_LENGTH
+    max_length = min(trained, context_of(policy.hf) or trained)
     new_tokens = max_new_tokens or lengths.response or DEFAULT_NEW_TOKENS
     new_tokens = min(new_tokens, max_length - max(1, max_length // 4))
     freeze(policy)

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 from transformers import Phi3Config
 
-from rlhf.config import DataConfig, TrainConfig
+from rlhf.config import DataConfig, StrategyConfig, TrainConfig
 from rlhf.data.records import Prompt
 from rlhf.data.templates.template import template_for
 from rlhf.data.tokenizers.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError
+from rlhf.models.files.export import export
+from rlhf.models.files.loading import load_policy
 from rlhf.runs import Parent
-from verbs.finished_model import Lengths, Loaded, lengths_beside, lengths_of
+from verbs import finished_model
+from verbs.finished_model import Lengths, Loaded, lengths_beside, lengths_of, load_model
 from verbs.train.build import check_context, read_rows
 
 
@@ -32,6 +35,20 @@ def test_a_folder_reads_and_writes_as_much_as_the_runs_beside_it(tmp_path: Path)
     assert lengths_of(folder) == Lengths()
     assert lengths_beside([folder, long, short]) == [Lengths(512, 64), Lengths(512, 32), Lengths(128, 64)]
     assert lengths_beside([folder]) == [Lengths()]
+
+
+def test_a_model_without_bound_reads_as_much_as_it_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = load_tokenizer("tiny")
+    small = {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 64}
+    export(load_policy(None, small, tiny, seed=1), tiny, tmp_path)
+    parent = Parent("folder", tmp_path, str(tmp_path))
+    cpu = StrategyConfig(accelerator="cpu", precision="fp32")
+    assert load_model(parent, cpu, lengths=Lengths(2048, 16)).max_length == 64
+    monkeypatch.setattr(finished_model, "context_of", lambda hf: None)
+    assert load_model(parent, cpu, lengths=Lengths(2048, 16)).max_length == 2048
+    assert load_model(parent, cpu).max_length == finished_model.DEFAULT_LENGTH
 
 
 def test_cuts_of_prompts_that_are_only_answered_are_said(caplog: pytest.LogCaptureFixture) -> None:
