@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Sequence
 
 
@@ -44,27 +44,25 @@ class Pool:
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
         self._texts: list[list[str]] = []
-        self._having: dict[str, list[tuple[int, int]]] = {}
+        self._having: dict[str, list[int]] = {}
 
     def add(self, words: list[str]) -> None:
         """Append a text."""
-        for word, times in Counter(words).items():
-            self._having.setdefault(word, []).append((len(self._texts), times))
+        for word in {*words}:
+            self._having.setdefault(word, []).append(len(self._texts))
         self._texts.append(words)
 
     def similar(self, words: list[str]) -> int | None:
         """The number of the first text that is similar; `None`: there is none.
 
-        Words in common, each as often as both have it, are at least as many as the longest common subsequence: only
-        texts with enough of them are looked at.
+        With c words in common, F1 is at most 2c/(n + c), so that a similar text has at least θn/(2 − θ) of our n words,
+        and one of our n − c + 1 rarest ones: only texts with one of those are compared.
         """
-        common: Counter[int] = Counter()
-        for word, times in Counter(words).items():
-            for number, theirs in self._having.get(word, ()):
-                common[number] += min(times, theirs)
-        for number in sorted(common):
+        least = math.ceil(self.threshold * len(words) / (2 - self.threshold) - 1e-9)
+        rarest = sorted(words, key=lambda word: (len(self._having.get(word, ())), word))[: len(words) - least + 1]
+        for number in sorted({number for word in {*rarest} for number in self._having.get(word, ())}):
             text = self._texts[number]
-            most = 2 * common[number] / (len(words) + len(text))
+            most = 2 * min(len(words), len(text)) / (len(words) + len(text))
             if most >= self.threshold and rouge_l(text, words) >= self.threshold:
                 return number
         return None
