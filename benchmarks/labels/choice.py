@@ -35,7 +35,7 @@ QUIET = "logger=csv callbacks=default strategy.threads=1"
 def split(pool: Path, folder: Path) -> tuple[Path, Path]:
     """Files of the prompts to choose from, and of those held out."""
     parts: dict[bool, list[str]] = {True: [], False: []}
-    for line in pool.read_text(encoding="utf-8").splitlines():
+    for line in pool.read_text(encoding="utf-8").rstrip("\n").split("\n"):
         digest = hashlib.sha256(json.dumps(json.loads(line)["prompt"]).encode()).digest()
         parts[digest[0] < 256 / 5].append(line)
     files = folder / "choose.jsonl", folder / "held_out.jsonl"
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--target", type=float, default=0.82)
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
-    known = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    known = [json.loads(line) for line in options.out.read_text().split("\n") if line] if options.out.exists() else []
     if not options.show:
         os.environ["WANDB_MODE"] = "disabled"
         for name in ("pool", "sft", "work"):

@@ -90,7 +90,8 @@ def test_the_task_starts_far_from_its_optimum() -> None:
     assert world.total_variation(world.reference) >= 0.4
 
 
-@pytest.mark.parametrize("critic", ["shared", pytest.param("separate", marks=pytest.mark.ci)])
+@pytest.mark.ci
+@pytest.mark.parametrize("critic", ["shared", "separate"])
 def test_ppo_reaches_the_optimum(critic: str) -> None:
     world = make_world(BETA)
     assert world.total_variation(train_ppo(world, critic)) <= REACHED

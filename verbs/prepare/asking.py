@@ -75,7 +75,7 @@ class Asking:
 def _read(journal: Path) -> dict[str, bool]:
     """Digests of failed requests, and whether the server refused them."""
     found: dict[str, bool] = {}
-    for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []:
+    for line in journal.read_text(encoding="utf-8").split("\n") if journal.exists() else []:
         try:
             entry = json.loads(line)
             found[str(entry["digest"])] = bool(entry["refused"])

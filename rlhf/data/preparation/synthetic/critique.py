@@ -25,7 +25,7 @@ def principles_in(text: str) -> list[str]:
 
     Headings and comments of Markdown are none. An item goes up to the next one, or to an empty line.
     """
-    lines = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL).splitlines()
+    lines = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL).split("\n")
     lines = ["" if line.lstrip().startswith("#") else line for line in lines]
     if not any(map(_LISTED.fullmatch, lines)):
         return [line.strip() for line in lines if line.strip()]
