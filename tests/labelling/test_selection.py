@@ -1,12 +1,17 @@
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor
 
+from rlhf.config import keys
+from rlhf.config.rules.choice import check_choice
+from rlhf.config.verbs.schemas import CollectSettings
 from rlhf.data.records import Prompt
+from rlhf.errors import ConfigError
 from rlhf.labelling.questions import Answers, questions_of
-from rlhf.labelling.selection import Pair, choose
+from rlhf.labelling.selection import BY_SCORES, WAYS, Pair, choose
 
 
 def pool(*numbers: int) -> list[Answers]:
@@ -83,6 +88,16 @@ def test_diverse_pairs_lie_far_from_each_other_and_from_those_of_earlier_turns()
     # The first turn takes one pair of each; the second goes on far from all of them.
     more = choose("diverse", pool(*[3] * 5), 6, 1, features=features)
     assert sorted(pair.place for pair in more[:5]) == [0, 1, 2, 3, 4]
+
+
+def test_configurations_offer_what_there_is() -> None:
+    """`rlhf.config` may not import this room, so the ways are written a second time."""
+    offered = next(key for key in keys(CollectSettings) if key.name == "select").info.choices
+    assert offered == WAYS
+    for way in WAYS:
+        settings = CollectSettings(select=way, comparisons=1, ensemble=["a", "b"])
+        with nullcontext() if way in BY_SCORES else pytest.raises(ConfigError, match=r"^collect\.ensemble: "):
+            check_choice(settings)
 
 
 @pytest.mark.parametrize(("way", "missing"), [("newest", "way"), ("margin", "scores"), ("diverse", "features")])

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_models import LONG_LLAMA
 from transformers import AutoModelForSequenceClassification
 
 from chat import chat
@@ -31,16 +32,6 @@ from rlhf.runs import Summary
 pytestmark = pytest.mark.ci
 
 ROOT = Path(__file__).parents[2]
-ARCHITECTURE = {
-    "model_type": "llama",
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 65536,
-    "initializer_range": 0.2,
-    "pad_token_id": None,
-}
 Say = Callable[..., str]
 
 
@@ -48,12 +39,12 @@ Say = Callable[..., str]
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`policy` and `reward` folders and a `run` directory, of random weights."""
     folder, tokenizer = tmp_path_factory.mktemp("models"), load_tokenizer("tiny")
-    policy = load_policy(None, ARCHITECTURE, tokenizer, seed=1)
+    policy = load_policy(None, LONG_LLAMA, tokenizer, seed=1)
     export(policy, tokenizer, folder / "policy")
     export(policy, tokenizer, folder / "run" / "model")
     Summary(status="finished", algo="sft", model="tiny").write(folder / "run")
     (folder / "run" / "config.yaml").write_text("{data: {max_length: 40000}, rollout: {max_new_tokens: 30000}}")
-    scorer = load_scorer(None, ARCHITECTURE, tokenizer, seed=2)
+    scorer = load_scorer(None, LONG_LLAMA, tokenizer, seed=2)
     scorer.reward_mean = 0.75
     export(scorer, tokenizer, folder / "reward")
     return folder

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +64,6 @@ def test_keys_that_came_later_change_no_identity() -> None:
     content = plain(config())
     before = {**content, "collect": {k: v for k, v in content["collect"].items() if k not in ("endpoint", "rubric")}}
     assert run_id(content, {}) == run_id(before, {}) != run_id(plain(config(**URL)), {})
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("JUDGE_KEY", SECRET)
-    found = ChatServer()
-    found.wants = SECRET
-    yield found
-    found.close()
 
 
 def line(models: Path, server: ChatServer, out: str = "out") -> list[str]:

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,10 @@ def write_tasks(content: str) -> str:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def server(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> ChatServer:
     monkeypatch.setenv("MODEL_KEY", SECRET)
-    found = ChatServer()
-    found.wants, found.reply = SECRET, write_tasks
-    yield found
-    found.close()
+    server.reply = write_tasks
+    return server
 
 
 @pytest.fixture

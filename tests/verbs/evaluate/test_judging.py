@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,6 @@ from rlhf.runs import Summary
 from verbs.evaluate.judging import beside_gold
 
 pytestmark = pytest.mark.ci
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("JUDGE_KEY", SECRET)
-    found = ChatServer()
-    found.wants = SECRET
-    yield found
-    found.close()
 
 
 @pytest.fixture

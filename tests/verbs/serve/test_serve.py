@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from small_models import LONG_LLAMA
 
 pytest.importorskip("starlette", reason="the server needs Starlette: pip install -e '.[web]'")
 pytest.importorskip("uvicorn", reason="the server needs Uvicorn: pip install -e '.[web]'")
@@ -29,16 +30,6 @@ from rlhf.runs.parents import from_given
 from verbs.serve.serve import load_served, run_serve
 
 ROOT = Path(__file__).parents[3]
-LONG = {
-    "model_type": "llama",
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 65536,
-    "initializer_range": 0.2,
-    "pad_token_id": None,
-}
 
 
 def serve(point: Point, overrides: list[str]) -> None:
@@ -82,7 +73,7 @@ def long_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose answers do not end before they are stopped."""
     tiny = load_tokenizer("tiny")
     folder = tmp_path_factory.mktemp("long") / "model"
-    export(load_policy(None, LONG, tiny, seed=1), tiny, folder)
+    export(load_policy(None, LONG_LLAMA, tiny, seed=1), tiny, folder)
     return folder
 
 
